@@ -1,0 +1,1 @@
+"""dibs: a task and data queue that programs reach over gRPC."""
