@@ -1,0 +1,105 @@
+"""JSON in and out: the payload of tasks, data items and results.
+
+A task's payload is ``{"args": [...], "kwargs": {...}}``; data items and results are any JSON value.
+Integers keep their value whatever their size (up to Python's limit of 4,300 digits), text is UTF-8, and
+NaN and infinities are refused because JSON has no such numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from .errors import PayloadError
+
+_NO_ARGUMENTS = b'{"args":[],"kwargs":{}}'
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+# check_circular is off for speed: a structure that holds itself ends in a RecursionError.
+_OPTIONS: dict[str, Any] = {"separators": (",", ":"), "allow_nan": False, "check_circular": False}
+_encode = json.JSONEncoder(ensure_ascii=False, **_OPTIONS).encode
+_encode_ascii = json.JSONEncoder(ensure_ascii=True, **_OPTIONS).encode
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_raw_decode = _decoder.raw_decode
+
+
+def encode_json(value: object) -> bytes:
+    """Write `value` as JSON bytes.
+
+    Raises:
+        PayloadError: it holds something that JSON cannot express (NaN, bytes, a set, an object of yours),
+            is nested too deeply, or holds itself.
+    """
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError:
+        # Lone surrogates have no UTF-8; as \u escapes they survive the way.
+        return _encode_ascii(value).encode()
+    except RecursionError:
+        raise PayloadError("nested too deeply for JSON, or holding itself") from None
+    except (TypeError, ValueError) as error:
+        raise PayloadError(f"cannot be written as JSON: {error}") from error
+
+
+def decode_json(data: bytes) -> Any:
+    """Read the JSON value that `data` holds.
+
+    Raises:
+        PayloadError: it is not JSON in UTF-8.
+    """
+    try:
+        text = str(data, "utf-8")
+        try:
+            value, end = _raw_decode(text)
+        except json.JSONDecodeError:
+            # raw_decode takes no leading blanks; the full decode does, and says what is wrong otherwise.
+            return _decoder.decode(text)
+        return value if end == len(text) else _decoder.decode(text)
+    except RecursionError:
+        raise PayloadError("the JSON is nested too deeply") from None
+    except ValueError as error:
+        raise PayloadError(f"not JSON: {error}") from error
+
+
+def encode_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Write the arguments of a call as a task's payload.
+
+    Raises:
+        PayloadError: as for `encode_json`.
+    """
+    if not args and not kwargs:
+        return _NO_ARGUMENTS
+    return encode_json({"args": args, "kwargs": kwargs})
+
+
+def decode_call(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
+    """Read the arguments of a call from a task's payload; either of the two members may be absent.
+
+    Raises:
+        PayloadError: the payload is not JSON, or not an object with a list `args` and an object `kwargs`.
+    """
+    if payload == _NO_ARGUMENTS:
+        return [], {}
+    try:
+        call = decode_json(payload)
+    except PayloadError as error:
+        raise PayloadError(f"the payload of a task is {error}") from error
+    if not isinstance(call, dict) or not call.keys() <= {"args", "kwargs"}:
+        raise PayloadError('the payload of a task must be {"args": [...], "kwargs": {...}}')
+    args = call.get("args", [])
+    kwargs = call.get("kwargs", {})
+    if not isinstance(args, list):
+        raise PayloadError(f'"args" in the payload of a task must be a list, not {_json_type(args)}')
+    if not isinstance(kwargs, dict):
+        raise PayloadError(f'"kwargs" in the payload of a task must be an object, not {_json_type(kwargs)}')
+    return args, kwargs
+
+
+def _json_type(value: object) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")

@@ -1,0 +1,108 @@
+"""Tasks by name: one that comes over the wire finds its task here or nowhere; nothing is imported by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from .errors import UnknownTask
+
+MAX_NAME_LENGTH = 256
+_MAIN_MODULES = ("__main__", "__mp_main__")
+
+
+class Named(Protocol):
+    """What a registry holds: anything with a name and a function, that is a task."""
+
+    @property
+    def name(self) -> str:
+        """The name that it is known by."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that it runs."""
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Registry(Generic[T]):
+    """The tasks of one `Dibs` instance, by name."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, T] = {}
+
+    def register(self, task: T) -> T:
+        """Make `task` known under its name. The same function defined anew (a reload) takes its old place.
+
+        Raises:
+            ValueError: another function has that name already, or the name is empty, longer than 256
+                characters or not printable.
+        """
+        name = task.name
+        if not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+            raise ValueError(f"the name of a task has 1-{MAX_NAME_LENGTH} printable characters, not {name!r}")
+        known = self._tasks.get(name)
+        if known is not None and default_name(known.function) != default_name(task.function):
+            raise ValueError(f"there is another task {name!r}: {default_name(known.function)}")
+        self._tasks[name] = task
+        return task
+
+    def get(self, name: str) -> T:
+        """The task of that name.
+
+        Raises:
+            UnknownTask: no task of that name is registered; also a KeyError and a ValueError.
+        """
+        try:
+            return self._tasks[name]
+        except KeyError:
+            raise UnknownTask(name) from None
+
+    def find(self, name: str) -> T | None:
+        """The task of that name, or None."""
+        return self._tasks.get(name)
+
+    def names(self) -> list[str]:
+        """The names of all tasks, sorted."""
+        return sorted(self._tasks)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a task of that name is registered."""
+        return name in self._tasks
+
+    def __len__(self) -> int:
+        """How many tasks are registered."""
+        return len(self._tasks)
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """The name that a task gets from its function: module and qualified name, with a dot between them.
+
+    A function of a script that runs as ``__main__`` gets the name of the module that the script is when it is
+    imported, so that a producer run as a script and a worker that imports it agree.
+    """
+    module = getattr(function, "__module__", None) or ""
+    if module in _MAIN_MODULES:
+        module = _main_module_name(module)
+    qualname = getattr(function, "__qualname__", type(function).__qualname__)
+    return f"{module}.{qualname}" if module else qualname
+
+
+def _main_module_name(name: str) -> str:
+    main = sys.modules.get(name)
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name not in _MAIN_MODULES:  # python -m package.module
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    if not file:  # an interactive interpreter: there is nothing to import
+        return "__main__"
+    path = Path(file).resolve()
+    parts = [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").exists():
+        parts.append(folder.name)
+        folder = folder.parent
+    return ".".join(reversed(parts))
