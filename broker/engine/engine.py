@@ -1,0 +1,359 @@
+"""The queue engine: one method an operation, one script call a batch. Speaks Redis and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from . import keys
+from .checks import check_server
+from .coalesce import Coalescer
+from .connections import connect
+from .faults import translate
+from .hints import Hints
+from .scripts import Argument, Scripts
+from .timers import Timers
+from .types import (
+    Ack,
+    Cancelled,
+    Enqueued,
+    IdList,
+    ItemStatus,
+    Kind,
+    Leased,
+    LeaseQuery,
+    LeaseReply,
+    Nack,
+    NewItem,
+    Outcome,
+    Record,
+    Refresh,
+    Refreshed,
+    State,
+    Until,
+    decode_record,
+)
+
+#: Items that one script call handles at most (Lua's unpack and Redis's patience have limits).
+MAX_BATCH = 1000
+#: Bytes of items that one lease hands out at most, so that a reply stays well under a gRPC message's limit.
+MAX_LEASE_BYTES = 3 * 1024 * 1024
+#: How long a wish to hear of a change stays in Redis, and how often it is renewed (with a look at how things stand).
+_WATCH_US = 60_000_000
+_WATCH_LOOK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Settings of the engine.
+
+    Attributes:
+        redis_url: where Redis is, in redis-py's URL form.
+        key_prefix: start of every key.
+        request_window_ms: how long a request id is remembered.
+        once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
+        poll_interval_s: seconds between looks at a namespace without a known reason.
+        timeout_s: seconds until an unanswered Redis call fails.
+        max_connections: connections to Redis at most.
+        allow_eviction: work with a Redis that may evict keys.
+        clock: include that gives scripts the time; tests take ``clock_shifted``.
+    """
+
+    redis_url: str
+    key_prefix: str = "dibs"
+    request_window_ms: int = 120_000
+    once_retention_us: int = 86_400_000_000
+    poll_interval_s: float = 0.8
+    timeout_s: float = 2.0
+    max_connections: int = 16
+    allow_eviction: bool = False
+    clock: str = "clock"
+
+
+class EnqueueCall(NamedTuple):
+    """One Enqueue request: its id ("" for none) and its items."""
+
+    request_id: str
+    items: Sequence[NewItem]
+
+
+class Engine:
+    """A queue on Redis. Batches of at most `MAX_BATCH` in and out; every method raises `EngineError`."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self._client = connect(
+            config.redis_url,
+            connect_timeout_s=config.timeout_s,
+            timeout_s=config.timeout_s,
+            max_connections=config.max_connections,
+        )
+        # Its own client: a subscription waits for ever.
+        self._listener = connect(
+            config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=None, max_connections=2
+        )
+        channel = keys.hints_channel(config.key_prefix)
+        self._scripts = Scripts(self._client, channel, config.clock)
+        self.hints = Hints(self._listener, channel)
+        self._timers = Timers(self._advance, config.poll_interval_s)
+        self._namespaces: set[str] = set()
+        self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
+        self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
+        self._nacks: dict[str, Coalescer[Nack, Outcome]] = {}
+        self._refreshes: dict[str, Coalescer[Refresh, Refreshed]] = {}
+
+    async def start(self) -> None:
+        """Connects and begins to look after what is in Redis. Raises `EngineError` when Redis is unfit or not there."""
+        version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
+        self._scripts.prepare(version)
+        await self._learn_namespaces()
+        self.hints.start()
+        self._timers.start()
+
+    async def close(self) -> None:
+        """Finishes what is in flight and disconnects."""
+        await self._timers.close()
+        await self.hints.close()
+        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
+            for coalescer in tuple(coalescers.values()):  # type: ignore[attr-defined]
+                await coalescer.close()
+        await self._client.aclose()
+        await self._listener.aclose()
+
+    async def ready(self) -> None:
+        """Runs a real script that Redis would refuse if it could not take writes."""
+        await self._call("probe", "probe", ())
+
+    async def enqueue(self, namespace: str, request_id: str, items: Sequence[NewItem]) -> list[Enqueued]:
+        """Puts items into their queues, durable when this returns.
+
+        Args:
+            namespace: where.
+            request_id: a second call with it answers as the first did and does nothing; "" for none.
+            items: at most `MAX_BATCH`.
+        """
+        await self._know(namespace)
+        coalescer = self._enqueues.get(namespace)
+        if coalescer is None:
+            coalescer = self._enqueues[namespace] = Coalescer(
+                lambda calls: self._enqueue(namespace, calls),
+                MAX_BATCH,
+                lambda calls: sum(len(call.items) for call in calls),
+            )
+        (codes,) = await coalescer.submit((EnqueueCall(request_id, items),))
+        return [Enqueued(code) for code in codes]
+
+    async def lease(
+        self, namespace: str, query: LeaseQuery, max_items: int, *, note_hunger: bool = False
+    ) -> LeaseReply:
+        """Takes up to `max_items` items, at most `MAX_LEASE_BYTES` of them (but at least one).
+
+        Args:
+            namespace: where.
+            query: which queues, and overrides.
+            max_items: 1 to `MAX_BATCH`.
+            note_hunger: when the queues are empty, have the next item published as a hint.
+        """
+        await self._know(namespace)
+        args: list[Argument] = [
+            query.kind.value,
+            max_items,
+            MAX_LEASE_BYTES,
+            "" if query.lease_us is None else query.lease_us,
+            "" if query.attempts is None else query.attempts,
+            self.config.once_retention_us,
+            int(note_hunger),
+            len(query.queues),
+            *query.queues,
+        ]
+        due, again, now, ids, records, tokens, attempt, attempts, leases, errors = await self._call(
+            "lease", namespace, args
+        )
+        self._timers.due(namespace, due)
+        items = [
+            Leased(id.decode(), token, number, of, lease_us, error.decode(errors="replace"), record)
+            for id, record, token, number, of, lease_us, error in zip(
+                ids, records, tokens, attempt, attempts, leases, errors, strict=True
+            )
+        ]
+        return LeaseReply(items, now, drained=len(items) < max_items and not again)
+
+    async def peek(
+        self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int
+    ) -> list[tuple[str, Record]]:
+        """Looks at ready items without taking them, in the order in which they would be leased."""
+        args: list[Argument] = [kind.value, max_items, MAX_LEASE_BYTES, len(queues), *queues]
+        ids, records = await self._call("peek", namespace, args)
+        return [(id.decode(), decode_record(record)) for id, record in zip(ids, records, strict=True)]
+
+    async def restore(self, namespace: str, items: Sequence[Leased]) -> None:
+        """Puts back at-most-once items (token 0) that were leased and never left this process."""
+        args: list[Argument] = [len(items)]
+        for item in items:
+            args += (item.id, item.record)
+        await self._call("restore", namespace, args)
+
+    async def ack(self, namespace: str, entries: Sequence[Ack]) -> Sequence[Outcome]:
+        """Finishes leased items."""
+        coalescer = self._acks.get(namespace)
+        if coalescer is None:
+            coalescer = self._acks[namespace] = Coalescer(
+                lambda batch: self._ack(namespace, batch), MAX_BATCH
+            )
+        return await coalescer.submit(entries)
+
+    async def nack(self, namespace: str, entries: Sequence[Nack]) -> Sequence[Outcome]:
+        """Gives leased items back."""
+        coalescer = self._nacks.get(namespace)
+        if coalescer is None:
+            coalescer = self._nacks[namespace] = Coalescer(
+                lambda batch: self._nack(namespace, batch), MAX_BATCH
+            )
+        return await coalescer.submit(entries)
+
+    async def refresh(self, namespace: str, entries: Sequence[Refresh]) -> Sequence[Refreshed]:
+        """Lengthens leases."""
+        coalescer = self._refreshes.get(namespace)
+        if coalescer is None:
+            coalescer = self._refreshes[namespace] = Coalescer(
+                lambda batch: self._refresh(namespace, batch), MAX_BATCH
+            )
+        return await coalescer.submit(entries)
+
+    async def cancel(self, namespace: str, ids: IdList) -> list[Cancelled]:
+        """Cancels items."""
+        return [Cancelled(code) for code in await self._call("cancel", namespace, [len(ids), *ids])]
+
+    async def lookup(
+        self,
+        namespace: str,
+        ids: IdList,
+        *,
+        until: Until = Until.NOW,
+        timeout_s: float = 0.0,
+        bodies: bool = False,
+    ) -> list[ItemStatus]:
+        """What is known of items, waiting up to `timeout_s` until all have come as far as `until`."""
+        if until is Until.NOW or timeout_s <= 0:
+            return await self._lookup(namespace, ids, Until.NOW, bodies=bodies)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        found: dict[str, ItemStatus] = {}
+        open_ids = set(ids)
+        changed: set[str] = set(open_ids)
+        wake = asyncio.Event()
+
+        def tell(id: str) -> None:
+            changed.add(id)
+            wake.set()
+
+        with self.hints.on_changed(namespace, open_ids, tell):
+            while True:
+                wake.clear()
+                look = [id for id in open_ids if id in changed]
+                changed.clear()
+                for status in await self._lookup(namespace, look, until, bodies=bodies) if look else ():
+                    found[status.id] = status
+                    if until.reached(status.state):
+                        open_ids.discard(status.id)
+                left = deadline - loop.time()
+                if not open_ids or left <= 0:
+                    return [found[id] for id in ids]
+                try:
+                    async with asyncio.timeout(min(left, _WATCH_LOOK_S * random.uniform(0.75, 1.0))):
+                        await wake.wait()
+                except TimeoutError:
+                    changed |= open_ids
+
+    async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:  # noqa: ANN401
+        return await self._scripts.call(
+            script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
+        )
+
+    async def _know(self, namespace: str) -> None:
+        if namespace not in self._namespaces:
+            async with self._translated("namespaces"):
+                await self._client.sadd(keys.namespaces(self.config.key_prefix), namespace)
+            self._namespaces.add(namespace)
+            self._timers.add(namespace)
+
+    async def _learn_namespaces(self) -> None:
+        async with self._translated("namespaces"):
+            known = await self._client.smembers(keys.namespaces(self.config.key_prefix))
+        for namespace in known:
+            self._namespaces.add(namespace.decode())
+            self._timers.add(namespace.decode())
+
+    @staticmethod
+    @asynccontextmanager
+    async def _translated(operation: str) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise translate(error, operation) from error
+
+    async def _advance(self, namespace: str) -> tuple[int, int]:
+        due, now, *ready = await self._call("advance", namespace, (MAX_BATCH,))
+        for kind, queues in zip(Kind, ready, strict=True):
+            for queue in queues:
+                self.hints.ready(namespace, kind.value, queue.decode())
+        return due, now
+
+    async def _enqueue(self, namespace: str, calls: list[EnqueueCall]) -> list[str]:
+        args: list[Argument] = [self.config.request_window_ms, len(calls)]
+        extend: Callable[[Sequence[Argument]], None] = args.extend
+        for call in calls:
+            extend((call.request_id, len(call.items)))
+            for item in call.items:
+                extend(item)
+        due, *codes = await self._call("enqueue", namespace, args)
+        self._timers.due(namespace, due)
+        return [code.decode() for code in codes]
+
+    async def _ack(self, namespace: str, entries: list[Ack]) -> list[Outcome]:
+        args: list[Argument] = [len(entries)]
+        for id, token, result in entries:
+            args += (id, "" if token is None else token, "-" if result is None else b"R" + result)
+        return [Outcome(code) for code in await self._call("ack", namespace, args)]
+
+    async def _nack(self, namespace: str, entries: list[Nack]) -> list[Outcome]:
+        args: list[Argument] = [len(entries)]
+        for id, token, reason, delay_us, error in entries:
+            args += (id, token, reason.value, "" if delay_us is None else delay_us, error)
+        due, codes = await self._call("nack", namespace, args)
+        self._timers.due(namespace, due)
+        return [Outcome(code) for code in codes]
+
+    async def _refresh(self, namespace: str, entries: list[Refresh]) -> list[Refreshed]:
+        args: list[Argument] = [len(entries)]
+        for id, token, lease_us in entries:
+            args += (id, "" if token is None else token, "" if lease_us is None else lease_us)
+        codes, cancelled = await self._call("refresh", namespace, args)
+        return [Refreshed(Outcome(code), flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
+
+    async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
+        args: list[Argument] = [until.value, _WATCH_US, int(bodies), len(ids), *ids]
+        replies = await self._call("lookup", namespace, args)
+        return [_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
+
+
+def _status(id: str, reply: list[Any]) -> ItemStatus:
+    state, deliveries, cancel, kind, queue, record, error, ending = reply
+    failure = error.decode(errors="replace")
+    if ending[:1] == b"E":
+        failure = ending[1:].decode(errors="replace")
+    return ItemStatus(
+        id=id,
+        state=State(state.decode()),
+        deliveries=deliveries,
+        cancel_requested=cancel == 1,
+        kind=Kind(kind.decode()) if kind else None,
+        queue=queue.decode(),
+        record=decode_record(record) if record else None,
+        error=failure,
+        result=ending[1:] if ending[:1] == b"R" else None,
+    )

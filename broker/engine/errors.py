@@ -1,0 +1,63 @@
+"""What the engine raises when an operation as a whole could not be done.
+
+Outcomes that belong to one item (not found, superseded, ...) are part of the replies and never raised.
+
+    EngineError
+    ├── Unavailable            Redis did not answer, or not in time; try again
+    │   ├── EngineClosed       this engine has been closed or not been started
+    │   └── TooFewReplicas     written, but not on as many replicas as asked for; try again with the same id
+    ├── OutOfMemory            Redis is at its maxmemory and takes no new items
+    ├── UnsuitableRedis        Redis is too old or set up in a way that would lose items
+    └── ScriptBug              a script failed or answered what it should not
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class EngineError(Exception):
+    """Base of everything that the engine raises.
+
+    Parameters
+    ----------
+    message:
+        What happened, for the broker's log; may name hosts, so it is never sent to clients.
+    retry_after:
+        How long a client had better wait before it tries again; None: a retry does not help.
+    """
+
+    #: Used when `retry_after` is not given.
+    default_retry_after: timedelta | None = None
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
+
+
+class Unavailable(EngineError):
+    """Redis could not be reached or did not answer in time; whether the operation was done is unknown."""
+
+    default_retry_after = timedelta(seconds=1)
+
+
+class EngineClosed(Unavailable):
+    """The engine has been closed or has not been started."""
+
+
+class TooFewReplicas(Unavailable):
+    """The write was done, but fewer replicas than asked for confirmed it."""
+
+
+class OutOfMemory(EngineError):
+    """Redis is at its maxmemory: no new items until others have been worked off."""
+
+    default_retry_after = timedelta(seconds=5)
+
+
+class UnsuitableRedis(EngineError):
+    """Redis is too old or set up in a way that would lose items; the broker does not start on it."""
+
+
+class ScriptBug(EngineError):
+    """A script failed or answered what it should not."""

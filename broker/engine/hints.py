@@ -1,0 +1,144 @@
+"""Wake-up hints between brokers: one subscription per process, however many streams wait.
+
+Hints are only hints: they may be lost with a connection. Whoever waits for one also looks for itself now and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import redis.asyncio as redis_async
+from redis.exceptions import RedisError
+
+from .types import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+
+#: Stands for every queue in a wish to be woken.
+ANY_QUEUE = "*"
+
+
+class Hints:
+    """Listens on the hints channel and tells those who asked.
+
+    Callbacks run on the event loop and must not block. `resync` tells everybody: after the subscription was down,
+    anything may have been missed.
+    """
+
+    def __init__(self, client: redis_async.Redis, channel: str) -> None:
+        self._client = client
+        self._channel = channel
+        self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
+        self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
+        self._cancelled: set[Callable[[str, str], None]] = set()
+        self._task: asyncio.Task[None] | None = None
+        self.subscribed = asyncio.Event()
+
+    def start(self) -> None:
+        """Begins to listen."""
+        self._task = asyncio.create_task(self._listen(), name="dibs-hints")
+
+    async def close(self) -> None:
+        """Stops listening."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @contextmanager
+    def on_ready(
+        self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]
+    ) -> Iterator[None]:
+        """Calls `wake` when one of the queues (none: any) has something ready."""
+        keys = [(namespace, kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))]
+        for key in keys:
+            self._ready[key].add(wake)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._ready[key].discard(wake)
+                if not self._ready[key]:
+                    del self._ready[key]
+
+    @contextmanager
+    def on_changed(self, namespace: str, ids: Iterable[str], tell: Callable[[str], None]) -> Iterator[None]:
+        """Calls `tell(id)` when a watched item changes its state."""
+        keys = {(namespace, id) for id in ids}
+        for key in keys:
+            self._changed[key].add(tell)
+        try:
+            yield
+        finally:
+            for key in keys:
+                self._changed[key].discard(tell)
+                if not self._changed[key]:
+                    del self._changed[key]
+
+    @contextmanager
+    def on_cancelled(self, tell: Callable[[str, str], None]) -> Iterator[None]:
+        """Calls `tell(namespace, id)` when a running item is cancelled."""
+        self._cancelled.add(tell)
+        try:
+            yield
+        finally:
+            self._cancelled.discard(tell)
+
+    def ready(self, namespace: str, kind: str, queue: str) -> None:
+        """Wakes those who wait for a queue."""
+        for wake in (
+            *self._ready.get((namespace, kind, queue), ()),
+            *self._ready.get((namespace, kind, ANY_QUEUE), ()),
+        ):
+            wake()
+
+    def resync(self, namespace: str | None = None) -> None:
+        """Wakes everybody, or everybody in a namespace: hints may have been missed."""
+        for key, wakes in list(self._ready.items()):
+            if namespace in (None, key[0]):
+                for wake in tuple(wakes):
+                    wake()
+        for key, tells in list(self._changed.items()):
+            if namespace in (None, key[0]):
+                for tell in tuple(tells):
+                    tell(key[1])
+
+    def _dispatch(self, message: str) -> None:
+        what, namespace, rest = message.split(" ", 2)
+        if what == "r":
+            kind, queue = rest.split(" ", 1)
+            self.ready(namespace, kind, queue)
+        elif what == "s":
+            for tell in tuple(self._changed.get((namespace, rest), ())):
+                tell(rest)
+        elif what == "c":
+            for told in tuple(self._cancelled):
+                told(namespace, rest)
+
+    async def _listen(self) -> None:
+        backoff = 0.05
+        while True:
+            try:
+                async with self._client.pubsub() as pubsub:
+                    await pubsub.subscribe(self._channel)
+                    async for message in pubsub.listen():
+                        if message["type"] == "subscribe":
+                            backoff = 0.05
+                            self.subscribed.set()
+                            self.resync()
+                        elif message["type"] == "message":
+                            self._dispatch(message["data"].decode())
+            except (RedisError, OSError) as error:
+                self.subscribed.clear()
+                _log.warning("hints subscription lost: %s", error)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+            backoff = min(backoff * 2, 1.0)

@@ -1,0 +1,53 @@
+"""Every key in Redis, in one place.
+
+Keys of a namespace start with ``<prefix>:{<namespace>:0}:``; the braces put all of them into one slot of a cluster,
+so that a script touches one slot. ``k`` is the kind (``t`` task, ``d`` data), ``q`` a queue, times are microseconds.
+
+======================  ======  ===============================================================  ====================
+key                     type    holds                                                            removed by
+======================  ======  ===============================================================  ====================
+``item``                hash    id → record ``<enqueued> <due> <spec>\\n<body>``                  ack, cancel, death
+``run``                 hash    id → ``<state> <token> <used> <attempts> <lease> <deadline>      with its item
+                                <cancel> <spec>``, once delivered; state L leased, O started
+                                at most once, W waiting again, X dead
+``error``               hash    id → text of the last failed attempt                             with its item
+``end:<id>``            string  ``<state> <used> <kind> <queue> <R|E|->[text]``; state S, F, C   its own expiry
+``queue:k:q``           list    ids that are ready, first in first out; may hold stale ones      lease, clear
+``stale:k``             hash    q → entries of ``queue:k:q`` that lead nowhere                   lease
+``delayed:k:q``         zset    id → due time                                                    promotion, cancel
+``leased:k:q``          zset    id → deadline                                                    ack, nack, expiry
+``due``                 zset    ``delayed:k:q`` or ``leased:k:q`` → time of its first entry or   advance
+                                earlier
+``ready:k``             zset    q → priority, of queues with something ready and not paused      lease, pause
+``priority:k``          hash    q → priority                                                     set_priority
+``paused:k``            set     queues that deliver nothing                                      resume
+``seen:k``              hash    q → items ever put in; its fields are the known queues           delete
+``hungry:k``            set     queues (or ``*``) that a broker waits for                        the next wake
+``dead:k:<name>``       zset    id → time of death, a dead-letter queue                          redrive, purge
+``deadqueues:k``        set     names of dead-letter queues                                      purge
+``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge
+``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
+``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
+``token``               string  last lease token                                                 never
+======================  ======  ===============================================================  ====================
+
+Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use, and the publish/subscribe channel
+``<prefix>:hints``.
+"""
+
+from __future__ import annotations
+
+
+def namespace_prefix(prefix: str, namespace: str) -> str:
+    """Start of every key of a namespace; what scripts get as KEYS[1]."""
+    return f"{prefix}:{{{namespace}:0}}:"
+
+
+def namespaces(prefix: str) -> str:
+    """Key of the set of namespaces in use."""
+    return f"{prefix}:namespaces"
+
+
+def hints_channel(prefix: str) -> str:
+    """Publish/subscribe channel of wake-up hints."""
+    return f"{prefix}:hints"

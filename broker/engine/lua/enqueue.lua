@@ -1,0 +1,141 @@
+-- Puts items into queues: a batch of requests, each with its own request id and items.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, window of request ids in ms, number of requests, then for each request
+--          request id ("" for none), number of items, and for each item
+--          id, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail), body
+-- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
+--          "c" created, "e" exists, "r" replaced, "f" conflict
+-- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
+--- @include clock
+--- @include records
+--- @include events
+--- @include queues
+--- @include locate
+
+local window, requests = ARGV[3], tonumber(ARGV[4])
+local at = 5
+
+-- Read everything first: which requests are known, which ids.
+local batches, ids, end_keys = {}, {}, {}
+for r = 1, requests do
+  local batch = { request = ARGV[at], count = tonumber(ARGV[at + 1]), first = at + 2 }
+  at = at + 2 + batch.count * 5
+  batch.codes = batch.request ~= '' and redis.call('GET', P .. 'request:' .. batch.request)
+  if not batch.codes then
+    for i = 0, batch.count - 1 do
+      local id = ARGV[batch.first + i * 5]
+      ids[#ids + 1] = id
+      end_keys[#end_keys + 1] = P .. 'end:' .. id
+    end
+  end
+  batches[r] = batch
+end
+
+local known = {}
+if #ids > 0 then
+  local records = redis.call('HMGET', P .. 'item', unpack(ids))
+  for i, record in ipairs(records) do
+    if record then
+      known[ids[i]] = record_spec(record)
+    end
+  end
+  if redis.call('EXISTS', unpack(end_keys)) > 0 then
+    for i, key in ipairs(end_keys) do
+      if not known[ids[i]] and redis.call('EXISTS', key) == 1 then
+        known[ids[i]] = 'ended'
+      end
+    end
+  end
+end
+
+local records, seen, delayed, any_delayed = {}, {}, {}, false
+local ready, order = {}, {}
+local replaced, placed, overtaken = {}, {}, {}
+for _, batch in ipairs(batches) do
+  if not batch.codes then
+    local codes = {}
+    for i = 0, batch.count - 1 do
+      local base = batch.first + i * 5
+      local id, spec, due, conflict = ARGV[base], spec_of(ARGV[base + 1]), ARGV[base + 2], ARGV[base + 3]
+      local before = known[id]
+      if before and conflict ~= 'r' then
+        codes[i + 1] = conflict == 'f' and 'f' or 'e'
+      else
+        codes[i + 1] = before and 'r' or 'c'
+        local earlier = placed[id]
+        if earlier and earlier.due then
+          earlier.skip = true
+        elseif earlier then
+          overtaken[#overtaken + 1] = earlier.spec
+        elseif before then
+          replaced[#replaced + 1] = { id = id, before = before }
+        end
+        known[id] = spec
+        local time = now
+        if due ~= '' then
+          local given = tonumber(string.sub(due, 2))
+          time = math.max(now, string.sub(due, 1, 1) == '+' and now + given or given)
+        end
+        local item = { id = id, spec = spec, record = int(now) .. ' ' .. int(time) .. ' ' .. spec.text .. '\n' .. ARGV[base + 4] }
+        if time > now then
+          -- Items of one call that are due together stay in their order: 1 us apart.
+          item.due = time + #delayed
+          delayed[#delayed + 1] = item
+        else
+          local ids_of = ready[spec.tail]
+          if not ids_of then
+            ids_of = { spec = spec }
+            ready[spec.tail] = ids_of
+            order[#order + 1] = ids_of
+          end
+          ids_of[#ids_of + 1] = id
+        end
+        placed[id] = item
+        records[#records + 1] = id
+        records[#records + 1] = item.record
+        seen[spec] = (seen[spec] or 0) + 1
+      end
+    end
+    batch.new_codes = table.concat(codes)
+  end
+end
+
+-- Then write.
+for _, entry in ipairs(replaced) do
+  local id, before = entry.id, entry.before
+  if before == 'ended' then
+    redis.call('DEL', P .. 'end:' .. id)
+  else
+    local run = redis.call('HGET', P .. 'run', id)
+    detach(id, before, run and parse_run(run))
+    redis.call('HDEL', P .. 'run', id)
+    redis.call('HDEL', P .. 'error', id)
+  end
+end
+if #records > 0 then
+  call_many('HSET', P .. 'item', records)
+  for spec, count in pairs(seen) do
+    redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, count)
+  end
+  for _, item in ipairs(delayed) do
+    if not item.skip then
+      push_delayed(item.spec, item.id, item.due)
+    end
+  end
+  for _, group in ipairs(order) do
+    push_ready(group.spec, group)
+  end
+  -- An id that one call puts twice stands in its list twice: the other entry is stale.
+  for _, spec in ipairs(overtaken) do
+    leave_stale(spec)
+  end
+end
+local reply = { #delayed > 0 and next_due() or -1 }
+for r, batch in ipairs(batches) do
+  reply[r + 1] = batch.codes or batch.new_codes
+  if batch.new_codes and batch.request ~= '' then
+    redis.call('SET', P .. 'request:' .. batch.request, batch.new_codes, 'PX', window)
+  end
+end
+return reply

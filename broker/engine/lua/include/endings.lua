@@ -1,0 +1,40 @@
+-- How an item ends. Every path here takes the item out of `item` and `run`, or leaves it dead.
+
+local function forget(id)
+  redis.call('HDEL', P .. 'item', id)
+  redis.call('HDEL', P .. 'run', id)
+  redis.call('HDEL', P .. 'error', id)
+end
+
+-- Keeps the final state for the item's result_ttl: "<state> <used> <kind> <queue> <R|E|->[text]".
+-- Answers the key, or nothing when nothing is kept.
+local function keep_end(id, spec, state, used, content)
+  if spec.keep > 0 then
+    -- Joined, not formatted: string.format cuts short strings off at a zero byte.
+    local ending = state .. ' ' .. int(used) .. ' ' .. spec.kind .. ' ' .. spec.queue .. ' ' .. content
+    redis.call('SET', P .. 'end:' .. id, ending, 'PX', int(math.max(1, math.floor(spec.keep / 1000))))
+  end
+  changed(id)
+end
+
+-- Dead letter or dropped: the item's attempts are used up (or it was rejected).
+local function bury(id, run, failure)
+  local spec = run.spec
+  if spec.dead then
+    run.state, run.cancel = 'X', false
+    redis.call('HSET', P .. 'run', id, format_run(run))
+    redis.call('HSET', P .. 'error', id, failure)
+    redis.call('ZADD', P .. 'dead:' .. spec.kind .. ':' .. spec.dead, int(now), id)
+    redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, 1)
+    redis.call('SADD', P .. 'deadqueues:' .. spec.kind, spec.dead)
+    changed(id)
+  else
+    forget(id)
+    keep_end(id, spec, 'F', run.used, 'E' .. failure)
+  end
+end
+
+local function end_cancelled(id, spec, used)
+  forget(id)
+  keep_end(id, spec, 'C', used, '-')
+end

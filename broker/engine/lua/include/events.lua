@@ -1,0 +1,27 @@
+-- What other processes hear, as hints only. Channel in `CHANNEL`; messages:
+--   "r <namespace> <kind> <queue>"  a queue has something ready and somebody waits for it
+--   "s <namespace> <id>"            an item that somebody watches changed its state
+--   "c <namespace> <id>"            a running item shall be cancelled
+-- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
+local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
+
+local function publish(kind, rest)
+  redis.call('PUBLISH', CHANNEL, kind .. ' ' .. NAMESPACE .. ' ' .. rest)
+end
+
+local function wake(kind, queue)
+  if redis.call('SREM', P .. 'hungry:' .. kind, queue, '*') > 0 then
+    publish('r', kind .. ' ' .. queue)
+  end
+end
+
+local any_watched
+
+local function changed(id)
+  if any_watched == nil then
+    any_watched = redis.call('EXISTS', P .. 'watch') == 1
+  end
+  if any_watched and redis.call('ZREM', P .. 'watch', id) == 1 then
+    publish('s', id)
+  end
+end

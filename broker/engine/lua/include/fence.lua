@@ -1,0 +1,29 @@
+-- Whether a token names the current lease of an item. Outcome codes shared by ack, nack and refresh:
+--   0 OK   1 NOT_FOUND   2 LEASE_EXPIRED   3 LEASE_SUPERSEDED
+-- An empty token is unfenced: whatever lease is current.
+local OK, NOT_FOUND, EXPIRED, SUPERSEDED = 0, 1, 2, 3
+
+local function fence(id, token, run)
+  if not run then
+    return redis.call('HEXISTS', P .. 'item', id) == 1 and token ~= '' and SUPERSEDED or NOT_FOUND
+  end
+  local current = token == '' or tonumber(token) == run.token
+  if run.state == 'L' or run.state == 'O' then
+    if not current then
+      return SUPERSEDED
+    end
+    return run.deadline > now and OK or EXPIRED
+  end
+  if token == '' then
+    return NOT_FOUND
+  end
+  return current and EXPIRED or SUPERSEDED
+end
+
+local function read_runs(ids)
+  local runs = redis.call('HMGET', P .. 'run', unpack(ids))
+  for i = 1, #ids do
+    runs[i] = runs[i] and parse_run(runs[i])
+  end
+  return runs
+end

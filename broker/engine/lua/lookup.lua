@@ -1,0 +1,62 @@
+-- Tells what is known of items, and notes those that somebody waits for.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, until ("n" now, "s" started, "d" done), watch for this many us, records wanted (1 or 0),
+--          number of ids (1-1000), ids
+-- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending}
+--          state    "S" succeeded, "F" failed, "C" cancelled (then ending is "R<result>", "E<error>" or "-"),
+--                   "X" dead, "L" started, "W" waiting, "D" delayed, "A" late (due, not yet moved), "U" unknown
+--          An id that has not come as far as `until` is watched: the next change of its state is published.
+-- Cost     O(log n) an id.
+--- @include clock
+--- @include records
+
+local until_state, watch, with_record = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
+
+local function describe(id)
+  local ending = redis.call('GET', P .. 'end:' .. id)
+  if ending then
+    local state, used, kind, queue, content = string.match(ending, '^(%a) (%d+) (%a) (%S+) (.*)$')
+    return { state, tonumber(used), 0, kind, queue, '', '', content }
+  end
+  local record = redis.call('HGET', P .. 'item', id)
+  if not record then
+    return { 'U', 0, 0, '', '', '', '', '-' }
+  end
+  local text = redis.call('HGET', P .. 'run', id)
+  local run = text and parse_run(text)
+  local spec = run and run.spec or record_spec(record)
+  local state = run and run.state or 'W'
+  if state == 'O' then
+    state = 'L'
+  elseif state == 'W' then
+    local due = redis.call('ZSCORE', P .. 'delayed:' .. spec.tail, id)
+    state = due and (tonumber(due) > now and 'D' or 'A') or 'W'
+  end
+  local failure = run and redis.call('HGET', P .. 'error', id) or ''
+  -- Without the body a record still tells its times.
+  if not with_record then
+    record = string.match(record, '^[^\n]*\n')
+  end
+  return { state, run and run.used or 0, run and run.cancel and 1 or 0, spec.kind, spec.queue, record, failure, '-' }
+end
+
+local ENDED = { S = true, F = true, C = true, X = true, U = true }
+local replies = {}
+for i = 1, tonumber(ARGV[6]) do
+  local id = ARGV[6 + i]
+  local reply = describe(id)
+  replies[i] = reply
+  local arrived = until_state == 'n' or ENDED[reply[1]] or (until_state == 's' and reply[1] == 'L')
+  if not arrived then
+    redis.call('ZADD', P .. 'watch', int(now + watch), id)
+  end
+end
+if until_state ~= 'n' then
+  -- Watches of brokers that are gone.
+  local old = redis.call('ZRANGEBYSCORE', P .. 'watch', '-inf', int(now), 'LIMIT', 0, 1000)
+  if #old > 0 then
+    call_many('ZREM', P .. 'watch', old)
+  end
+end
+return replies

@@ -1,0 +1,45 @@
+-- Looks at the items that are ready, without taking them.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, kind, items wanted (1-1000), bytes wanted at most, number of queues (0: all, by
+--          priority), their names
+-- Reply    {ids, records}
+-- Cost     O(items + queues named + stale entries passed, at most 2,000). Changes nothing.
+--- @include records
+
+local kind, wanted, room, queues = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local names = {}
+if queues == 0 then
+  names = redis.call('ZRANGE', P .. 'ready:' .. kind, 0, wanted - 1)
+else
+  for i = 1, queues do
+    names[i] = ARGV[6 + i]
+  end
+end
+
+local ids, records, seen = {}, {}, {}
+local passed = 0
+for _, queue in ipairs(names) do
+  local tail, at = kind .. ':' .. queue, 0
+  while #ids < wanted and room > 0 and passed < 3000 do
+    local slice = redis.call('LRANGE', P .. 'queue:' .. tail, at, at + 63)
+    if #slice == 0 then
+      break
+    end
+    at, passed = at + #slice, passed + #slice
+    local found = redis.call('HMGET', P .. 'item', unpack(slice))
+    local runs = redis.call('HMGET', P .. 'run', unpack(slice))
+    for i, id in ipairs(slice) do
+      local record = found[i]
+      local run = runs[i] and parse_run(runs[i])
+      if record and not seen[id] and #ids < wanted and room > 0 and not (run and run.state ~= 'W')
+        and record_spec(record).tail == tail and not redis.call('ZSCORE', P .. 'delayed:' .. tail, id) then
+        seen[id] = true
+        room = room - #record
+        ids[#ids + 1] = id
+        records[#records + 1] = record
+      end
+    end
+  end
+end
+return { ids, records }

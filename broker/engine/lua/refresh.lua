@@ -1,0 +1,33 @@
+-- Lengthens leases.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, number of entries (1-1000), then for each
+--          id, token ("" unfenced), new length in us from now ("" as before)
+-- Reply    {outcome codes (see fence.lua), 1 for each entry whose item somebody cancelled, else 0}
+-- Cost     O(log n) an entry.
+--- @include clock
+--- @include records
+--- @include events
+--- @include queues
+--- @include fence
+
+local count = tonumber(ARGV[3])
+local ids, outcomes, cancelled = {}, {}, {}
+for i = 1, count do
+  ids[i] = ARGV[1 + i * 3]
+end
+local runs = read_runs(ids)
+for i, id in ipairs(ids) do
+  local run = runs[i]
+  local outcome = fence(id, ARGV[2 + i * 3], run)
+  outcomes[i] = outcome
+  cancelled[i] = outcome == OK and run.cancel and 1 or 0
+  -- A started at-most-once item has no lease to lengthen.
+  if outcome == OK and run.state == 'L' then
+    run.lease = tonumber(ARGV[3 + i * 3]) or run.lease
+    run.deadline = now + run.lease
+    redis.call('HSET', P .. 'run', id, format_run(run))
+    push_leased(run.spec, id, run.deadline)
+  end
+end
+return { outcomes, cancelled }

@@ -1,0 +1,80 @@
+"""The Lua scripts: put together from their parts, loaded and called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import redis.asyncio as redis_async
+from redis.exceptions import NoScriptError
+
+from .faults import translate
+
+_INCLUDE = re.compile(r"^--- @include (\w+)$", re.MULTILINE)
+
+#: Scripts that take things out of Redis or settle them: they must run while Redis's memory is full.
+_DRAINING = frozenset({"lease", "ack", "nack", "refresh", "cancel", "advance", "lookup", "probe", "restore"})
+#: Scripts that only grow what is stored, or change nothing.
+_GROWING = frozenset({"enqueue", "peek"})
+
+Argument = str | bytes | int
+
+
+def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
+    """The source of a script with its includes put in.
+
+    Args:
+        name: file name without ``.lua``.
+        allow_oom: how Redis is told that the script may run while memory is full: "flag" (Redis 7 and newer read it
+            from the first line), "write" (before that, a script is let through once it has written anything by a
+            command that needs no memory) or "" (not at all).
+        clock: include to take for ``clock``; tests take ``clock_shifted``.
+    """
+    lua = resources.files(__package__) / "lua"
+
+    def include(match: re.Match[str]) -> str:
+        part = clock if match[1] == "clock" else match[1]
+        return (lua / "include" / f"{part}.lua").read_text()
+
+    source = _INCLUDE.sub(include, (lua / f"{name}.lua").read_text())
+    if allow_oom == "flag":
+        return "#!lua flags=allow-oom\n" + source
+    if allow_oom == "write":
+        return "redis.call('UNLINK', KEYS[1] .. 'none')\n" + source
+    return source
+
+
+class Scripts:
+    """Calls scripts by hash and loads them when Redis does not know them (after a restart, flush or failover)."""
+
+    def __init__(self, client: redis_async.Redis, channel: str, clock: str = "clock") -> None:
+        self._client = client
+        self._channel = channel
+        self._clock = clock
+        self._sources: dict[str, tuple[str, str]] = {}
+
+    def prepare(self, redis_version: tuple[int, ...]) -> None:
+        """Puts the scripts together for a version of Redis."""
+        drain = "flag" if redis_version >= (7,) else "write"
+        for name in _DRAINING | _GROWING:
+            source = assemble(name, allow_oom=drain if name in _DRAINING else "", clock=self._clock)
+            sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+            self._sources[name] = (sha, source)
+
+    async def call(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:  # noqa: ANN401
+        """Runs a script on a namespace; the reply is as its header says. Raises `EngineError`."""
+        sha, source = self._sources[name]
+        try:
+            try:
+                return await self._client.execute_command(
+                    "EVALSHA", sha, 1, prefix, namespace, self._channel, *args
+                )
+            except NoScriptError:
+                return await self._client.execute_command(
+                    "EVAL", source, 1, prefix, namespace, self._channel, *args
+                )
+        except Exception as error:
+            raise translate(error, name) from error

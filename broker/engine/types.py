@@ -1,0 +1,239 @@
+"""What goes into the engine and comes out: plain values, times in microseconds of Redis's clock."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+
+class Kind(enum.StrEnum):
+    """Kind of a queue; the value is the letter used in keys."""
+
+    TASK = "t"
+    DATA = "d"
+
+
+class Retry(NamedTuple):
+    """Wait after a failed attempt: ``initial_us * factor**(attempt-1)``, at most ``max_us``, plus or minus the share
+    ``jitter``.
+    """
+
+    initial_us: int
+    factor: float
+    max_us: int
+    jitter: float
+
+
+class Spec(NamedTuple):
+    """How an item is delivered, as stored in front of its body."""
+
+    kind: Kind
+    queue: str
+    attempts: int = 1
+    lease_us: int = 0
+    retry: Retry | None = None
+    dead_queue: str | None = None
+    keep_us: int = 0
+
+    def encode(self) -> str:
+        """The text that Lua takes apart again (``lua/include/records.lua``)."""
+        retry = "- - - -"
+        if self.retry is not None:
+            retry = (
+                f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
+            )
+        return (
+            f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
+            f"{self.dead_queue or '-'} {self.keep_us}"
+        )
+
+
+@lru_cache(maxsize=4096)
+def decode_spec(text: bytes) -> Spec:
+    """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart."""
+    kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep = text.decode().split(" ")
+    retry = None if initial == "-" else Retry(int(initial), float(factor), int(maximum), float(jitter))
+    return Spec(Kind(kind), queue, int(attempts), int(lease), retry, None if dead == "-" else dead, int(keep))
+
+
+class Conflict(enum.StrEnum):
+    """What to do when an id is known already."""
+
+    KEEP = "k"
+    REPLACE = "r"
+    FAIL = "f"
+
+
+class Enqueued(enum.StrEnum):
+    """What became of an enqueued item."""
+
+    CREATED = "c"
+    EXISTS = "e"
+    REPLACED = "r"
+    CONFLICT = "f"
+
+
+class NewItem(NamedTuple):
+    """One item to enqueue. `spec` is `Spec.encode()`; `due` is "" (now), "+<us>" (from now) or "@<us>" (at)."""
+
+    id: str
+    spec: str
+    due: str
+    conflict: str
+    body: bytes
+
+
+class Record(NamedTuple):
+    """What was stored when an item was enqueued."""
+
+    enqueued_us: int
+    due_us: int
+    spec: Spec
+    body: bytes
+
+
+def decode_record(record: bytes) -> Record:
+    """Takes a stored record apart (``keys.py`` has its form)."""
+    head, _, body = record.partition(b"\n")
+    enqueued, due, spec = head.split(b" ", 2)
+    return Record(int(enqueued), int(due), decode_spec(spec), body)
+
+
+class Leased(NamedTuple):
+    """One delivery. Token 0: at most once and nothing kept, so there is nothing to acknowledge."""
+
+    id: str
+    token: int
+    attempt: int
+    attempts: int
+    lease_us: int
+    last_error: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseQuery:
+    """What a consumer wants: queues in order (empty: all, by priority), and overrides of the items' own numbers."""
+
+    kind: Kind
+    queues: tuple[str, ...] = ()
+    lease_us: int | None = None
+    attempts: int | None = None
+
+
+class LeaseReply(NamedTuple):
+    """Items leased at `now_us`. `drained`: nothing more is ready, and a hint will come when something is."""
+
+    items: list[Leased]
+    now_us: int
+    drained: bool
+
+
+class Outcome(enum.IntEnum):
+    """What became of an ack, nack or refresh; the values are those of ``lua/include/fence.lua``."""
+
+    OK = 0
+    NOT_FOUND = 1
+    LEASE_EXPIRED = 2
+    LEASE_SUPERSEDED = 3
+
+
+class NackReason(enum.StrEnum):
+    """Why an item is given back."""
+
+    FAILED = "f"
+    RELEASED = "r"
+    CANCELLED = "c"
+    REJECTED = "x"
+
+
+class Ack(NamedTuple):
+    """A finished item; token None: whatever lease is current; result None: none."""
+
+    id: str
+    token: int | None
+    result: bytes | None = None
+
+
+class Nack(NamedTuple):
+    """An item given back; `delay_us` None: by the item's own rule."""
+
+    id: str
+    token: int
+    reason: NackReason
+    delay_us: int | None = None
+    error: str = ""
+
+
+class Refresh(NamedTuple):
+    """A lease to lengthen; token None: whatever lease is current; `lease_us` None: as long as before."""
+
+    id: str
+    token: int | None
+    lease_us: int | None = None
+
+
+class Refreshed(NamedTuple):
+    """Outcome of a refresh, and whether somebody cancelled the item."""
+
+    outcome: Outcome
+    cancel_requested: bool
+
+
+class Cancelled(enum.IntEnum):
+    """What a cancel found; the values are those of ``lua/cancel.lua``."""
+
+    NOT_FOUND = 0
+    REMOVED = 1
+    REQUESTED = 2
+    RESULT_DROPPED = 3
+
+
+class State(enum.StrEnum):
+    """Where an item is in its life; the values are those of ``lua/lookup.lua``."""
+
+    SUCCEEDED = "S"
+    FAILED = "F"
+    CANCELLED = "C"
+    DEAD = "X"
+    STARTED = "L"
+    WAITING = "W"
+    SCHEDULED = "D"
+    LATE = "A"
+    UNKNOWN = "U"
+
+
+#: States that do not change any more by themselves.
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DEAD, State.UNKNOWN})
+
+
+class Until(enum.StrEnum):
+    """What a lookup waits for."""
+
+    NOW = "n"
+    STARTED = "s"
+    DONE = "d"
+
+    def reached(self, state: State) -> bool:
+        """Whether an item in that state has come this far."""
+        return self is Until.NOW or state in ENDED or (self is Until.STARTED and state is State.STARTED)
+
+
+class ItemStatus(NamedTuple):
+    """What is known of an item. `record` is there while it is not finished (without its body unless asked for)."""
+
+    id: str
+    state: State
+    deliveries: int
+    cancel_requested: bool
+    kind: Kind | None
+    queue: str
+    record: Record | None
+    error: str
+    result: bytes | None
+
+
+IdList = Sequence[str]
