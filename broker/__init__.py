@@ -1,0 +1,1 @@
+"""The broker: gRPC outward, the engine inward."""

@@ -1,0 +1,1 @@
+"""The queue engine: Redis and Lua, without a word of gRPC."""

@@ -52,9 +52,7 @@ async def check_server(client: redis_async.Redis, *, allow_eviction: bool) -> tu
             raise UnsuitableRedis(f"{text} (or start the broker with --allow-eviction)")
         _log.warning(text)
     if not info.get("aof_enabled"):
-        _log.warning(
-            "Redis keeps no append-only file: what was enqueued last is lost if it dies (appendonly yes)"
-        )
+        _log.warning("Redis keeps no append-only file: what was enqueued last is lost if it dies (appendonly yes)")
     if info.get("server_name", "redis") == "redis" and not _mended(version):
         _log.warning(
             "%s has known faults in its Lua interpreter (CVE-2025-49844): let only trusted programs reach it",

@@ -5,9 +5,7 @@ from __future__ import annotations
 import redis.asyncio as redis_async
 
 
-def connect(
-    url: str, *, connect_timeout_s: float, timeout_s: float | None, max_connections: int
-) -> redis_async.Redis:
+def connect(url: str, *, connect_timeout_s: float, timeout_s: float | None, max_connections: int) -> redis_async.Redis:
     """A client with a bounded pool; it connects when first used.
 
     Args:

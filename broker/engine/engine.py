@@ -118,9 +118,12 @@ class Engine:
         """Finishes what is in flight and disconnects."""
         await self._timers.close()
         await self.hints.close()
-        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
-            for coalescer in tuple(coalescers.values()):  # type: ignore[attr-defined]
-                await coalescer.close()
+        await asyncio.gather(
+            *(one.close() for one in self._enqueues.values()),
+            *(one.close() for one in self._acks.values()),
+            *(one.close() for one in self._nacks.values()),
+            *(one.close() for one in self._refreshes.values()),
+        )
         await self._client.aclose()
         await self._listener.aclose()
 
@@ -182,9 +185,7 @@ class Engine:
         ]
         return LeaseReply(items, now, drained=len(items) < max_items and not again)
 
-    async def peek(
-        self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int
-    ) -> list[tuple[str, Record]]:
+    async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
         """Looks at ready items without taking them, in the order in which they would be leased."""
         args: list[Argument] = [kind.value, max_items, MAX_LEASE_BYTES, len(queues), *queues]
         ids, records = await self._call("peek", namespace, args)
@@ -201,27 +202,21 @@ class Engine:
         """Finishes leased items."""
         coalescer = self._acks.get(namespace)
         if coalescer is None:
-            coalescer = self._acks[namespace] = Coalescer(
-                lambda batch: self._ack(namespace, batch), MAX_BATCH
-            )
+            coalescer = self._acks[namespace] = Coalescer(lambda batch: self._ack(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
 
     async def nack(self, namespace: str, entries: Sequence[Nack]) -> Sequence[Outcome]:
         """Gives leased items back."""
         coalescer = self._nacks.get(namespace)
         if coalescer is None:
-            coalescer = self._nacks[namespace] = Coalescer(
-                lambda batch: self._nack(namespace, batch), MAX_BATCH
-            )
+            coalescer = self._nacks[namespace] = Coalescer(lambda batch: self._nack(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
 
     async def refresh(self, namespace: str, entries: Sequence[Refresh]) -> Sequence[Refreshed]:
         """Lengthens leases."""
         coalescer = self._refreshes.get(namespace)
         if coalescer is None:
-            coalescer = self._refreshes[namespace] = Coalescer(
-                lambda batch: self._refresh(namespace, batch), MAX_BATCH
-            )
+            coalescer = self._refreshes[namespace] = Coalescer(lambda batch: self._refresh(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
 
     async def cancel(self, namespace: str, ids: IdList) -> list[Cancelled]:
@@ -269,7 +264,7 @@ class Engine:
                 except TimeoutError:
                     changed |= open_ids
 
-    async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:  # noqa: ANN401
+    async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         return await self._scripts.call(
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )
@@ -283,7 +278,7 @@ class Engine:
 
     async def _learn_namespaces(self) -> None:
         async with self._translated("namespaces"):
-            known = await self._client.smembers(keys.namespaces(self.config.key_prefix))
+            known: set[bytes] = await self._client.smembers(keys.namespaces(self.config.key_prefix))  # type: ignore[assignment]
         for namespace in known:
             self._namespaces.add(namespace.decode())
             self._timers.add(namespace.decode())

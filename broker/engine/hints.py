@@ -55,9 +55,7 @@ class Hints:
             self._task = None
 
     @contextmanager
-    def on_ready(
-        self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]
-    ) -> Iterator[None]:
+    def on_ready(self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]) -> Iterator[None]:
         """Calls `wake` when one of the queues (none: any) has something ready."""
         keys = [(namespace, kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))]
         for key in keys:
@@ -107,10 +105,10 @@ class Hints:
             if namespace in (None, key[0]):
                 for wake in tuple(wakes):
                     wake()
-        for key, tells in list(self._changed.items()):
-            if namespace in (None, key[0]):
+        for (where, id), tells in list(self._changed.items()):
+            if namespace in (None, where):
                 for tell in tuple(tells):
-                    tell(key[1])
+                    tell(id)
 
     def _dispatch(self, message: str) -> None:
         what, namespace, rest = message.split(" ", 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -51,7 +51,7 @@ class Scripts:
     """Calls scripts by hash and loads them when Redis does not know them (after a restart, flush or failover)."""
 
     def __init__(self, client: redis_async.Redis, channel: str, clock: str = "clock") -> None:
-        self._client = client
+        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
         self._channel = channel
         self._clock = clock
         self._sources: dict[str, tuple[str, str]] = {}
@@ -64,17 +64,13 @@ class Scripts:
             sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
             self._sources[name] = (sha, source)
 
-    async def call(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:  # noqa: ANN401
+    async def call(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:
         """Runs a script on a namespace; the reply is as its header says. Raises `EngineError`."""
         sha, source = self._sources[name]
         try:
             try:
-                return await self._client.execute_command(
-                    "EVALSHA", sha, 1, prefix, namespace, self._channel, *args
-                )
+                return await self._client.execute_command("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
             except NoScriptError:
-                return await self._client.execute_command(
-                    "EVAL", source, 1, prefix, namespace, self._channel, *args
-                )
+                return await self._client.execute_command("EVAL", source, 1, prefix, namespace, self._channel, *args)
         except Exception as error:
             raise translate(error, name) from error

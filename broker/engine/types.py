@@ -42,9 +42,7 @@ class Spec(NamedTuple):
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
         retry = "- - - -"
         if self.retry is not None:
-            retry = (
-                f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
-            )
+            retry = f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
         return (
             f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
             f"{self.dead_queue or '-'} {self.keep_us}"
