@@ -69,8 +69,8 @@ class Scripts:
         sha, source = self._sources[name]
         try:
             try:
-                return await self._client.execute_command("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
+                return await self._execute("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
             except NoScriptError:
-                return await self._client.execute_command("EVAL", source, 1, prefix, namespace, self._channel, *args)
+                return await self._execute("EVAL", source, 1, prefix, namespace, self._channel, *args)
         except Exception as error:
             raise translate(error, name) from error
