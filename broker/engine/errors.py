@@ -19,12 +19,9 @@ from datetime import timedelta
 class EngineError(Exception):
     """Base of everything that the engine raises.
 
-    Parameters
-    ----------
-    message:
-        What happened, for the broker's log; may name hosts, so it is never sent to clients.
-    retry_after:
-        How long a client had better wait before it tries again; None: a retry does not help.
+    Args:
+        message: What happened, for the broker's log; may name hosts, so it is never sent to clients.
+        retry_after: How long a client had better wait before it tries again; None: a retry does not help.
     """
 
     #: Used when `retry_after` is not given.

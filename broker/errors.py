@@ -1,0 +1,213 @@
+"""The one table from what the broker and its engine raise to gRPC statuses.
+
+    RequestError             the request cannot be done as it stands
+    ├── InvalidField         a field is out of range or malformed
+    ├── NotFound             it names something that is not there
+    ├── PreconditionFailed   it does not fit the present state of what it names
+    ├── Unauthenticated      it carries no valid credentials
+    ├── PermissionDenied     its credentials do not allow it
+    └── Draining             this broker is going away
+
+and the engine's tree (`dibs.broker.engine.errors`). Errors are matched by class along the method resolution
+order, so a derived class has the status of its base until it gets a row of its own. Clients branch on the code
+and on the machine-readable `reason` of the ErrorInfo detail, never on the text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import MappingProxyType
+
+import grpc
+from google.protobuf import any_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from .engine import errors as engine
+
+#: Domain of every ErrorInfo detail.
+DOMAIN = "dibs"
+#: Longest text sent to a client, in characters: a status travels in a header, and headers are small.
+MAX_TEXT = 500
+
+_log = logging.getLogger(__name__)
+
+
+class RequestError(Exception):
+    """The request cannot be done as it stands; the text is for the client."""
+
+    #: What a client had better wait before it tries again; None: a retry does not help.
+    retry_after: timedelta | None = None
+
+
+class InvalidField(RequestError):
+    """A field of a request is out of range or malformed.
+
+    Args:
+        field: Path of the field in the request, such as `items[3].policy.lease_timeout`; empty: the request itself.
+        description: What the field must be, as the rest of a sentence that begins with its name.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field or 'request'}: {description}")
+        self.field = field
+        self.description = description
+
+    def under(self, path: str) -> InvalidField:
+        """The same error seen from the message that holds the checked one at `path`."""
+        return InvalidField(f"{path}.{self.field}" if self.field else path, self.description)
+
+
+class NotFound(RequestError):
+    """The request names something that is not there.
+
+    Args:
+        what: Type of the thing, such as `queue`.
+        name: Its name.
+    """
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"{what} {name!r} is not known")
+        self.what = what
+        self.name = name
+
+
+class PreconditionFailed(RequestError):
+    """The request does not fit the present state of what it names.
+
+    Args:
+        reason: Machine-readable, in UPPER_SNAKE_CASE.
+        description: One sentence for a person.
+    """
+
+    def __init__(self, reason: str, description: str) -> None:
+        super().__init__(description)
+        self.reason = reason
+
+
+class Unauthenticated(RequestError):
+    """The request carries no valid credentials."""
+
+
+class PermissionDenied(RequestError):
+    """The credentials of the request do not allow it."""
+
+
+class Draining(RequestError):
+    """This broker is going away; another one, or this one in a moment, will serve the request."""
+
+    retry_after = timedelta(milliseconds=100)
+
+    def __init__(self) -> None:
+        super().__init__("this broker is shutting down: call another one")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How one class of errors looks on the wire.
+
+    Args:
+        code: The gRPC status.
+        reason: The ErrorInfo reason.
+        text: Text for the client; None: the error's own, which then must be meant for clients.
+        is_bug: Logged with its traceback, since it should not have happened.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    text: str | None = None
+    is_bug: bool = False
+
+
+_UNEXPECTED = Row(
+    grpc.StatusCode.INTERNAL,
+    "INTERNAL",
+    "the broker failed to handle the request; its log says why",
+    is_bug=True,
+)
+
+#: The table. A class without a row of its own has that of its nearest base.
+TABLE: Mapping[type[Exception], Row] = MappingProxyType(
+    {
+        InvalidField: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
+        PreconditionFailed: Row(grpc.StatusCode.FAILED_PRECONDITION, "PRECONDITION_FAILED"),
+        Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
+        PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
+        engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),
+        engine.EngineClosed: Row(
+            grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING", "this broker is shutting down: call another one"
+        ),
+        engine.TooFewReplicas: Row(
+            grpc.StatusCode.UNAVAILABLE,
+            "TOO_FEW_REPLICAS",
+            "written, but too few replicas confirmed it: try again with the same ids",
+        ),
+        engine.OutOfMemory: Row(
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "REDIS_OUT_OF_MEMORY",
+            "Redis is full: no new items until others have been worked off",
+        ),
+        engine.UnsuitableRedis: Row(
+            grpc.StatusCode.FAILED_PRECONDITION, "REDIS_UNSUITABLE", "Redis is not set up for the broker"
+        ),
+        engine.ScriptBug: Row(
+            grpc.StatusCode.INTERNAL,
+            "ENGINE_BUG",
+            "a script of the broker failed; its log says why",
+            is_bug=True,
+        ),
+        Exception: _UNEXPECTED,
+    }
+)
+
+
+def row_of(error: Exception) -> Row:
+    """The row of an error: that of the nearest class in its method resolution order."""
+    for cls in type(error).__mro__:
+        row = TABLE.get(cls)
+        if row is not None:
+            return row
+    return _UNEXPECTED
+
+
+def status_of(error: Exception, call: str = "") -> status_pb2.Status:
+    """The `google.rpc.Status` of an error, as a call ends with it or as a stream carries it in-band.
+
+    Errors that should not have happened are logged with their traceback.
+
+    Args:
+        error: What was raised.
+        call: Name of the RPC, for the log.
+    """
+    row = row_of(error)
+    if row.is_bug:
+        _log.error("%s failed: %r", call or "a call", error, exc_info=error)
+    text = (row.text or str(error))[:MAX_TEXT]
+    status = status_pb2.Status(code=row.code.value[0], message=text)
+    for detail in _details(error, row):
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+def _details(error: Exception, row: Row) -> list[Message]:
+    reason = error.reason if isinstance(error, PreconditionFailed) else row.reason
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+    if isinstance(error, InvalidField):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.description[:MAX_TEXT]
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    elif isinstance(error, NotFound):
+        details.append(error_details_pb2.ResourceInfo(resource_type=error.what, resource_name=error.name[:MAX_TEXT]))
+    if isinstance(error, RequestError | engine.EngineError) and error.retry_after is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(error.retry_after)
+        details.append(retry)
+    return details

@@ -1,0 +1,76 @@
+"""Turns what a gRPC handler raises into the status that the table in `errors` gives it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+from grpc_status import rpc_status
+
+from .errors import status_of
+
+_T = TypeVar("_T", bound=Callable[..., Any])
+
+
+def translated(target: _T) -> _T:
+    """Decorates a handler, or a servicer class whose handlers shall all be decorated.
+
+    Works for every form that `grpc.aio` knows: coroutine functions (unary, or streaming with `context.read` and
+    `context.write`) and asynchronous generators. A cancelled call stays cancelled, and a handler's own
+    `context.abort` goes through.
+
+    Args:
+        target: A method `(self, request, context)`, or a class; of a class, the public asynchronous methods that it
+            defines itself are decorated.
+    """
+    if isinstance(target, type):
+        for name, member in list(vars(target).items()):
+            if not name.startswith("_") and _is_handler(member):
+                setattr(target, name, _wrap(member))
+        return target
+    wrapped: _T = _wrap(target)
+    return wrapped
+
+
+def _is_handler(member: object) -> bool:
+    return inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
+
+
+def _wrap(handler: Any) -> Any:
+    name = handler.__qualname__
+    if inspect.isasyncgenfunction(handler):
+
+        @wraps(handler)
+        async def generate(self: Any, request: Any, context: Any) -> AsyncGenerator[Any, None]:
+            try:
+                async with aclosing(handler(self, request, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 (the border: whatever it is becomes a status)
+                await _abort(error, context, name)
+
+        return generate
+    if inspect.iscoroutinefunction(handler):
+
+        @wraps(handler)
+        async def respond(self: Any, request: Any, context: Any) -> Any:
+            try:
+                return await handler(self, request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 (the border: whatever it is becomes a status)
+                await _abort(error, context, name)
+
+        return respond
+    raise TypeError(f"{name} is no coroutine function and no asynchronous generator")
+
+
+async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any], name: str) -> NoReturn:
+    status = rpc_status.to_status(status_of(error, name))
+    await context.abort(status.code, status.details, status.trailing_metadata)

@@ -1,0 +1,182 @@
+"""Exceptions of handlers of every form, seen through a real channel."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from dibs.broker.engine.errors import OutOfMemory, Unavailable
+from dibs.broker.errors import InvalidField
+from dibs.broker.translated import translated
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc as stubs
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@translated
+class Failing(stubs.BrokerServiceServicer):
+    """Raises what it is told to, in a handler of each form."""
+
+    def __init__(self) -> None:
+        self.error: Exception = ValueError("secret")
+        self.entered = asyncio.Event()
+        self.left = asyncio.Event()
+        self.ended: list[str] = []
+
+    async def Ack(self, request: pb.AckRequest, context: Context) -> pb.AckResponse:
+        raise self.error
+
+    async def Nack(self, request: pb.NackRequest, context: Context) -> pb.NackResponse:
+        await context.abort(grpc.StatusCode.ABORTED, "by hand")
+
+    async def Result(self, request: pb.ResultRequest, context: Context) -> pb.ResultResponse:
+        self.entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.ended.append("cancelled")
+            self.left.set()
+            raise
+        raise AssertionError("not reached")
+
+    async def Lease(self, request: pb.LeaseRequest, context: Context) -> AsyncIterator[pb.LeaseResponse]:
+        try:
+            yield pb.LeaseResponse()
+            raise self.error
+        finally:
+            self.ended.append("lease")
+
+    async def Work(self, request_iterator: AsyncIterator[pb.WorkRequest], context: Context) -> None:  # type: ignore[override]
+        await context.read()
+        await context.write(pb.WorkResponse(batch=1))
+        raise self.error
+
+    async def Enqueue(self, request: pb.EnqueueRequest, context: Context) -> pb.EnqueueResponse:
+        raise self.error
+
+    async def Refresh(self, request: pb.RefreshRequest, context: Context) -> pb.RefreshResponse:
+        raise self.error
+
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        raise self.error
+
+    async def EnqueueStream(
+        self, request_iterator: AsyncIterator[pb.EnqueueStreamRequest], context: Context
+    ) -> AsyncIterator[pb.EnqueueStreamResponse]:
+        async for _ in request_iterator:
+            yield pb.EnqueueStreamResponse()
+            raise self.error
+
+
+@pytest.fixture
+async def failing() -> AsyncIterator[tuple[Failing, stubs.BrokerServiceAsyncStub]]:
+    servicer = Failing()
+    server = grpc.aio.server()
+    stubs.add_BrokerServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield servicer, stubs.BrokerServiceStub(channel)  # type: ignore[misc]
+    await server.stop(None)
+
+
+async def reply_of(stub: stubs.BrokerServiceAsyncStub, form: str) -> Any:
+    if form == "unary":
+        return await stub.Ack(pb.AckRequest())
+    if form == "server stream":
+        return [reply async for reply in stub.Lease(pb.LeaseRequest())]
+    if form == "bidirectional coroutine":
+        work = stub.Work(iter([pb.WorkRequest()]))
+        return [reply async for reply in work]
+    return [reply async for reply in stub.EnqueueStream(iter([pb.EnqueueStreamRequest()]))]
+
+
+FORMS = ["unary", "server stream", "bidirectional coroutine", "bidirectional generator"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (InvalidField("items[0].queue", "must not be empty"), grpc.StatusCode.INVALID_ARGUMENT),
+        (Unavailable("gone"), grpc.StatusCode.UNAVAILABLE),
+        (OutOfMemory("full"), grpc.StatusCode.RESOURCE_EXHAUSTED),
+        (ValueError("secret"), grpc.StatusCode.INTERNAL),
+    ],
+    ids=["invalid", "unavailable", "full", "unexpected"],
+)
+async def test_an_exception_becomes_its_status_with_details(
+    failing: tuple[Failing, stubs.BrokerServiceAsyncStub],
+    form: str,
+    error: Exception,
+    code: grpc.StatusCode,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    servicer, stub = failing
+    servicer.error = error
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await reply_of(stub, form)
+
+    assert caught.value.code() is code
+    assert "secret" not in (caught.value.details() or "")
+    status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]
+    assert status is not None
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert info.domain == "dibs"
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(logged) == (1 if code is grpc.StatusCode.INTERNAL else 0)
+
+
+async def test_an_abort_of_the_handler_itself_goes_through(
+    failing: tuple[Failing, stubs.BrokerServiceAsyncStub],
+) -> None:
+    _, stub = failing
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Nack(pb.NackRequest())
+
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    assert caught.value.details() == "by hand"
+
+
+async def test_a_cancelled_call_stays_cancelled(
+    failing: tuple[Failing, stubs.BrokerServiceAsyncStub], caplog: pytest.LogCaptureFixture
+) -> None:
+    servicer, stub = failing
+    call = stub.Result(pb.ResultRequest())
+    await servicer.entered.wait()
+
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    await servicer.left.wait()
+
+    assert servicer.ended == ["cancelled"]
+    assert not caplog.records
+
+
+async def test_a_generator_is_closed_when_it_raises(failing: tuple[Failing, stubs.BrokerServiceAsyncStub]) -> None:
+    servicer, stub = failing
+
+    with pytest.raises(grpc.aio.AioRpcError):
+        await reply_of(stub, "server stream")
+
+    assert servicer.ended == ["lease"]
+
+
+def test_only_asynchronous_handlers_can_be_translated() -> None:
+    def plain(self: Any, request: Any, context: Any) -> None:
+        """A handler of the thread-pool server."""
+
+    with pytest.raises(TypeError, match="plain"):
+        translated(plain)
