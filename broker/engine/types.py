@@ -144,6 +144,8 @@ class NackReason(enum.StrEnum):
 
     FAILED = "f"
     RELEASED = "r"
+    #: Released by the broker before any consumer saw it, so that an at-most-once item too may be delivered.
+    UNSEEN = "u"
     CANCELLED = "c"
     REJECTED = "x"
 

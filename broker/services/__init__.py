@@ -1,0 +1,35 @@
+"""The gRPC services, one file each, and what they share."""
+
+from __future__ import annotations
+
+import grpc
+
+from dibs.v1 import broker_pb2, broker_pb2_grpc
+
+from ..dispatch import Dispatch
+from ..drain import Drain
+from ..engine.engine import Engine
+from ..limits import Limits
+from .broker import BrokerService
+
+
+class Services:
+    """Everything that this broker serves besides health and reflection.
+
+    Attributes:
+        names: full names of the services, for health and reflection.
+    """
+
+    names = (broker_pb2.DESCRIPTOR.services_by_name["BrokerService"].full_name,)
+
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
+        self._dispatch = Dispatch(engine)
+        self._broker = BrokerService(engine, self._dispatch, limits, drain)
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the services to a server that has not started."""
+        broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, server)
+
+    async def close(self) -> None:
+        """Waits until items that were on their way back are back; call when the server has stopped."""
+        await self._dispatch.close()

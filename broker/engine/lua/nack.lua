@@ -2,7 +2,9 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of entries (1-1000), then for each
---          id, token, reason ("f" failed, "r" released, "c" cancelled, "x" rejected), delay in us ("" by rule), error
+--          id, token, reason ("f" failed, "r" released, "u" released before any
+--          consumer saw it, "c" cancelled, "x" rejected),
+--          delay in us ("" by rule), error
 -- Reply    {next due time in us or -1, outcome codes (see fence.lua)}
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -75,7 +77,7 @@ for i, id in ipairs(ids) do
     redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
     if reason == 'c' or run.cancel then
       end_cancelled(id, run.spec, run.used)
-    elseif reason == 'r' and run.state == 'L' then
+    elseif reason == 'u' or (reason == 'r' and run.state == 'L') then
       run.used = run.used - 1
       give_back(id, run, delay or 0, true)
     elseif reason == 'f' and run.state == 'L' and run.used < run.attempts then

@@ -1,0 +1,164 @@
+"""Deals leased items out to the streams that wait for them.
+
+Streams that want the same (namespace, queues, overrides) form a group and share one lease call at a time, whose
+items are dealt out first come, first served. A group whose queues are empty sleeps until a hint wakes it: an idle
+stream costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from .engine.engine import MAX_BATCH, Engine
+from .engine.errors import EngineError
+from .engine.types import Leased, LeaseQuery, Nack, NackReason
+
+_log = logging.getLogger(__name__)
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MOST_S = 2.0
+
+
+class Consumer(Protocol):
+    """A stream that takes items."""
+
+    @property
+    def credit(self) -> int:
+        """How many more items it takes now."""
+
+    def deliver(self, items: Sequence[Leased], now_us: int) -> None:
+        """Takes items, at most its credit, and lowers the credit. They are the consumer's from here on."""
+
+
+class Dispatch:
+    """Owns the groups and what is on its way back to Redis."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._groups: dict[tuple[str, LeaseQuery], _Group] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def serve(self, namespace: str, query: LeaseQuery, consumer: Consumer) -> Iterator[_Group]:
+        """Delivers to the consumer inside the with; call `credited` on what it yields when the credit has grown."""
+        key = (namespace, query)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(self, self._engine, namespace, query)
+            self._own(group.pump(), f"dibs-lease-{namespace}")
+        group.consumers[consumer] = None
+        group.credited()
+        try:
+            yield group
+        finally:
+            del group.consumers[consumer]
+            if not group.consumers:
+                del self._groups[key]
+                group.close()
+
+    def give_back(self, namespace: str, items: Sequence[Leased], *, unseen: bool) -> None:
+        """Returns items to the heads of their queues, in the background, without using up an attempt.
+
+        Args:
+            namespace: theirs.
+            items: what was leased.
+            unseen: they never left this process. Otherwise at-most-once items stay away: somebody may have them.
+        """
+        reason = NackReason.UNSEEN if unseen else NackReason.RELEASED
+        leased = [Nack(item.id, item.token, reason) for item in items if item.token and (unseen or item.lease_us)]
+        taken = [item for item in items if not item.token] if unseen else []
+        if leased or taken:
+            self._own(self._give_back(namespace, leased, taken), f"dibs-give-back-{namespace}")
+
+    async def close(self) -> None:
+        """Waits until everything that was on its way back is back; call when no consumer is left."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _give_back(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased]) -> None:
+        try:
+            for at in range(0, len(leased), MAX_BATCH):
+                await self._engine.nack(namespace, leased[at : at + MAX_BATCH])
+            for at in range(0, len(taken), MAX_BATCH):
+                await self._engine.restore(namespace, taken[at : at + MAX_BATCH])
+        except EngineError as error:
+            _log.warning(
+                "could not give back: %s; %d items wait for their leases to run out, %d at-most-once items are lost",
+                error,
+                len(leased),
+                len(taken),
+            )
+
+
+class _Group:
+    """Streams that want the same; one task leases for all of them."""
+
+    def __init__(self, dispatch: Dispatch, engine: Engine, namespace: str, query: LeaseQuery) -> None:
+        self.consumers: dict[Consumer, None] = {}
+        self._dispatch = dispatch
+        self._engine = engine
+        self._namespace = namespace
+        self._query = query
+        self._closed = False
+        #: Set by hints; cleared before each lease, so that a hint during the call is not missed.
+        self._ready = asyncio.Event()
+        #: Set when some consumer may have credit.
+        self._credited = asyncio.Event()
+
+    def credited(self) -> None:
+        """Says that a consumer has credit again."""
+        self._credited.set()
+
+    def close(self) -> None:
+        """Ends the pump; what a lease in flight brings goes back."""
+        self._closed = True
+        self._ready.set()
+        self._credited.set()
+
+    async def pump(self) -> None:
+        """Leases and deals out until closed."""
+        backoff = _BACKOFF_FIRST_S
+        with self._engine.hints.on_ready(self._namespace, self._query.kind, self._query.queues, self._ready.set):
+            while not self._closed:
+                wanted = min(sum(consumer.credit for consumer in self.consumers), MAX_BATCH)
+                if wanted <= 0:
+                    self._credited.clear()
+                    await self._credited.wait()
+                    continue
+                self._ready.clear()
+                try:
+                    reply = await self._engine.lease(self._namespace, self._query, wanted, note_hunger=True)
+                except EngineError as error:
+                    _log.warning("lease in namespace %s failed, trying again: %s", self._namespace, error)
+                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                    backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                    continue
+                backoff = _BACKOFF_FIRST_S
+                left = self._deal(reply.items, reply.now_us)
+                if left:
+                    self._dispatch.give_back(self._namespace, left, unseen=True)
+                if reply.drained and not self._closed:
+                    await self._ready.wait()
+
+    def _deal(self, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
+        """Hands items to consumers in their order; answers what nobody takes any more."""
+        for consumer in tuple(self.consumers):
+            if not items:
+                break
+            share = min(consumer.credit, len(items))
+            if share > 0:
+                consumer.deliver(items[:share], now_us)
+                items = items[share:]
+                # Served ones go to the end of the line.
+                self.consumers[consumer] = self.consumers.pop(consumer)
+        return items

@@ -1,0 +1,103 @@
+"""One `Lease` call: the long poll of a consumer that has no worker stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from dibs.v1 import broker_pb2 as pb
+
+from .dispatch import Dispatch
+from .drain import Drain
+from .engine.engine import MAX_BATCH, Engine
+from .engine.types import Leased
+from .replies import lease_response
+from .requests import LeaseCall
+
+
+class _Poll:
+    """What the dispatch delivers to: one batch at a time, the next only when that one has been written."""
+
+    def __init__(self, credit: int) -> None:
+        self.credit = credit
+        self.arrived = asyncio.Event()
+        self.items: deque[Leased] = deque()
+        self.leased_at_us = 0
+
+    def deliver(self, items: Sequence[Leased], now_us: int) -> None:
+        self.credit = 0
+        self.items.extend(items)
+        self.leased_at_us = now_us
+        self.arrived.set()
+
+
+async def serve_lease(
+    engine: Engine,
+    dispatch: Dispatch,
+    drain: Drain,
+    call: LeaseCall,
+    write: Callable[[pb.LeaseResponse], Awaitable[None]],
+) -> None:
+    """Streams batches until the call has what it wants, its time is up, or the broker goes away."""
+    left = call.max_items
+    # Most polls find something at once and need no place in a group.
+    reply = await engine.lease(call.namespace, call.query, min(left, MAX_BATCH))
+    while reply.items:
+        await _send(dispatch, call, reply.items, reply.now_us, write)
+        left -= len(reply.items)
+        if not call.follow or left <= 0:
+            return
+        if reply.drained:
+            break
+        reply = await engine.lease(call.namespace, call.query, min(left, MAX_BATCH))
+    if call.timeout_s == 0:
+        return
+    loop = asyncio.get_running_loop()
+    deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
+    poll = _Poll(min(left, MAX_BATCH))
+    with drain.on_begin(poll.arrived.set):
+        try:
+            with dispatch.serve(call.namespace, call.query, poll) as group:
+                while not drain.begun:
+                    if not await _arrival(poll, deadline) or not poll.items:
+                        return
+                    items = list(poll.items)
+                    poll.items.clear()
+                    await _send(dispatch, call, items, poll.leased_at_us, write)
+                    left -= len(items)
+                    if not call.follow or left <= 0:
+                        return
+                    deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
+                    poll.credit = min(left, MAX_BATCH)
+                    group.credited()
+        finally:
+            dispatch.give_back(call.namespace, tuple(poll.items), unseen=True)
+
+
+async def _arrival(poll: _Poll, deadline: float | None) -> bool:
+    """Waits for a delivery or the end of the broker; False: time is up."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await poll.arrived.wait()
+    except TimeoutError:
+        # A delivery may have come at the last moment.
+        return bool(poll.items)
+    poll.arrived.clear()
+    return True
+
+
+async def _send(
+    dispatch: Dispatch,
+    call: LeaseCall,
+    items: Sequence[Leased],
+    now_us: int,
+    write: Callable[[pb.LeaseResponse], Awaitable[None]],
+) -> None:
+    sent = False
+    try:
+        await write(lease_response(items, now_us))
+        sent = True
+    finally:
+        if not sent:
+            dispatch.give_back(call.namespace, items, unseen=False)

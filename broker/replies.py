@@ -1,0 +1,175 @@
+"""From the engine's values to the messages of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .engine.engine import MAX_LEASE_BYTES
+from .engine.types import (
+    Cancelled,
+    Enqueued,
+    ItemStatus,
+    Kind,
+    Leased,
+    NewItem,
+    Outcome,
+    Record,
+    Retry,
+    State,
+    decode_record,
+)
+
+_KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
+_ENQUEUED = {
+    Enqueued.CREATED: pb.ENQUEUE_OUTCOME_CREATED,
+    Enqueued.EXISTS: pb.ENQUEUE_OUTCOME_EXISTS,
+    Enqueued.REPLACED: pb.ENQUEUE_OUTCOME_REPLACED,
+    Enqueued.CONFLICT: pb.ENQUEUE_OUTCOME_CONFLICT,
+}
+_OUTCOMES = {
+    Outcome.OK: tpb.OUTCOME_OK,
+    Outcome.NOT_FOUND: tpb.OUTCOME_NOT_FOUND,
+    Outcome.LEASE_EXPIRED: tpb.OUTCOME_LEASE_EXPIRED,
+    Outcome.LEASE_SUPERSEDED: tpb.OUTCOME_LEASE_SUPERSEDED,
+}
+_CANCELLED = {
+    Cancelled.NOT_FOUND: pb.CANCEL_OUTCOME_NOT_FOUND,
+    Cancelled.REMOVED: pb.CANCEL_OUTCOME_REMOVED,
+    Cancelled.REQUESTED: pb.CANCEL_OUTCOME_REQUESTED,
+    Cancelled.RESULT_DROPPED: pb.CANCEL_OUTCOME_RESULT_DROPPED,
+}
+_STATES = {
+    State.SUCCEEDED: tpb.ITEM_STATE_SUCCEEDED,
+    State.FAILED: tpb.ITEM_STATE_FAILED,
+    State.CANCELLED: tpb.ITEM_STATE_CANCELLED,
+    State.DEAD: tpb.ITEM_STATE_DEAD,
+    State.STARTED: tpb.ITEM_STATE_STARTED,
+    State.WAITING: tpb.ITEM_STATE_WAITING,
+    State.SCHEDULED: tpb.ITEM_STATE_SCHEDULED,
+    State.LATE: tpb.ITEM_STATE_LATE,
+    State.UNKNOWN: tpb.ITEM_STATE_UNKNOWN,
+}
+
+
+def enqueue_response(items: Sequence[NewItem], outcomes: Sequence[Enqueued]) -> pb.EnqueueResponse:
+    """Reply of Enqueue."""
+    response = pb.EnqueueResponse()
+    add = response.items.add
+    for item, outcome in zip(items, outcomes, strict=True):
+        add(id=item.id, outcome=_ENQUEUED[outcome])
+    return response
+
+
+@lru_cache(maxsize=1024)
+def _duration(microseconds: int) -> Duration:
+    """A duration that is only ever copied from."""
+    duration = Duration()
+    duration.FromMicroseconds(microseconds)
+    return duration
+
+
+@lru_cache(maxsize=1024)
+def _retry(retry: Retry) -> tpb.RetryPolicy:
+    return tpb.RetryPolicy(
+        initial_delay=_duration(retry.initial_us),
+        multiplier=retry.factor,
+        max_delay=_duration(retry.max_us),
+        jitter=retry.jitter,
+    )
+
+
+def fill_deliveries(deliveries: RepeatedCompositeFieldContainer[tpb.Delivery], items: Iterable[Leased]) -> None:
+    """Appends leased items to a field of deliveries."""
+    for id, token, attempt, attempts, lease_us, last_error, record in items:
+        enqueued_us, due_us, spec, body = decode_record(record)
+        delivery = deliveries.add(id=id, lease_token=token, queue=spec.queue, attempt=attempt, attempts=attempts)
+        delivery.content.MergeFromString(body)
+        delivery.lease_timeout.CopyFrom(_duration(lease_us))
+        delivery.enqueue_time.FromMicroseconds(enqueued_us)
+        delivery.schedule_time.FromMicroseconds(due_us)
+        if last_error:
+            delivery.last_error = last_error
+        if spec.keep_us:
+            delivery.keep_result = True
+        if spec.retry is not None:
+            delivery.retry.CopyFrom(_retry(spec.retry))
+
+
+def lease_response(items: Sequence[Leased], leased_at_us: int) -> pb.LeaseResponse:
+    """One batch of a Lease stream."""
+    response = pb.LeaseResponse()
+    response.lease_time.FromMicroseconds(leased_at_us)
+    fill_deliveries(response.deliveries, items)
+    return response
+
+
+def peek_response(found: Sequence[tuple[str, Record]]) -> pb.LeaseResponse:
+    """The batch of a peek: deliveries without token or lease."""
+    response = pb.LeaseResponse()
+    for id, record in found:
+        delivery = response.deliveries.add(id=id, queue=record.spec.queue, attempts=record.spec.attempts)
+        delivery.content.MergeFromString(record.body)
+        delivery.lease_timeout.CopyFrom(_duration(record.spec.lease_us))
+        delivery.enqueue_time.FromMicroseconds(record.enqueued_us)
+        delivery.schedule_time.FromMicroseconds(record.due_us)
+    return response
+
+
+def entry_outcome(id: str, outcome: Outcome, *, cancel_requested: bool = False) -> tpb.EntryOutcome:
+    """What became of one ack, nack or refresh."""
+    return tpb.EntryOutcome(id=id, outcome=_OUTCOMES[outcome], cancel_requested=cancel_requested)
+
+
+def ack_response(
+    request: pb.AckRequest, refused: Sequence[tpb.EntryOutcome], done: Iterable[Outcome]
+) -> pb.AckResponse:
+    """Reply of Ack: entries that the engine never saw stand at their places among the others."""
+    refusals: Mapping[str, tpb.EntryOutcome] = {outcome.id: outcome for outcome in refused}
+    outcomes = iter(done)
+    return pb.AckResponse(
+        outcomes=[refusals.get(entry.id) or entry_outcome(entry.id, next(outcomes)) for entry in request.entries]
+    )
+
+
+def cancel_response(ids: Sequence[str], outcomes: Sequence[Cancelled]) -> pb.CancelResponse:
+    """Reply of Cancel."""
+    return pb.CancelResponse(
+        items=[pb.CancelledItem(id=id, outcome=_CANCELLED[outcome]) for id, outcome in zip(ids, outcomes, strict=True)]
+    )
+
+
+def result_response(statuses: Iterable[ItemStatus]) -> pb.ResultResponse:
+    """Reply of Result; what would make it too large for a message is left out and marked."""
+    response = pb.ResultResponse()
+    room = MAX_LEASE_BYTES
+    for status in statuses:
+        result = response.results.add(
+            id=status.id,
+            state=_STATES[status.state],
+            error=status.error,
+            attempt=status.deliveries,
+            queue=status.queue,
+            kind=_KINDS[status.kind],
+            cancel_requested=status.cancel_requested,
+        )
+        record = status.record
+        size = len(status.result or b"") + len(record.body if record else b"")
+        if size > room:
+            result.truncated = True
+        else:
+            room -= size
+            if status.result is not None:
+                result.result = status.result
+            if record and record.body:
+                result.content.MergeFromString(record.body)
+        if record:
+            result.enqueue_time.FromMicroseconds(record.enqueued_us)
+            result.schedule_time.FromMicroseconds(record.due_us)
+    return response

@@ -1,0 +1,342 @@
+"""From the messages of the wire to the engine's values, everything checked on the way. All raise `InvalidField`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from google.protobuf.duration_pb2 import Duration
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from . import validation as check
+from .engine.types import Ack, Conflict, Kind, LeaseQuery, Nack, NackReason, NewItem, Refresh, Retry, Spec, Until
+from .errors import InvalidField
+from .limits import Limits
+
+#: Where dead items go whose producer named no dead-letter queue.
+DEAD_LETTER_QUEUE = "DEADLETTER_QUEUE"
+#: Wait of a Result that names none.
+_DEFAULT_RESULT_WAIT_US = 30_000_000
+#: Item ids made by the broker are version 5 UUIDs in this namespace, named by request id and position, so that a
+#: repeated request gets the same ids (RFC 9562, 5.5).
+_IDS = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
+
+_KINDS: dict[int, Kind] = {tpb.QUEUE_KIND_TASK: Kind.TASK, tpb.QUEUE_KIND_DATA: Kind.DATA}
+_CONFLICTS: dict[int, str] = {
+    pb.ON_CONFLICT_UNSPECIFIED: Conflict.KEEP.value,
+    pb.ON_CONFLICT_KEEP: Conflict.KEEP.value,
+    pb.ON_CONFLICT_REPLACE: Conflict.REPLACE.value,
+    pb.ON_CONFLICT_FAIL: Conflict.FAIL.value,
+}
+_REASONS: dict[int, NackReason] = {
+    pb.NACK_REASON_UNSPECIFIED: NackReason.FAILED,
+    pb.NACK_REASON_FAILED: NackReason.FAILED,
+    pb.NACK_REASON_RELEASED: NackReason.RELEASED,
+    pb.NACK_REASON_CANCELLED: NackReason.CANCELLED,
+    pb.NACK_REASON_REJECTED: NackReason.REJECTED,
+}
+_UNTIL: dict[int, Until] = {
+    pb.WAIT_UNTIL_UNSPECIFIED: Until.NOW,
+    pb.WAIT_UNTIL_NOW: Until.NOW,
+    pb.WAIT_UNTIL_STARTED: Until.STARTED,
+    pb.WAIT_UNTIL_DONE: Until.DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseCall:
+    """A checked LeaseRequest. `timeout_s` None: wait for ever."""
+
+    namespace: str
+    query: LeaseQuery
+    max_items: int
+    timeout_s: float | None
+    peek: bool
+    follow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCall:
+    """A checked ResultRequest."""
+
+    namespace: str
+    ids: Sequence[str]
+    until: Until
+    timeout_s: float
+    bodies: bool
+
+
+@dataclass(slots=True)
+class Entries:
+    """What one message settles; `refused` are entries that never reach the engine."""
+
+    sequence: int = 0
+    acks: list[Ack] = field(default_factory=list)
+    nacks: list[Nack] = field(default_factory=list)
+    refreshes: list[Refresh] = field(default_factory=list)
+    refused: list[tpb.EntryOutcome] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """Entries for the engine."""
+        return len(self.acks) + len(self.nacks) + len(self.refreshes)
+
+
+def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[NewItem]]:
+    """Namespace and items of an EnqueueRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    if request.request_id:
+        check.identifier(request.request_id, "request_id", limits.max_id_length)
+    check.batch(len(request.items), "items", limits.max_batch_items)
+    items: list[NewItem] = []
+    for at, item in enumerate(request.items):
+        # Paths of fields are put together only for an error: this runs once per item.
+        try:
+            items.append(_read_item(item, limits))
+        except InvalidField as error:
+            raise error.under(f"items[{at}]") from None
+    if not all(item.id for item in items):
+        seed = request.request_id or uuid.uuid4().hex
+        items = [
+            item if item.id else item._replace(id=str(uuid.uuid5(_IDS, f"{seed}/{at}")))
+            for at, item in enumerate(items)
+        ]
+    return namespace, items
+
+
+def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
+    check.no_unknown_fields(item)
+    if item.id:
+        check.identifier(item.id, "id", limits.max_id_length)
+    content = item.content
+    _check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
+    conflict = check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
+    spec = _spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
+    due = ""
+    if item.WhichOneof("due"):
+        due = _due(item, limits)
+    return NewItem(item.id, spec, due, conflict, content.SerializeToString())
+
+
+def _check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
+    check.no_unknown_fields(content)
+    if is_task:
+        check.task_name(content.task_name, "content.task_name", limits.max_task_name_length)
+    elif content.task_name:
+        raise InvalidField("content.task_name", "must be empty for a data item")
+    check.payload(content.payload, "content.payload", limits.max_payload_bytes)
+    check.headers(content.headers, "content.headers", limits.max_headers, limits.max_headers_bytes)
+
+
+def _due(item: pb.EnqueueItem, limits: Limits) -> str:
+    if item.HasField("delay"):
+        return f"+{check.duration_us(item.delay, 'delay', limits.max_delay_us)}"
+    due_us = check.timestamp_us(item.schedule_time, "schedule_time")
+    if due_us > time.time() * 1e6 + limits.max_delay_us:
+        raise InvalidField("schedule_time", f"must be at most {limits.max_delay} ahead")
+    return f"@{due_us}"
+
+
+@lru_cache(maxsize=4096)
+def _spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
+    """The engine's form of how an item is delivered; the same few come again and again."""
+    check.name(queue, "queue", limits.max_name_length)
+    return Spec(
+        check.choice(kind, "kind", _KINDS), queue, *_policy(tpb.DeliveryPolicy.FromString(policy), limits)
+    ).encode()
+
+
+def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int]:
+    check.no_unknown_fields(policy)
+    check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
+    lease_us = 0
+    if policy.HasField("lease_timeout"):
+        lease_us = _lease_us(policy.lease_timeout, "policy.lease_timeout", limits)
+    dead_queue = None
+    if policy.use_dead_letter:
+        dead_queue = policy.dead_letter_queue or DEAD_LETTER_QUEUE
+        check.name(dead_queue, "policy.dead_letter_queue", limits.max_name_length)
+    elif policy.dead_letter_queue:
+        raise InvalidField("policy.dead_letter_queue", "needs use_dead_letter")
+    keep_us = 0
+    if policy.HasField("result_ttl"):
+        keep_us = check.duration_us(policy.result_ttl, "policy.result_ttl", limits.max_result_ttl_us, minimum_us=1000)
+    retry = _retry(policy.retry, limits) if policy.HasField("retry") else None
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us
+
+
+def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:
+    most = limits.max_delay_us
+    initial = check.duration_us(retry.initial_delay, "policy.retry.initial_delay", most)
+    if retry.HasField("max_delay"):
+        most = check.duration_us(retry.max_delay, "policy.retry.max_delay", most)
+    multiplier = check.number(retry.multiplier or 1.0, "policy.retry.multiplier", 1, 100)
+    return Retry(initial, multiplier, most, check.number(retry.jitter, "policy.retry.jitter", 0, 1))
+
+
+def _lease_us(duration: Duration, field_name: str, limits: Limits) -> int:
+    """0 (at most once), or 1 ms and more."""
+    most = limits.max_lease_timeout_us
+    return check.duration_us(duration, field_name, most, minimum_us=1000, zero_allowed=True)
+
+
+def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
+    """A LeaseRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    most = 2**31 - 1 if request.follow else limits.max_batch_items
+    check.integer(request.max_items, "max_items", 0, most)
+    if request.peek and request.follow:
+        raise InvalidField("peek", "does not go with follow")
+    check.integer(request.attempts, "attempts", 0, limits.max_attempts)
+    timeout_s: float | None = None if request.follow else 0.0
+    if request.HasField("get_timeout"):
+        timeout_s = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us) / 1e6
+    lease_us = None
+    if request.HasField("lease_timeout"):
+        lease_us = _lease_us(request.lease_timeout, "lease_timeout", limits)
+    query = LeaseQuery(
+        check.choice(request.kind, "kind", _KINDS),
+        _queues(request.queues, "queues", limits),
+        lease_us,
+        request.attempts or None,
+    )
+    return LeaseCall(namespace, query, request.max_items or 1, timeout_s, request.peek, request.follow)
+
+
+def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str, ...]:
+    # Each once: the first place counts.
+    queues = tuple(dict.fromkeys(names))
+    if len(queues) > limits.max_queues_per_lease:
+        raise InvalidField(field_name, f"must be at most {limits.max_queues_per_lease}")
+    for at, name in enumerate(queues):
+        check.name(name, f"{field_name}[{at}]", limits.max_name_length)
+    return queues
+
+
+def read_hello(request: pb.WorkRequest, limits: Limits) -> tuple[str, LeaseQuery]:
+    """Namespace and wish of a worker, from the first message of its stream."""
+    if not request.HasField("hello"):
+        raise InvalidField("hello", "must come in the first message of a stream")
+    hello = request.hello
+    check.no_unknown_fields(hello)
+    namespace = check.namespace(hello.namespace, limits.max_name_length)
+    lease_us = None
+    if hello.HasField("lease_timeout"):
+        lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)
+    query = LeaseQuery(
+        check.choice(hello.kind, "hello.kind", _KINDS), _queues(hello.queues, "hello.queues", limits), lease_us
+    )
+    check.text(hello.worker_id, "hello.worker_id", 256)
+    if len(hello.task_names) > 10_000:
+        raise InvalidField("hello.task_names", "must be at most 10000")
+    for at, name in enumerate(hello.task_names):
+        check.task_name(name, f"hello.task_names[{at}]", limits.max_task_name_length)
+    return namespace, query
+
+
+def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
+    """What a worker's message settles."""
+    count = len(request.acks) + len(request.nacks) + len(request.refreshes)
+    if count > limits.max_batch_items:
+        raise InvalidField("acks", f"with nacks and refreshes must be at most {limits.max_batch_items} entries")
+    entries = Entries(request.sequence)
+    _read_acks(request.acks, "acks", entries, limits)
+    entries.nacks = [_nack(entry, "nacks", at, limits) for at, entry in enumerate(request.nacks)]
+    entries.refreshes = [_refresh(entry, "refreshes", at, limits) for at, entry in enumerate(request.refreshes)]
+    return entries
+
+
+def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:
+    """An AckRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    entries = Entries()
+    _read_acks(request.entries, "entries", entries, limits)
+    return namespace, entries
+
+
+def _read_acks(found: Iterable[pb.AckEntry], field_name: str, entries: Entries, limits: Limits) -> None:
+    for at, entry in enumerate(found):
+        token = _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits)
+        result = entry.result if entry.HasField("result") else None
+        if result is not None and len(result) > limits.max_payload_bytes:
+            entries.refused.append(tpb.EntryOutcome(id=entry.id, outcome=tpb.OUTCOME_RESULT_TOO_LARGE))
+        else:
+            entries.acks.append(Ack(entry.id, token, result))
+
+
+def _token(id: str, token: int, unfenced: bool, field_name: str, at: int, limits: Limits) -> int | None:
+    try:
+        check.identifier(id, "id", limits.max_id_length)
+        if unfenced:
+            return None
+        return check.lease_token(token, "lease_token")
+    except InvalidField as error:
+        raise error.under(f"{field_name}[{at}]") from None
+
+
+def read_refresh(request: pb.RefreshRequest, limits: Limits) -> tuple[str, list[Refresh]]:
+    """A RefreshRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    return namespace, [_refresh(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
+
+
+def _refresh(entry: pb.RefreshEntry, field_name: str, at: int, limits: Limits) -> Refresh:
+    token = _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits)
+    lease_us = None
+    if entry.HasField("lease_timeout"):
+        lease_us = check.duration_us(
+            entry.lease_timeout, f"{field_name}[{at}].lease_timeout", limits.max_lease_timeout_us, minimum_us=1000
+        )
+    return Refresh(entry.id, token, lease_us)
+
+
+def read_nack(request: pb.NackRequest, limits: Limits) -> tuple[str, list[Nack]]:
+    """A NackRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    return namespace, [_nack(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
+
+
+def _nack(entry: pb.NackEntry, field_name: str, at: int, limits: Limits) -> Nack:
+    token = _token(entry.id, entry.lease_token, False, field_name, at, limits)
+    reason = check.choice(entry.reason, f"{field_name}[{at}].reason", _REASONS)
+    delay_us = None
+    if entry.HasField("delay"):
+        delay_us = check.duration_us(entry.delay, f"{field_name}[{at}].delay", limits.max_delay_us)
+    return Nack(entry.id, token or 0, reason, delay_us, check.cut(entry.error, limits.max_error_bytes))
+
+
+def read_cancel(request: pb.CancelRequest, limits: Limits) -> tuple[str, Sequence[str]]:
+    """A CancelRequest."""
+    check.no_unknown_fields(request)
+    return check.namespace(request.namespace, limits.max_name_length), _ids(request.ids, limits)
+
+
+def read_result(request: pb.ResultRequest, limits: Limits) -> ResultCall:
+    """A ResultRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    until = check.choice(request.until, "until", _UNTIL)
+    timeout_us = _DEFAULT_RESULT_WAIT_US
+    if request.HasField("timeout"):
+        timeout_us = check.duration_us(request.timeout, "timeout", limits.max_wait_us)
+    return ResultCall(namespace, _ids(request.ids, limits), until, timeout_us / 1e6, request.include_content)
+
+
+def _ids(found: Sequence[str], limits: Limits) -> Sequence[str]:
+    check.batch(len(found), "ids", limits.max_batch_items)
+    for at, id in enumerate(found):
+        check.identifier(id, f"ids[{at}]", limits.max_id_length)
+    return list(found)

@@ -1,0 +1,129 @@
+"""`dibs.v1.BrokerService`: thin translation between the wire and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc
+
+from .. import replies, requests
+from ..dispatch import Dispatch
+from ..drain import Drain
+from ..engine.engine import Engine
+from ..errors import Draining, InvalidField, status_of
+from ..leasing import serve_lease
+from ..limits import Limits
+from ..translated import translated
+from ..work import WorkSession
+
+
+@translated
+class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
+    """Each method checks its request, calls the engine and puts the answer into a message."""
+
+    def __init__(self, engine: Engine, dispatch: Dispatch, limits: Limits, drain: Drain) -> None:
+        self._engine = engine
+        self._dispatch = dispatch
+        self._limits = limits
+        self._drain = drain
+
+    async def Enqueue(
+        self, request: pb.EnqueueRequest, context: grpc.aio.ServicerContext[pb.EnqueueRequest, pb.EnqueueResponse]
+    ) -> pb.EnqueueResponse:
+        """Puts items into queues."""
+        return await self._enqueue(request)
+
+    async def EnqueueStream(
+        self,
+        request_iterator: AsyncIterator[pb.EnqueueStreamRequest],
+        context: grpc.aio.ServicerContext[pb.EnqueueStreamRequest, pb.EnqueueStreamResponse],
+    ) -> AsyncIterator[pb.EnqueueStreamResponse]:
+        """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
+        async for message in self._drain.requests(request_iterator):
+            try:
+                reply = pb.EnqueueStreamResponse(response=await self._enqueue(message.request))
+            except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
+                reply = pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
+            yield reply
+
+    async def Lease(
+        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
+    ) -> None:
+        """Streams leased items."""
+        call = requests.read_lease(request, self._limits)
+        if call.peek:
+            found = await self._engine.peek(call.namespace, call.query.kind, call.query.queues, call.max_items)
+            if found:
+                await context.write(replies.peek_response(found))
+            return
+        await serve_lease(self._engine, self._dispatch, self._drain, call, context.write)
+
+    async def Work(
+        self,
+        request_iterator: AsyncIterator[pb.WorkRequest],
+        context: grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse],
+    ) -> None:
+        """Serves a worker."""
+        if self._drain.begun:
+            raise Draining
+        try:
+            first = await anext(request_iterator)
+        except StopAsyncIteration:
+            raise InvalidField("hello", "must come in the first message of a stream") from None
+        namespace, query = requests.read_hello(first, self._limits)
+        session = WorkSession(self._engine, self._dispatch, self._drain, self._limits, namespace, query)
+        await session.run(first, request_iterator, context.write)
+
+    async def Refresh(
+        self, request: pb.RefreshRequest, context: grpc.aio.ServicerContext[pb.RefreshRequest, pb.RefreshResponse]
+    ) -> pb.RefreshResponse:
+        """Lengthens leases."""
+        namespace, entries = requests.read_refresh(request, self._limits)
+        done = await self._engine.refresh(namespace, entries)
+        outcomes = [
+            replies.entry_outcome(entry.id, result.outcome, cancel_requested=result.cancel_requested)
+            for entry, result in zip(entries, done, strict=True)
+        ]
+        return pb.RefreshResponse(outcomes=outcomes)
+
+    async def Ack(
+        self, request: pb.AckRequest, context: grpc.aio.ServicerContext[pb.AckRequest, pb.AckResponse]
+    ) -> pb.AckResponse:
+        """Finishes leased items."""
+        namespace, entries = requests.read_ack(request, self._limits)
+        done = await self._engine.ack(namespace, entries.acks) if entries.acks else ()
+        return replies.ack_response(request, entries.refused, done)
+
+    async def Nack(
+        self, request: pb.NackRequest, context: grpc.aio.ServicerContext[pb.NackRequest, pb.NackResponse]
+    ) -> pb.NackResponse:
+        """Gives leased items back."""
+        namespace, entries = requests.read_nack(request, self._limits)
+        done = await self._engine.nack(namespace, entries)
+        outcomes = [replies.entry_outcome(entry.id, outcome) for entry, outcome in zip(entries, done, strict=True)]
+        return pb.NackResponse(outcomes=outcomes)
+
+    async def Cancel(
+        self, request: pb.CancelRequest, context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse]
+    ) -> pb.CancelResponse:
+        """Cancels items."""
+        namespace, ids = requests.read_cancel(request, self._limits)
+        return replies.cancel_response(ids, await self._engine.cancel(namespace, ids))
+
+    async def Result(
+        self, request: pb.ResultRequest, context: grpc.aio.ServicerContext[pb.ResultRequest, pb.ResultResponse]
+    ) -> pb.ResultResponse:
+        """State and result of items."""
+        call = requests.read_result(request, self._limits)
+        statuses = await self._engine.lookup(
+            call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
+        )
+        return replies.result_response(statuses)
+
+    async def _enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueueResponse:
+        namespace, items = requests.read_enqueue(request, self._limits)
+        outcomes = await self._engine.enqueue(namespace, request.request_id, items)
+        return replies.enqueue_response(items, outcomes)

@@ -1,0 +1,271 @@
+"""One worker's `Work` stream: credit and finished work up, items, outcomes and notices down.
+
+A session has three parts: the reader takes the worker's messages apart, the settler carries out acks, nacks and
+refreshes (in the order of their messages, as many per engine call as have gathered), and the writer sends what there
+is to send, everything that has gathered in one message. Only the reader ends a session in peace: when the worker
+half-closes, what it sent is settled and reported before the stream ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .dispatch import Dispatch
+from .drain import Drain
+from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
+from .engine.errors import EngineError
+from .engine.types import Leased, LeaseQuery, Outcome
+from .errors import InvalidField
+from .limits import Limits
+from .replies import entry_outcome, fill_deliveries
+from .requests import Entries, read_entries
+
+_log = logging.getLogger(__name__)
+
+_E = TypeVar("_E")
+_O = TypeVar("_O")
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MOST_S = 2.0
+#: Entries read ahead of what is settled; beyond that the session stops reading and HTTP/2 holds the worker back.
+_MAX_UNSETTLED = 10 * MAX_BATCH
+
+
+class WorkSession:
+    """Serves one stream, from its hello to its end.
+
+    Attributes:
+        credit: items that may still be sent; the reader raises it, `deliver` lowers it.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        dispatch: Dispatch,
+        drain: Drain,
+        limits: Limits,
+        namespace: str,
+        query: LeaseQuery,
+    ) -> None:
+        self.credit = 0
+        self._engine = engine
+        self._dispatch = dispatch
+        self._drain = drain
+        self._limits = limits
+        self._namespace = namespace
+        self._query = query
+        #: Ends the membership in a dispatch group.
+        self._serving = ExitStack()
+        #: Leased and not written yet; filled by `deliver`, emptied by the writer.
+        self._outbox: deque[Leased] = deque()
+        self._leased_at_us = 0
+        #: Written and not received yet, by batch.
+        self._unreceipted: deque[tuple[int, list[Leased]]] = deque()
+        self._batch = 0
+        #: Read and not settled yet; filled by the reader, emptied by the settler.
+        self._unsettled: deque[Entries] = deque()
+        self._unsettled_count = 0
+        self._last_sequence = 0
+        self._reading = True
+        self._something_to_settle = asyncio.Event()
+        self._settled_some = asyncio.Event()
+        #: For the writer: what the settler and the notices have to say.
+        self._done_sequence = 0
+        self._reported_sequence = 0
+        self._outcomes: list[tpb.EntryOutcome] = []
+        self._cancelled_ids: list[str] = []
+        self._draining = False
+        self._settler_done = False
+        self._something_to_write = asyncio.Event()
+
+    def deliver(self, items: Sequence[Leased], now_us: int) -> None:
+        """Takes items from the dispatch."""
+        self.credit -= len(items)
+        self._outbox.extend(items)
+        self._leased_at_us = now_us
+        self._something_to_write.set()
+
+    async def run(
+        self,
+        first: pb.WorkRequest,
+        requests: AsyncIterator[pb.WorkRequest],
+        write: Callable[[pb.WorkResponse], Awaitable[None]],
+    ) -> None:
+        """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
+        try:
+            with self._engine.hints.on_cancelled(self._note_cancelled):
+                async with asyncio.TaskGroup() as parts:
+                    parts.create_task(self._settle(), name="dibs-work-settle")
+                    parts.create_task(self._write(write), name="dibs-work-write")
+                    stop = parts.create_task(self._stop_when_draining(), name="dibs-work-drain")
+                    await self._read(first, requests)
+                    stop.cancel()
+        except ExceptionGroup as failures:
+            # One of the parts failed and took the others with it.
+            raise failures.exceptions[0] from None
+        finally:
+            self._stop_serving()
+            for _, items in self._unreceipted:
+                self._dispatch.give_back(self._namespace, items, unseen=False)
+
+    async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        self._take(first)
+        group = self._serving.enter_context(self._dispatch.serve(self._namespace, self._query, self))
+        async for request in requests:
+            if request.HasField("hello"):
+                raise InvalidField("hello", "may only come in the first message of a stream")
+            self._take(request)
+            if request.add_credit:
+                group.credited()
+            while self._unsettled_count > _MAX_UNSETTLED:
+                self._settled_some.clear()
+                await self._settled_some.wait()
+        self._stop_serving()
+        self._reading = False
+        self._something_to_settle.set()
+
+    def _take(self, request: pb.WorkRequest) -> None:
+        """Takes one message apart. Raises `InvalidField`."""
+        if request.add_credit < 0 or self.credit + request.add_credit > self._limits.max_credit:
+            raise InvalidField("add_credit", f"must keep the credit between 0 and {self._limits.max_credit}")
+        self.credit += request.add_credit
+        while self._unreceipted and self._unreceipted[0][0] <= request.received_batch:
+            self._unreceipted.popleft()
+        if request.acks or request.nacks or request.refreshes:
+            if request.sequence <= self._last_sequence:
+                raise InvalidField("sequence", "must grow along the stream")
+            self._last_sequence = request.sequence
+            entries = read_entries(request, self._limits)
+            self._unsettled.append(entries)
+            self._unsettled_count += entries.count
+            self._something_to_settle.set()
+
+    async def _stop_when_draining(self) -> None:
+        await self._drain.wait()
+        self._stop_serving()
+        self._draining = True
+        self._something_to_write.set()
+
+    def _stop_serving(self) -> None:
+        """Takes no more items; what was leased and not written serves another worker better."""
+        self._serving.close()
+        if self._outbox:
+            self._dispatch.give_back(self._namespace, tuple(self._outbox), unseen=True)
+            self._outbox.clear()
+
+    def _note_cancelled(self, namespace: str, id: str) -> None:
+        if namespace == self._namespace:
+            self._cancelled_ids.append(id)
+            self._something_to_write.set()
+
+    async def _settle(self) -> None:
+        while True:
+            while self._unsettled:
+                await self._settle_gathered()
+            if not self._reading:
+                break
+            self._something_to_settle.clear()
+            await self._something_to_settle.wait()
+        self._settler_done = True
+        self._something_to_write.set()
+
+    async def _settle_gathered(self) -> None:
+        """Carries out as many messages as fit into one engine call each for acks, nacks and refreshes."""
+        gathered: list[Entries] = []
+        count = 0
+        while self._unsettled and (not gathered or count + self._unsettled[0].count <= MAX_BATCH):
+            entries = self._unsettled.popleft()
+            gathered.append(entries)
+            count += entries.count
+        acks = [ack for entries in gathered for ack in entries.acks]
+        nacks = [nack for entries in gathered for nack in entries.nacks]
+        refreshes = [refresh for entries in gathered for refresh in entries.refreshes]
+        for entries in gathered:
+            self._outcomes.extend(entries.refused)
+        if refreshes:
+            for refresh, done in zip(refreshes, await self._insist(self._engine.refresh, refreshes), strict=True):
+                if done.outcome is not Outcome.OK or done.cancel_requested:
+                    self._report(refresh.id, done.outcome, cancel_requested=done.cancel_requested)
+        if acks:
+            for ack, outcome in zip(acks, await self._insist(self._engine.ack, acks), strict=True):
+                if outcome is not Outcome.OK:
+                    self._report(ack.id, outcome)
+        if nacks:
+            for nack, outcome in zip(nacks, await self._insist(self._engine.nack, nacks), strict=True):
+                if outcome is not Outcome.OK:
+                    self._report(nack.id, outcome)
+        self._done_sequence = gathered[-1].sequence
+        self._unsettled_count -= count
+        self._settled_some.set()
+        self._something_to_write.set()
+
+    async def _insist(
+        self, call: Callable[[str, Sequence[_E]], Awaitable[Sequence[_O]]], entries: Sequence[_E]
+    ) -> Sequence[_O]:
+        """Calls until Redis answers: the stream outlives an outage, and repeating a settlement is harmless."""
+        backoff = _BACKOFF_FIRST_S
+        while True:
+            try:
+                return await call(self._namespace, entries)
+            except EngineError as error:
+                _log.warning("settling in namespace %s failed, trying again: %s", self._namespace, error)
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
+                backoff = min(backoff * 2, _BACKOFF_MOST_S)
+
+    def _report(self, id: str, outcome: Outcome, *, cancel_requested: bool = False) -> None:
+        self._outcomes.append(entry_outcome(id, outcome, cancel_requested=cancel_requested))
+
+    async def _write(self, write: Callable[[pb.WorkResponse], Awaitable[None]]) -> None:
+        drain_told = False
+        while True:
+            response = pb.WorkResponse()
+            anything = False
+            if self._done_sequence > self._reported_sequence:
+                self._reported_sequence = response.done_sequence = self._done_sequence
+                anything = True
+            if self._outcomes:
+                response.outcomes.extend(self._outcomes)
+                self._outcomes.clear()
+                anything = True
+            if self._cancelled_ids:
+                response.cancelled_ids.extend(self._cancelled_ids)
+                self._cancelled_ids.clear()
+                anything = True
+            if self._draining and not drain_told:
+                drain_told = response.drain = anything = True
+            if self._outbox:
+                self._add_deliveries(response)
+                anything = True
+            if anything:
+                await write(response)
+                continue
+            if self._settler_done:
+                return
+            self._something_to_write.clear()
+            await self._something_to_write.wait()
+
+    def _add_deliveries(self, response: pb.WorkResponse) -> None:
+        items: list[Leased] = []
+        size = 0
+        while (
+            self._outbox
+            and len(items) < MAX_BATCH
+            and (not items or size + len(self._outbox[0].record) <= MAX_LEASE_BYTES)
+        ):
+            item = self._outbox.popleft()
+            size += len(item.record)
+            items.append(item)
+        self._batch += 1
+        response.batch = self._batch
+        response.lease_time.FromMicroseconds(self._leased_at_us)
+        fill_deliveries(response.deliveries, items)
+        self._unreceipted.append((self._batch, items))
