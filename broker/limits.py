@@ -15,6 +15,10 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # Compared by identity: remembered checks are keyed by it, and hashing every field would cost more than checking.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     max_payload_bytes: Size = Field(
         default=256 * 1024, ge=1, le=512 * 1024**2, description="Largest payload or result of one item."
     )

@@ -19,6 +19,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from .errors import InvalidField
 
+_K = TypeVar("_K", bound=int)
 _T = TypeVar("_T")
 
 #: The namespace of requests that name none.
@@ -47,6 +48,11 @@ def namespace(value: str, max_length: int) -> str:
 @lru_cache(maxsize=8192)
 def task_name(value: str, field: str, max_length: int) -> str:
     """A task's name: 1 to `max_length` printable characters."""
+    return text(value, field, max_length)
+
+
+def text(value: str, field: str, max_length: int) -> str:
+    """Text for people, such as a worker's name: 1 to `max_length` printable characters."""
     if not value or len(value) > max_length or not value.isprintable():
         raise InvalidField(field, f"must be 1 to {max_length} printable characters")
     return value
@@ -59,14 +65,7 @@ def identifier(value: str, field: str, max_length: int) -> str:
     return value
 
 
-def text(value: str, field: str, max_length: int) -> str:
-    """Text for people, such as a worker's name: 1 to `max_length` printable characters."""
-    if not value or len(value) > max_length or not value.isprintable():
-        raise InvalidField(field, f"must be 1 to {max_length} printable characters")
-    return value
-
-
-def choice(value: int, field: str, choices: Mapping[int, _T]) -> _T:
+def choice(value: _K, field: str, choices: Mapping[_K, _T]) -> _T:
     """What a value of an enum stands for; values that are not among the choices are refused."""
     try:
         return choices[value]
@@ -123,8 +122,8 @@ def duration_us(
     length = seconds * 1_000_000 + (nanos + 999) // 1000
     if minimum_us <= length <= maximum_us or (zero_allowed and length == 0):
         return length
-    least = f"0, or {minimum_us / 1e6:g} s" if zero_allowed else f"{minimum_us / 1e6:g} s"
-    raise InvalidField(field, f"is {length / 1e6:.15g} s, must be {least} to {maximum_us / 1e6:.15g} s")
+    least = f"0, or {_s(minimum_us)}" if zero_allowed else _s(minimum_us)
+    raise InvalidField(field, f"is {_s(length)}, must be {least} to {_s(maximum_us)}")
 
 
 def timestamp_us(value: Timestamp, field: str) -> int:
@@ -163,6 +162,10 @@ def cut(value: str, max_bytes: int) -> str:
         return value
     encoded = value.encode()
     return value if len(encoded) <= max_bytes else encoded[:max_bytes].decode(errors="ignore")
+
+
+def _s(microseconds: int) -> str:
+    return f"{microseconds / 1e6:.15g} s"
 
 
 def no_unknown_fields(message: Message) -> None:
