@@ -1,0 +1,248 @@
+"""Every setting of a broker: as a flag, as a `DIBS_*` environment variable, and in a TOML file.
+
+A flag goes before the environment, the environment before the file, the file before the default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from .addresses import check_address, is_local
+from .limits import Limits
+from .units import Span
+
+ENV_PREFIX = "DIBS_"
+
+
+class BadSettings(Exception):
+    """A setting cannot be used; the text is one sentence that names the option."""
+
+
+def default_data_dir() -> Path:
+    """Where a private Redis keeps its data unless told otherwise, by the XDG base directory rules."""
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "dibs"
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(BaseSettings, Limits):
+    """Settings of a broker; immutable. Build with `Settings.load`, or directly with keyword arguments."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    listen: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=("127.0.0.1:7411",),
+        min_length=1,
+        description="Addresses to listen on: host:port, [v6]:port or unix:/path; port 0 takes a free one.",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Take plaintext connections from other hosts; else only loopback and unix sockets.",
+    )
+    redis: str | None = Field(
+        default=None, description="Redis to work on: redis://, rediss:// or unix:// URL. Default: a private one."
+    )
+    data_dir: Path = Field(
+        default_factory=default_data_dir, description="Folder where the private Redis keeps its data between runs."
+    )
+    key_prefix: str = Field(
+        default="dibs", pattern=r"^[A-Za-z0-9_./@-]{1,64}$", description="Start of every key in Redis."
+    )
+    allow_eviction: bool = Field(
+        default=False, description="Work on a Redis that may evict keys under memory pressure: queued items may vanish."
+    )
+    redis_timeout: Span = Field(
+        default=timedelta(seconds=2),
+        ge=timedelta(milliseconds=50),
+        le=timedelta(minutes=1),
+        description="A Redis call that is not answered in this time fails.",
+    )
+    redis_max_connections: int = Field(default=16, ge=2, le=1000, description="Most connections to Redis.")
+    poll_interval: Span = Field(
+        default=timedelta(milliseconds=800),
+        ge=timedelta(milliseconds=10),
+        le=timedelta(minutes=1),
+        description="Look this often for items that no hint told of, such as those of a broker that died.",
+    )
+    request_id_window: Span = Field(
+        default=timedelta(minutes=2),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=1),
+        description="How long the reply to an Enqueue is remembered under its request_id.",
+    )
+    once_retention: Span = Field(
+        default=timedelta(hours=24),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=366),
+        description="How long an at-most-once item whose result is wanted may run before it is forgotten.",
+    )
+    grace: Span = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(0),
+        le=timedelta(hours=1),
+        description="How long calls in flight may take to finish at shutdown.",
+    )
+    drain_delay: Span = Field(
+        default=timedelta(0),
+        ge=timedelta(0),
+        le=timedelta(hours=1),
+        description="How long to go on taking calls at shutdown after health says NOT_SERVING.",
+    )
+    max_concurrent_streams: int = Field(
+        default=10_000, ge=1, le=2**31 - 1, description="Most calls at a time on one connection."
+    )
+    handshake_timeout: Span = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(minutes=2),
+        description="A connection that has not finished its handshake by then is closed.",
+    )
+    keepalive_time: Span = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=1),
+        description="A connection that has been silent this long is pinged.",
+    )
+    keepalive_timeout: Span = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(minutes=10),
+        description="A connection that does not answer a ping in this time is closed.",
+    )
+    min_ping_interval: Span = Field(
+        default=timedelta(seconds=5),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(hours=1),
+        description="Clients that ping more often are told to go away.",
+    )
+    max_connection_age: Span | None = Field(
+        default=None,
+        ge=timedelta(seconds=1),
+        le=timedelta(days=366),
+        description="Close connections of this age, give or take a tenth, so that clients spread anew. Default: never.",
+    )
+    max_connection_age_grace: Span = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(0),
+        le=timedelta(days=1),
+        description="How long the calls on such a connection may take to finish.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level to log.")
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="text for people, json for machines (one object a line)."
+    )
+
+    @field_validator("listen")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_address(address) for address in value)
+
+    @field_validator("redis")
+    @classmethod
+    def _redis_url(cls, value: str | None) -> str | None:
+        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must be a redis://, rediss:// or unix:// URL")
+        return value
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        """What no field can tell alone."""
+        if not self.insecure:
+            for address in self.listen:
+                if not is_local(address):
+                    raise ValueError(
+                        f"listening on {address} in plaintext would let everybody on the network in: "
+                        "listen on loopback, or say --insecure"
+                    )
+        if self.max_message_bytes < self.max_payload_bytes + 64 * 1024:
+            raise ValueError("max_message_bytes must be at least 64 KiB above max_payload_bytes")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, then environment; `load` adds the file."""
+        return init_settings, env_settings
+
+    @classmethod
+    def load(cls, options: Mapping[str, Any], config: Path | None = None) -> Settings:
+        """Settings from flags, environment and, if named, a TOML file.
+
+        Args:
+            options: values by field name; None: not given.
+            config: the file; its keys are the field names, `_` or `-` between the words.
+
+        Raises:
+            BadSettings: with one sentence that names the option.
+        """
+        from_file = {} if config is None else _read(config)
+
+        class Configured(cls):  # type: ignore[misc,valid-type]
+            @classmethod
+            def settings_customise_sources(
+                cls,
+                settings_cls: type[BaseSettings],
+                init_settings: PydanticBaseSettingsSource,
+                env_settings: PydanticBaseSettingsSource,
+                **_: PydanticBaseSettingsSource,
+            ) -> tuple[PydanticBaseSettingsSource, ...]:
+                return init_settings, env_settings, InitSettingsSource(settings_cls, from_file)
+
+        try:
+            loaded: Settings = Configured(**{name: value for name, value in options.items() if value is not None})
+        except ValidationError as error:
+            raise BadSettings(_sentence(error, config)) from None
+        return loaded
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(config.read_text())
+    except OSError as error:
+        raise BadSettings(f"--config {config} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadSettings(f"--config {config} is not valid TOML: {error}") from None
+    return {key.replace("-", "_"): value for key, value in found.items()}
+
+
+def _sentence(error: ValidationError, config: Path | None) -> str:
+    first = error.errors(include_url=False)[0]
+    text = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return text
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"--config {config}: there is no option {name!r}"
+    flag = name.replace("_", "-")
+    # A URL may hold a password.
+    given = "" if name == "redis" else f" is {first['input']!r:.100}"
+    return f"--{flag} ({ENV_PREFIX}{name.upper()}){given}: {text[:1].lower()}{text[1:]}"
