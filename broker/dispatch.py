@@ -29,7 +29,7 @@ class Consumer(Protocol):
 
     @property
     def credit(self) -> int:
-        """How many more items it takes now."""
+        """How many more items it takes now; 0 or less: none."""
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items, at most its credit, and lowers the credit. They are the consumer's from here on."""
@@ -130,7 +130,7 @@ class _Group:
         backoff = _BACKOFF_FIRST_S
         with self._engine.hints.on_ready(self._namespace, self._query.kind, self._query.queues, self._ready.set):
             while not self._closed:
-                wanted = min(sum(consumer.credit for consumer in self.consumers), MAX_BATCH)
+                wanted = min(sum(max(consumer.credit, 0) for consumer in self.consumers), MAX_BATCH)
                 if wanted <= 0:
                     self._credited.clear()
                     await self._credited.wait()

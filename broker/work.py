@@ -44,7 +44,8 @@ class WorkSession:
     """Serves one stream, from its hello to its end.
 
     Attributes:
-        credit: items that may still be sent; the reader raises it, `deliver` lowers it.
+        credit: items that may still be sent; the reader raises it, `deliver` lowers it. Below 0 when the worker took
+            credit back that had been used by then.
     """
 
     def __init__(
@@ -135,8 +136,8 @@ class WorkSession:
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
-        if request.add_credit < 0 or self.credit + request.add_credit > self._limits.max_credit:
-            raise InvalidField("add_credit", f"must keep the credit between 0 and {self._limits.max_credit}")
+        if self.credit + request.add_credit > self._limits.max_credit:
+            raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
         self.credit += request.add_credit
         while self._unreceipted and self._unreceipted[0][0] <= request.received_batch:
             self._unreceipted.popleft()

@@ -515,7 +515,9 @@ class WorkRequest(google.protobuf.message.Message):
     NACKS_FIELD_NUMBER: builtins.int
     REFRESHES_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
-    """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000."""
+    """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
+    takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
+    """
     received_batch: builtins.int
     """Number of the last batch received: everything up to it has arrived. What was written to a stream that
     breaks before its receipt goes back to its queue at once (unless it is at most once).
