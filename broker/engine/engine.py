@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from . import keys
 from .checks import check_server
 from .coalesce import Coalescer
-from .connections import connect
+from .connections import Argument, Pipe, connect
 from .faults import translate
 from .hints import Hints
-from .scripts import Argument, Scripts
+from .scripts import Scripts
 from .timers import Timers
 from .types import (
     Ack,
@@ -58,7 +58,6 @@ class EngineConfig:
         once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
         poll_interval_s: seconds between looks at a namespace without a known reason.
         timeout_s: seconds until an unanswered Redis call fails.
-        max_connections: connections to Redis at most.
         allow_eviction: work with a Redis that may evict keys.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
@@ -69,7 +68,6 @@ class EngineConfig:
     once_retention_us: int = 86_400_000_000
     poll_interval_s: float = 0.8
     timeout_s: float = 2.0
-    max_connections: int = 16
     allow_eviction: bool = False
     clock: str = "clock"
 
@@ -86,19 +84,12 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._client = connect(
-            config.redis_url,
-            connect_timeout_s=config.timeout_s,
-            timeout_s=config.timeout_s,
-            max_connections=config.max_connections,
-        )
-        # Its own client: a subscription waits for ever.
-        self._listener = connect(
-            config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=None, max_connections=2
-        )
+        self._pipe = Pipe(config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=config.timeout_s)
+        # For subscriptions, which wait for ever.
+        self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
         channel = keys.hints_channel(config.key_prefix)
-        self._scripts = Scripts(self._client, channel, config.clock)
-        self.hints = Hints(self._listener, channel)
+        self._scripts = Scripts(self._pipe, channel, config.clock)
+        self.hints = Hints(self._client, channel)
         self._timers = Timers(self._advance, config.poll_interval_s)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
@@ -124,8 +115,8 @@ class Engine:
             *(one.close() for one in self._nacks.values()),
             *(one.close() for one in self._refreshes.values()),
         )
+        await self._pipe.close()
         await self._client.aclose()
-        await self._listener.aclose()
 
     async def ready(self) -> None:
         """Runs a real script that Redis would refuse if it could not take writes."""
@@ -272,13 +263,13 @@ class Engine:
     async def _know(self, namespace: str) -> None:
         if namespace not in self._namespaces:
             async with self._translated("namespaces"):
-                await self._client.sadd(keys.namespaces(self.config.key_prefix), namespace)
+                await self._pipe.call("SADD", keys.namespaces(self.config.key_prefix), namespace)
             self._namespaces.add(namespace)
             self._timers.add(namespace)
 
     async def _learn_namespaces(self) -> None:
         async with self._translated("namespaces"):
-            known: set[bytes] = await self._client.smembers(keys.namespaces(self.config.key_prefix))  # type: ignore[assignment]
+            known: list[bytes] = await self._pipe.call("SMEMBERS", keys.namespaces(self.config.key_prefix))
         for namespace in known:
             self._namespaces.add(namespace.decode())
             self._timers.add(namespace.decode())

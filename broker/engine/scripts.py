@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-import redis.asyncio as redis_async
 from redis.exceptions import NoScriptError
 
+from .connections import Argument, Pipe
 from .faults import translate
 
 _INCLUDE = re.compile(r"^--- @include (\w+)$", re.MULTILINE)
@@ -19,8 +19,6 @@ _INCLUDE = re.compile(r"^--- @include (\w+)$", re.MULTILINE)
 _DRAINING = frozenset({"lease", "ack", "nack", "refresh", "cancel", "advance", "lookup", "probe", "restore"})
 #: Scripts that only grow what is stored, or change nothing.
 _GROWING = frozenset({"enqueue", "peek"})
-
-Argument = str | bytes | int
 
 
 def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
@@ -50,8 +48,8 @@ def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
 class Scripts:
     """Calls scripts by hash and loads them when Redis does not know them (after a restart, flush or failover)."""
 
-    def __init__(self, client: redis_async.Redis, channel: str, clock: str = "clock") -> None:
-        self._execute: Callable[..., Awaitable[Any]] = client.execute_command
+    def __init__(self, pipe: Pipe, channel: str, clock: str = "clock") -> None:
+        self._pipe = pipe
         self._channel = channel
         self._clock = clock
         self._sources: dict[str, tuple[str, str]] = {}
@@ -69,8 +67,8 @@ class Scripts:
         sha, source = self._sources[name]
         try:
             try:
-                return await self._execute("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
+                return await self._pipe.call("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
             except NoScriptError:
-                return await self._execute("EVAL", source, 1, prefix, namespace, self._channel, *args)
+                return await self._pipe.call("EVAL", source, 1, prefix, namespace, self._channel, *args)
         except Exception as error:
             raise translate(error, name) from error

@@ -49,7 +49,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
                 reply = pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
             yield reply
 
-    async def Lease(
+    async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
     ) -> None:
         """Streams leased items."""
@@ -61,7 +61,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             return
         await serve_lease(self._engine, self._dispatch, self._drain, call, context.write)
 
-    async def Work(
+    async def Work(  # type: ignore[override]  # as Lease
         self,
         request_iterator: AsyncIterator[pb.WorkRequest],
         context: grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse],
