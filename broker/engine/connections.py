@@ -92,7 +92,7 @@ class Pipe:
             connection: AbstractConnection = self._maker.make_connection()  # type: ignore[no-untyped-call]
             try:
                 async with asyncio.timeout(self._connect_timeout_s):
-                    await connection.connect()
+                    await connection.connect()  # type: ignore[no-untyped-call]
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise

@@ -16,21 +16,27 @@ local ids, outcomes = {}, {}
 for i = 1, count do
   ids[i] = ARGV[1 + i * 3]
 end
-local runs = read_runs(ids)
+local runs = redis.call('HMGET', P .. 'run', unpack(ids))
 
 local done, leased, finished = {}, {}, {}
 for i, id in ipairs(ids) do
-  local run = runs[i]
-  local outcome = finished[id] and NOT_FOUND or fence(id, ARGV[2 + i * 3], run)
+  local state, token, run
+  if runs[i] then
+    state, token, run = split_run(runs[i])
+  end
+  local outcome = finished[id] and NOT_FOUND or fence(id, ARGV[2 + i * 3], state, token, run and run.deadline)
   outcomes[i] = outcome
   if outcome == OK then
     finished[id] = true
     done[#done + 1] = id
-    local tail = run.spec.tail
-    local set = leased[tail] or {}
-    leased[tail] = set
+    local spec = run.spec
+    local set = leased[spec]
+    if not set then
+      set = {}
+      leased[spec] = set
+    end
     set[#set + 1] = id
-    keep_end(id, run.spec, 'S', run.used, ARGV[3 + i * 3])
+    keep_end(id, spec, 'S', run.used, ARGV[3 + i * 3])
   end
 end
 if #done > 0 then
@@ -39,8 +45,8 @@ if #done > 0 then
   if redis.call('EXISTS', P .. 'error') == 1 then
     call_many('HDEL', P .. 'error', done)
   end
-  for tail, set in pairs(leased) do
-    call_many('ZREM', P .. 'leased:' .. tail, set)
+  for spec, set in pairs(leased) do
+    call_many('ZREM', P .. 'leased:' .. spec.tail, set)
   end
 end
 return outcomes

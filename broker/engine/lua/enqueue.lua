@@ -49,7 +49,8 @@ if #ids > 0 then
   end
 end
 
-local records, seen, delayed, any_delayed = {}, {}, {}, false
+local now_text = int(now)
+local records, seen, delayed = {}, {}, {}
 local ready, order = {}, {}
 local replaced, placed, overtaken = {}, {}, {}
 for _, batch in ipairs(batches) do
@@ -72,28 +73,30 @@ for _, batch in ipairs(batches) do
           replaced[#replaced + 1] = { id = id, before = before }
         end
         known[id] = spec
-        local time = now
+        local time, time_text = now, now_text
         if due ~= '' then
           local given = tonumber(string.sub(due, 2))
           time = math.max(now, string.sub(due, 1, 1) == '+' and now + given or given)
+          time_text = int(time)
         end
-        local item = { id = id, spec = spec, record = int(now) .. ' ' .. int(time) .. ' ' .. spec.text .. '\n' .. ARGV[base + 4] }
         if time > now then
           -- Items of one call that are due together stay in their order: 1 us apart.
-          item.due = time + #delayed
+          local item = { id = id, spec = spec, due = time + #delayed }
           delayed[#delayed + 1] = item
+          placed[id] = item
         else
-          local ids_of = ready[spec.tail]
-          if not ids_of then
-            ids_of = { spec = spec }
-            ready[spec.tail] = ids_of
-            order[#order + 1] = ids_of
+          local group = ready[spec.tail]
+          if not group then
+            group = { spec = spec }
+            ready[spec.tail] = group
+            order[#order + 1] = group
           end
-          ids_of[#ids_of + 1] = id
+          group[#group + 1] = id
+          placed[id] = group
         end
-        placed[id] = item
-        records[#records + 1] = id
-        records[#records + 1] = item.record
+        local n = #records
+        records[n + 1] = id
+        records[n + 2] = now_text .. ' ' .. time_text .. ' ' .. spec.text .. '\n' .. ARGV[base + 4]
         seen[spec] = (seen[spec] or 0) + 1
       end
     end

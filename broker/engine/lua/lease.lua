@@ -20,7 +20,8 @@ local kind, wanted, room = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease_override, attempts_override = tonumber(ARGV[6]), tonumber(ARGV[7])
 local retention, note_hunger, queues = tonumber(ARGV[8]), ARGV[9] == '1', tonumber(ARGV[10])
 
-local ids, records, entries = {}, {}, {}
+local ids, records, specs, runs_before = {}, {}, {}, {}
+local attempt, attempts, leases = {}, {}, {}
 local taken = {}
 local skipped, full = 0, false
 
@@ -68,19 +69,16 @@ local function take_from(queue)
         full = true
         break
       else
-        local attempts = attempts_override or spec.attempts
-        if run and run.used >= attempts then
+        local most = attempts_override or spec.attempts
+        if run and run.used >= most then
           bury(id, run, redis.call('HGET', P .. 'error', id) or 'attempts used up')
           skipped = skipped + 1
         else
           room = room - #record
           taken[id] = true
-          ids[#ids + 1] = id
-          records[#records + 1] = record
-          entries[#entries + 1] = {
-            spec = spec, attempts = attempts, used = (run and run.used or 0) + 1, again = run,
-            lease = lease_override or spec.lease,
-          }
+          local n = #ids + 1
+          ids[n], records[n], specs[n], runs_before[n] = id, record, spec, run or false
+          attempt[n], attempts[n], leases[n] = run and run.used + 1 or 1, most, lease_override or spec.lease
         end
       end
     end
@@ -118,38 +116,54 @@ else
   end
 end
 
+-- Items of one spec that are delivered for the first time have all but the token of their runs in common.
+local function lease_terms(spec, used, most, lease)
+  local terms = used == 1 and spec.terms
+  if not terms then
+    local once = lease == 0
+    local deadline = now + (once and retention or lease)
+    terms = {
+      gone = once and spec.keep == 0 and not spec.dead, state = once and 'O ' or 'L ', deadline = deadline,
+      deadline_text = int(deadline),
+      tail = ' ' .. format_tail({
+        used = used, attempts = most, lease = lease, deadline = deadline, cancel = false, spec = spec,
+      }),
+    }
+    if used == 1 then
+      spec.terms = terms
+    end
+  end
+  return terms
+end
+
 -- Note what was taken: at-most-once items of which nothing is kept are gone, the others are leased.
-local tokens, attempt, attempts, leases, errors = {}, {}, {}, {}, {}
+local tokens, errors = {}, {}
 local token = #ids > 0 and reserve_tokens(#ids)
 local gone, gone_runs, started, leased = {}, {}, {}, {}
 for i, id in ipairs(ids) do
-  local entry = entries[i]
-  local spec = entry.spec
-  local once = entry.lease == 0
-  attempt[i], attempts[i], leases[i] = entry.used, entry.attempts, entry.lease
-  errors[i] = entry.again and redis.call('HGET', P .. 'error', id) or ''
-  if once and spec.keep == 0 and not spec.dead then
+  local spec, again = specs[i], runs_before[i]
+  local terms = lease_terms(spec, attempt[i], attempts[i], leases[i])
+  errors[i] = again and redis.call('HGET', P .. 'error', id) or ''
+  if terms.gone then
     tokens[i] = 0
     gone[#gone + 1] = id
-    if entry.again then
+    if again then
       gone_runs[#gone_runs + 1] = id
     end
   else
     tokens[i] = token + i - 1
-    local deadline = now + (once and retention or entry.lease)
-    started[#started + 1] = id
-    started[#started + 1] = format_run({
-      state = once and 'O' or 'L', token = tokens[i], used = entry.used, attempts = entry.attempts, lease = entry.lease,
-      deadline = deadline, cancel = false, spec = spec,
-    })
-    local set = leased[spec.tail]
+    local n = #started
+    started[n + 1] = id
+    started[n + 2] = terms.state .. int(tokens[i]) .. terms.tail
+    local set = leased[spec]
     if not set then
-      set = { spec = spec, first = deadline }
-      leased[spec.tail] = set
+      set = { first = terms.deadline }
+      leased[spec] = set
     end
-    set[#set + 1] = int(deadline)
-    set[#set + 1] = id
-    set.first = math.min(set.first, deadline)
+    n = #set
+    set[n + 1] = terms.deadline_text
+    set[n + 2] = id
+    set.first = math.min(set.first, terms.deadline)
   end
   changed(id)
 end
@@ -163,9 +177,9 @@ end
 if #started > 0 then
   call_many('HSET', P .. 'run', started)
 end
-for tail, set in pairs(leased) do
-  call_many('ZADD', P .. 'leased:' .. tail, set)
-  due_by('leased', set.spec, set.first)
+for spec, set in pairs(leased) do
+  call_many('ZADD', P .. 'leased:' .. spec.tail, set)
+  due_by('leased', spec, set.first)
 end
 
 local again = (skipped >= 2000 or full) and #ids < wanted

@@ -70,7 +70,7 @@ for i, id in ipairs(ids) do
   local base = i * 5 - 1
   local token, reason, delay, failure = ARGV[base + 1], ARGV[base + 2], tonumber(ARGV[base + 3]), ARGV[base + 4]
   local run = runs[i]
-  local outcome = given[id] and EXPIRED or fence(id, token, run)
+  local outcome = given[id] and EXPIRED or fence_run(id, token, run)
   outcomes[i] = outcome
   if outcome == OK then
     given[id] = true

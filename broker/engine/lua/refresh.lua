@@ -19,7 +19,7 @@ end
 local runs = read_runs(ids)
 for i, id in ipairs(ids) do
   local run = runs[i]
-  local outcome = fence(id, ARGV[2 + i * 3], run)
+  local outcome = fence_run(id, ARGV[2 + i * 3], run)
   outcomes[i] = outcome
   cancelled[i] = outcome == OK and run.cancel and 1 or 0
   -- A started at-most-once item has no lease to lengthen.

@@ -3,21 +3,29 @@
 -- An empty token is unfenced: whatever lease is current.
 local OK, NOT_FOUND, EXPIRED, SUPERSEDED = 0, 1, 2, 3
 
-local function fence(id, token, run)
-  if not run then
+-- `state`, `current` (the item's token as text) and `deadline` are those of its run; `state` is nil if it has none.
+local function fence(id, token, state, current, deadline)
+  if not state then
     return redis.call('HEXISTS', P .. 'item', id) == 1 and token ~= '' and SUPERSEDED or NOT_FOUND
   end
-  local current = token == '' or tonumber(token) == run.token
-  if run.state == 'L' or run.state == 'O' then
-    if not current then
+  local is_current = token == '' or token == current
+  if state == 'L' or state == 'O' then
+    if not is_current then
       return SUPERSEDED
     end
-    return run.deadline > now and OK or EXPIRED
+    return deadline > now and OK or EXPIRED
   end
   if token == '' then
     return NOT_FOUND
   end
-  return current and EXPIRED or SUPERSEDED
+  return is_current and EXPIRED or SUPERSEDED
+end
+
+local function fence_run(id, token, run)
+  if not run then
+    return fence(id, token)
+  end
+  return fence(id, token, run.state, int(run.token), run.deadline)
 end
 
 local function read_runs(ids)

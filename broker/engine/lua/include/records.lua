@@ -31,18 +31,44 @@ local function record_spec(record)
   return spec_of(string.match(record, '^%d+ %d+ ([^\n]*)\n'))
 end
 
+-- What follows state and token in a run is the same for all items of one lease call, so it too is taken apart once.
+local tails = {}
+
+local function tail_of(text)
+  local tail = tails[text]
+  if not tail then
+    local used, attempts, lease, deadline, cancel, spec = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
+    tail = {
+      used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
+      cancel = cancel == '1', spec = spec_of(spec),
+    }
+    tails[text] = tail
+  end
+  return tail
+end
+
+-- State, token (as text) and the rest of a run; the rest is shared and must not be changed.
+local function split_run(text)
+  local state, token, rest = string.match(text, '^(%a) (%d+) (.*)$')
+  return state, token, tail_of(rest)
+end
+
+-- A run of one's own to change and format again.
 local function parse_run(text)
-  local state, token, used, attempts, lease, deadline, cancel, spec = string.match(
-    text, '^(%a) (%d+) (%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
+  local state, token, tail = split_run(text)
   return {
-    state = state, token = tonumber(token), used = tonumber(used), attempts = tonumber(attempts),
-    lease = tonumber(lease), deadline = tonumber(deadline), cancel = cancel == '1', spec = spec_of(spec),
+    state = state, token = tonumber(token), used = tail.used, attempts = tail.attempts, lease = tail.lease,
+    deadline = tail.deadline, cancel = tail.cancel, spec = tail.spec,
   }
 end
 
+local function format_tail(run)
+  return string.format('%d %d %.0f %.0f %d %s', run.used, run.attempts, run.lease, run.deadline, run.cancel and 1 or 0,
+    run.spec.text)
+end
+
 local function format_run(run)
-  return string.format('%s %.0f %d %d %.0f %.0f %d %s', run.state, run.token, run.used, run.attempts, run.lease,
-    run.deadline, run.cancel and 1 or 0, run.spec.text)
+  return run.state .. ' ' .. int(run.token) .. ' ' .. format_tail(run)
 end
 
 -- Calls `command key` with any number of further arguments, in slices that unpack() can take.
