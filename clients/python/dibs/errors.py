@@ -135,12 +135,12 @@ class UnknownTask(DibsError, KeyError, ValueError):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no task is registered under the name {name!r}; has its module been imported?")
+        super().__init__(name)
         self.name = name
 
     def __str__(self) -> str:
-        """The text as it is; KeyError would show its repr."""
-        return str(self.args[0])
+        """What is missing, and why that may be."""
+        return f"no task is registered under the name {self.name!r}; has its module been imported?"
 
 
 class TaskNotFinished(DibsError, TimeoutError):

@@ -1,0 +1,177 @@
+"""Where the broker is and how to talk to it: target, namespace, credentials, channel options."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from .times import Seconds, to_seconds
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+
+DEFAULT_TARGET = "127.0.0.1:7411"
+DEFAULT_NAMESPACE = "default"
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+
+_CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
+    # A broker or a network that vanished without a word is noticed in half a minute while something waits for it.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    # The pauses between calls are ours (see retry.py); the connection itself is to be tried again soon.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.enable_retries", 0),
+    # Limits of messages are the broker's.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A channel's connection is its own, so that closing the channel closes it.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Everything that is needed to reach a broker. Immutable.
+
+    Attributes:
+        target: ``host:port``, ``unix:/path``, or any other gRPC target; a leading ``https://`` asks for TLS.
+        namespace: namespace of everything done over it.
+        timeout: seconds that a call may take with all its retries.
+        token: bearer token to send; None for none.
+        tls: whether to use TLS.
+        ca: PEM file with the authorities to trust; None for the system's.
+        cert: PEM file with the client's certificate chain, for mutual TLS.
+        key: PEM file with the key of `cert`.
+        channel_options: further gRPC channel options; they go before the package's own.
+    """
+
+    target: str = DEFAULT_TARGET
+    namespace: str = DEFAULT_NAMESPACE
+    timeout: float = DEFAULT_TIMEOUT_SECONDS
+    token: str | None = field(default=None, repr=False)
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    channel_options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def build(
+        cls,
+        target: str | None = None,
+        namespace: str | None = None,
+        *,
+        timeout: Seconds | None = None,
+        token: str | None = None,
+        tls: bool | None = None,
+        ca: StrPath | None = None,
+        cert: StrPath | None = None,
+        key: StrPath | None = None,
+        channel_options: Sequence[tuple[str, Any]] = (),
+        environ: Mapping[str, str] = os.environ,
+    ) -> Connection:
+        """Complete what is given from the environment and from the defaults.
+
+        The environment is asked for `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`,
+        `DIBS_CLIENT_CERT_FILE` and `DIBS_CLIENT_KEY_FILE`.
+
+        Raises:
+            ValueError: a certificate without its key or the reverse, a timeout that is not above 0, or a token
+                that would go over the network unencrypted.
+        """
+
+        def path(given: StrPath | None, variable: str) -> Path | None:
+            value = os.fspath(given) if given is not None else environ.get(variable)
+            return Path(value) if value else None
+
+        target = target or environ.get("DIBS_TARGET") or DEFAULT_TARGET
+        ca_file = path(ca, "DIBS_CA_FILE")
+        cert_file = path(cert, "DIBS_CLIENT_CERT_FILE")
+        key_file = path(key, "DIBS_CLIENT_KEY_FILE")
+        if target.startswith("https://"):
+            target = target.removeprefix("https://").rstrip("/")
+            tls = True if tls is None else tls
+        if tls is None:
+            tls = any((ca_file, cert_file, key_file))
+        connection = cls(
+            target=target,
+            namespace=namespace or environ.get("DIBS_NAMESPACE") or DEFAULT_NAMESPACE,
+            timeout=DEFAULT_TIMEOUT_SECONDS if timeout is None else to_seconds(timeout, "timeout"),
+            token=token or environ.get("DIBS_TOKEN") or None,
+            tls=tls,
+            ca=ca_file,
+            cert=cert_file,
+            key=key_file,
+            channel_options=tuple(channel_options),
+        )
+        connection._check()
+        return connection
+
+    def _check(self) -> None:
+        if self.timeout <= 0:
+            raise ValueError("timeout must be above 0")
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("a client certificate and its key go together")
+        if self.token and not self.tls and not is_local(self.target):
+            raise ValueError(f"a token for {self.target} would travel unencrypted: use TLS")
+
+    @property
+    def metadata(self) -> Metadata | None:
+        """What to send with every call; None for nothing."""
+        return (("authorization", f"Bearer {self.token}"),) if self.token else None
+
+    @property
+    def options(self) -> tuple[tuple[str, Any], ...]:
+        """The gRPC channel options, in order of precedence."""
+        given = {name for name, _ in self.channel_options}
+        return self.channel_options + tuple(option for option in _CHANNEL_OPTIONS if option[0] not in given)
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """TLS credentials; None for plaintext.
+
+        Raises:
+            OSError: a certificate file cannot be read.
+        """
+        if not self.tls:
+            return None
+
+        def read(path: Path | None) -> bytes | None:
+            return path.read_bytes() if path else None
+
+        return grpc.ssl_channel_credentials(read(self.ca), read(self.key), read(self.cert))
+
+    def open_channel(self) -> grpc.Channel:
+        """A new channel; the caller closes it."""
+        credentials = self.credentials()
+        if credentials is None:
+            return grpc.insecure_channel(self.target, self.options)
+        return grpc.secure_channel(self.target, credentials, self.options)
+
+    def open_aio_channel(self) -> grpc.aio.Channel:
+        """A new channel for the running event loop; the caller closes it."""
+        credentials = self.credentials()
+        if credentials is None:
+            return grpc.aio.insecure_channel(self.target, self.options)
+        return grpc.aio.secure_channel(self.target, credentials, self.options)
+
+
+def is_local(target: str) -> bool:
+    """Whether a target is on this machine: a unix socket, or a loopback address."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    host = target.rpartition("/")[2]  # dns:///localhost:7411
+    for scheme in ("dns:", "ipv4:", "ipv6:"):
+        host = host.removeprefix(scheme)
+    host = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.rpartition(":")[0] or host
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,231 @@
+"""Blocking calls that enqueue one item each, from any number of threads, over one stream.
+
+Calls that come while a request is under way share the next one. There is no thread for this: of the callers
+that wait, one leads. It sends what has gathered, waits for the reply, tells the others, and hands the lead on.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+
+import grpc
+
+from . import forking
+from .enqueue_stream import EnqueueStream
+from .errors import BrokerError, DeadlineExceeded
+from .operations import MAX_BATCH, check_conflicts, enqueue, new_id
+from .retry import Attempts, is_transient
+from .status import error_from_status
+from .transport import Transport
+from .v1 import broker_pb2 as pb
+
+#: Payload and headers that one request may carry; well below the broker's limit for a message.
+MAX_BATCH_BYTES = 3 * 1024 * 1024
+
+
+class _Ticket:
+    """One caller's item on its way. Its fields are written by the leader before it releases `woken`."""
+
+    __slots__ = ("error", "item", "leads", "reply", "request", "woken")
+
+    def __init__(self, item: pb.EnqueueItem) -> None:
+        self.item = item
+        #: Released when there is something to do or to return; made only for callers that wait.
+        self.woken: threading.Lock | None = None
+        #: The caller is to lead now.
+        self.leads = False
+        #: What the broker said of the item.
+        self.reply: pb.EnqueuedItem | None = None
+        #: Why there is no reply.
+        self.error: BrokerError | None = None
+        #: The request that the item went out with; set when the leader went away without knowing its fate.
+        self.request: pb.EnqueueRequest | None = None
+
+
+class EnqueueLine:
+    """Enqueues single items for the threads of this process.
+
+    Args:
+        transport: runs unary calls, and owns the channel of the stream.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._lock = threading.Lock()
+        # Under the lock: who waits, in order, and whether somebody leads.
+        self._waiting: list[_Ticket] = []
+        self._led = False
+        # Used by the leader alone; put and taken away under the lock, for close() and fork() do that too.
+        self._stream: EnqueueStream | None = None
+        self._stop_stream: weakref.finalize[..., EnqueueLine] | None = None
+        self._no_streams = False
+        forking.watch(self)
+
+    def submit(self, item: pb.EnqueueItem) -> pb.EnqueuedItem:
+        """Enqueue one item and wait until the broker has it.
+
+        Raises:
+            BrokerError: it did not; AlreadyExists for an item that must not be there yet and is.
+        """
+        ticket = _Ticket(item)
+        with self._lock:
+            self._waiting.append(ticket)
+            leads, self._led = not self._led, True
+            if not leads:
+                ticket.woken = threading.Lock()
+                ticket.woken.acquire()
+        if not leads:
+            self._wait(ticket)
+        if leads or ticket.leads:
+            self._lead()
+        return self._outcome(ticket)
+
+    def _wait(self, ticket: _Ticket) -> None:
+        assert ticket.woken is not None
+        if ticket.woken.acquire(timeout=self._transport.connection.timeout):
+            return
+        with self._lock:
+            if ticket.leads or ticket.reply is not None or ticket.error is not None:
+                return  # woken in the last moment
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+        raise DeadlineExceeded("no answer in time; earlier calls are still waiting for the broker")
+
+    def _outcome(self, ticket: _Ticket) -> pb.EnqueuedItem:
+        reply = ticket.reply
+        if reply is None and ticket.request is not None:
+            # Sent under the request_id that it went out with before, so that nothing is done twice.
+            at = list(ticket.request.items).index(ticket.item)
+            reply = self._transport.run(enqueue(ticket.request))[at]
+        if reply is None:
+            assert ticket.error is not None
+            raise ticket.error
+        if reply.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
+            check_conflicts([reply])
+        return reply
+
+    def _lead(self) -> None:
+        group, request = self._take()
+        try:
+            replies = self._send(request)
+        except BrokerError as error:
+            self._fail(group, error)
+        else:
+            for ticket, reply in zip(group, replies, strict=True):
+                ticket.reply = reply
+        finally:
+            self._hand_on(group, request.request)
+
+    def _take(self) -> tuple[list[_Ticket], pb.EnqueueStreamRequest]:
+        request = pb.EnqueueStreamRequest()
+        body = request.request
+        body.namespace = self._transport.connection.namespace
+        body.request_id = new_id()
+        with self._lock:
+            count = _full(self._waiting)
+            group = self._waiting[:count]
+            del self._waiting[:count]
+        body.items.extend([ticket.item for ticket in group])
+        return group, request
+
+    def _send(self, request: pb.EnqueueStreamRequest) -> Sequence[pb.EnqueuedItem]:
+        attempts = Attempts(self._transport.connection.timeout)
+        reply = None if self._no_streams else self._send_on_stream(request, attempts)
+        if reply is not None:
+            if not reply.HasField("error"):
+                return reply.response.items
+            time.sleep(attempts.pause_after(error_from_status(reply.error)))
+        return self._transport.run(enqueue(request.request), timeout=attempts.remaining())
+
+    def _send_on_stream(
+        self, request: pb.EnqueueStreamRequest, attempts: Attempts
+    ) -> pb.EnqueueStreamResponse | None:
+        stream = self._open()
+        try:
+            stream.send(request, attempts.remaining())
+            return stream.receive()
+        except grpc.RpcError as error:
+            # What is wrong, if anything, the unary call will tell; it has the same request_id.
+            if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                self._no_streams = True
+            self._drop_stream()
+            return None
+        except BaseException:
+            self._drop_stream()  # interrupted: the next leader must not read this reply
+            raise
+
+    def _open(self) -> EnqueueStream:
+        with self._lock:
+            if self._stream is None:
+                self._stream = EnqueueStream(self._transport)
+                # Closes it when the line is forgotten without close(), and when the interpreter ends.
+                self._stop_stream = weakref.finalize(self, self._stream.close)
+            return self._stream
+
+    def _drop_stream(self) -> None:
+        with self._lock:
+            self._close_stream()
+
+    def _close_stream(self) -> None:
+        self._stream = None
+        if self._stop_stream is not None:
+            self._stop_stream()
+            self._stop_stream = None
+
+    def _fail(self, group: list[_Ticket], error: BrokerError) -> None:
+        if len(group) == 1 or is_transient(error) or isinstance(error, DeadlineExceeded):
+            for ticket in group:
+                ticket.error = copy.copy(error)  # each thread raises its own
+            return
+        # One item was refused, and with it all: nothing was done, so each goes again by itself.
+        for ticket in group:
+            ticket.request = pb.EnqueueRequest(
+                namespace=self._transport.connection.namespace, request_id=new_id(), items=[ticket.item]
+            )
+
+    def _hand_on(self, group: list[_Ticket], request: pb.EnqueueRequest) -> None:
+        with self._lock:
+            heir = self._waiting[0] if self._waiting else None
+            if heir is None:
+                self._led = False
+            else:
+                heir.leads = True
+        for ticket in group:
+            if ticket.reply is None and ticket.error is None and ticket.request is None:
+                ticket.request = request  # we were interrupted
+        for ticket in (heir, *group):
+            if ticket is not None and ticket.woken is not None and ticket.woken.locked():
+                ticket.woken.release()
+
+    def close(self) -> None:
+        """End the stream. Calls that wait go on, on their own."""
+        self._drop_stream()
+
+    def before_fork(self) -> None:
+        """End the stream: while it is open, gRPC cannot be forked. A leader goes on with a unary call."""
+        self._lock.acquire()
+        self._close_stream()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the callers that are the parent's."""
+        self._waiting.clear()
+        self._led = False
+        self._lock.release()
+
+
+def _full(waiting: list[_Ticket]) -> int:
+    """How many of those that wait make one request."""
+    size = 0
+    for count, ticket in enumerate(waiting[:MAX_BATCH]):
+        size += ticket.item.ByteSize()
+        if size > MAX_BATCH_BYTES and count:
+            return count
+    return min(len(waiting), MAX_BATCH)

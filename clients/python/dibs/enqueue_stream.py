@@ -1,0 +1,93 @@
+"""One open enqueue stream, blocking: half the cost of a unary round trip."""
+
+from __future__ import annotations
+
+import time
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import grpc
+
+from .operations import Rpc
+from .transport import Transport
+from .v1 import broker_pb2 as pb
+from .v1.broker_pb2_grpc import BrokerServiceStub
+
+ENQUEUE_STREAM = Rpc(BrokerServiceStub, "EnqueueStream", streams=True)
+
+
+class EnqueueStream:
+    """Requests go in, replies come out in the same order. One thread at a time sends, and one receives.
+
+    A stream has no deadline of its own. The thread in which gRPC takes the requests also watches the clock: a
+    reply that is not there in time ends the stream, and with it the wait of whoever receives.
+
+    Args:
+        transport: whose channel to use.
+    """
+
+    __slots__ = ("_call", "_deadline", "_requests", "sent")
+
+    def __init__(self, transport: Transport) -> None:
+        self._requests: SimpleQueue[pb.EnqueueStreamRequest | None] = SimpleQueue()
+        #: When the replies must be there, on the monotonic clock; None while none is waited for. Written by
+        #: whoever sends and receives, read by gRPC's thread.
+        self._deadline: float | None = None
+        #: Requests whose replies have not been received; written by whoever sends and receives.
+        self.sent = 0
+        method = transport.method(ENQUEUE_STREAM)
+        self._call: Any = method(self, metadata=transport.connection.metadata)
+
+    def send(self, request: pb.EnqueueStreamRequest, timeout: float) -> None:
+        """Hand over a request. Never blocks; what goes wrong is told by `receive`.
+
+        Args:
+            request: what to send.
+            timeout: seconds from now in which the replies to this and all earlier requests must come.
+        """
+        self.sent += 1
+        self._deadline = time.monotonic() + timeout
+        self._requests.put(request)
+
+    def receive(self) -> pb.EnqueueStreamResponse:
+        """The reply to the oldest request that has none yet.
+
+        Raises:
+            grpc.RpcError: the stream is over: broken, ended by the broker, or out of time.
+        """
+        try:
+            reply: pb.EnqueueStreamResponse = next(self._call)
+        except StopIteration:
+            raise StreamEnded from None
+        self.sent -= 1
+        if not self.sent:
+            self._deadline = None
+        return reply
+
+    def close(self) -> None:
+        """End the stream at once. May be called twice, and from any thread."""
+        self._requests.put(None)
+        self._call.cancel()
+
+    def __iter__(self) -> EnqueueStream:
+        """The stream iterates over its requests, for gRPC."""
+        return self
+
+    def __next__(self) -> pb.EnqueueStreamRequest:
+        """The next request; runs in gRPC's thread."""
+        while True:
+            deadline = self._deadline
+            timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            try:
+                request = self._requests.get(timeout=timeout)
+            except Empty:
+                if self._deadline is not None and self._deadline <= time.monotonic():
+                    self._call.cancel()
+                continue
+            if request is None:
+                raise StopIteration
+            return request
+
+
+class StreamEnded(grpc.RpcError):
+    """The broker ended the stream without an error, such as when it goes away."""

@@ -1,0 +1,214 @@
+"""Every call to the broker as a plain value: which RPC, which request, how to read the reply.
+
+The blocking and the asyncio transport run the same operations; nothing here waits for anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from .errors import AlreadyExists
+from .times import to_duration
+from .v1 import broker_pb2 as pb
+from .v1.broker_pb2_grpc import BrokerServiceStub
+from .v1.types_pb2 import (
+    OUTCOME_LEASE_EXPIRED,
+    OUTCOME_LEASE_SUPERSEDED,
+    OUTCOME_NOT_FOUND,
+    OUTCOME_OK,
+    Delivery,
+    QueueKind,
+)
+
+T = TypeVar("T")
+Until: TypeAlias = Literal["now", "started", "done"]
+
+#: Entries that one request may have.
+MAX_BATCH = 1_000
+
+#: The longest wait that one request may ask for, in seconds.
+MAX_WAIT_SECONDS = 3_600.0
+
+_UNTIL = {
+    "now": pb.WAIT_UNTIL_NOW,
+    "started": pb.WAIT_UNTIL_STARTED,
+    "done": pb.WAIT_UNTIL_DONE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """One method of one gRPC service.
+
+    Attributes:
+        stub: the generated stub class of the service.
+        name: name of the method.
+        streams: whether the reply is a stream.
+    """
+
+    stub: Callable[[Any], Any]
+    name: str
+    streams: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[T]):
+    """One call.
+
+    Attributes:
+        rpc: the method to call.
+        request: what to send, in every attempt the same.
+        parse: makes the value of the call from the reply and from whether it took more than one attempt. The
+            reply of a streaming method is its first message, or None when there was none.
+        wait: seconds that the broker may deliberately take to answer, on top of the connection's timeout.
+        safe: whether another attempt after a lost reply can do no harm.
+    """
+
+    rpc: Rpc
+    request: Message
+    parse: Callable[[Any, bool], T]
+    wait: float = 0.0
+    safe: bool = True
+
+
+ENQUEUE = Rpc(BrokerServiceStub, "Enqueue")
+LEASE = Rpc(BrokerServiceStub, "Lease", streams=True)
+ACK = Rpc(BrokerServiceStub, "Ack")
+NACK = Rpc(BrokerServiceStub, "Nack")
+REFRESH = Rpc(BrokerServiceStub, "Refresh")
+CANCEL = Rpc(BrokerServiceStub, "Cancel")
+RESULT = Rpc(BrokerServiceStub, "Result")
+
+
+def new_id() -> str:
+    """A new id for an item or a request: 128 random bits in hexadecimal."""
+    return os.urandom(16).hex()
+
+
+def enqueue(request: pb.EnqueueRequest) -> Operation[Sequence[pb.EnqueuedItem]]:
+    """Put items into queues; the request has a request_id, so that another attempt does nothing twice."""
+    return Operation(ENQUEUE, request, _enqueued)
+
+
+def _enqueued(reply: pb.EnqueueResponse, _: bool) -> Sequence[pb.EnqueuedItem]:
+    return reply.items
+
+
+def check_conflicts(items: Iterable[pb.EnqueuedItem]) -> None:
+    """Raise AlreadyExists if one of the items was there already and the caller wanted that to be an error."""
+    for item in items:
+        if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
+            raise AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+
+
+def lease(
+    namespace: str,
+    queue: str,
+    kind: QueueKind.ValueType,
+    *,
+    max_items: int,
+    lease_timeout: float | None,
+    get_timeout: float,
+    peek: bool = False,
+    attempts: int = 0,
+) -> Operation[Sequence[Delivery]]:
+    """Lease, take or peek items of one queue.
+
+    Args:
+        namespace: namespace of the queue.
+        queue: the queue.
+        kind: its kind.
+        max_items: items wanted.
+        lease_timeout: length of the leases in seconds; 0 takes at most once, None leaves it to each item.
+        get_timeout: seconds to wait for a first item.
+        peek: look without taking.
+        attempts: deliveries that each item may have in all; 0 leaves it to each item.
+    """
+    request = pb.LeaseRequest(
+        namespace=namespace, queues=[queue], kind=kind, max_items=max_items, peek=peek, attempts=attempts
+    )
+    if lease_timeout is not None and not peek:
+        request.lease_timeout.CopyFrom(to_duration(lease_timeout))
+    if get_timeout:
+        request.get_timeout.CopyFrom(to_duration(get_timeout))
+    # Another attempt leases other items; those of a lost reply come back when their leases run out.
+    return Operation(LEASE, request, _deliveries, wait=get_timeout)
+
+
+def _deliveries(reply: pb.LeaseResponse | None, _: bool) -> Sequence[Delivery]:
+    return reply.deliveries if reply is not None else ()
+
+
+def ack(namespace: str, entries: Collection[pb.AckEntry]) -> Operation[int]:
+    """Finish leased items; the value is how many are done. Over a retry, "not found" means done before."""
+
+    def done(reply: pb.AckResponse, retried: bool) -> int:
+        good = (OUTCOME_OK, OUTCOME_NOT_FOUND) if retried else (OUTCOME_OK,)
+        return sum(outcome.outcome in good for outcome in reply.outcomes)
+
+    return Operation(ACK, pb.AckRequest(namespace=namespace, entries=entries), done)
+
+
+def nack(namespace: str, entries: Collection[pb.NackEntry]) -> Operation[int]:
+    """Give leased items back; the value is how many of the leases were still ours."""
+
+    def given(reply: pb.NackResponse, retried: bool) -> int:
+        lost = (OUTCOME_NOT_FOUND, OUTCOME_LEASE_EXPIRED, OUTCOME_LEASE_SUPERSEDED)
+        return sum(retried or outcome.outcome not in lost for outcome in reply.outcomes)
+
+    return Operation(NACK, pb.NackRequest(namespace=namespace, entries=entries), given)
+
+
+def refresh(namespace: str, entries: Collection[pb.RefreshEntry]) -> Operation[list[str]]:
+    """Restart the clock of leases; the value is the ids of those that were refreshed."""
+
+    def refreshed(reply: pb.RefreshResponse, _: bool) -> list[str]:
+        return [outcome.id for outcome in reply.outcomes if outcome.outcome == OUTCOME_OK]
+
+    return Operation(REFRESH, pb.RefreshRequest(namespace=namespace, entries=entries), refreshed)
+
+
+def cancel(namespace: str, ids: Collection[str]) -> Operation[list[pb.CancelOutcome.ValueType]]:
+    """Cancel items; the value is what was found of each."""
+
+    def outcomes(reply: pb.CancelResponse, _: bool) -> list[pb.CancelOutcome.ValueType]:
+        return [item.outcome for item in reply.items]
+
+    return Operation(CANCEL, pb.CancelRequest(namespace=namespace, ids=ids), outcomes)
+
+
+def result(
+    namespace: str,
+    ids: Collection[str],
+    *,
+    until: Until = "now",
+    timeout: float = 0.0,
+    include_content: bool = False,
+) -> Operation[Sequence[pb.ItemResult]]:
+    """State and result of items.
+
+    Args:
+        namespace: namespace of the items.
+        ids: 1 to 1,000 ids.
+        until: what to wait for.
+        timeout: seconds to wait, cut off at an hour.
+        include_content: whether to send the content of items that are not finished.
+    """
+    timeout = min(timeout, MAX_WAIT_SECONDS)
+    request = pb.ResultRequest(
+        namespace=namespace, ids=ids, until=_UNTIL[until], include_content=include_content
+    )
+    if until != "now":
+        request.timeout.CopyFrom(to_duration(timeout))
+    return Operation(RESULT, request, _results, wait=timeout)
+
+
+def _results(reply: pb.ResultResponse, _: bool) -> Sequence[pb.ItemResult]:
+    return reply.results
+
+

@@ -1,0 +1,64 @@
+"""When to try a call again, and when to give up."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from .errors import BrokerError, DeadlineExceeded, InvalidArgument, Unavailable
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+
+class Attempts:
+    """The attempts of one call: how much time is left, and how long to pause before the next.
+
+    The pause doubles from attempt to attempt and is moved at random by half of itself, so that callers which
+    failed together do not come back together; a pause that the broker asks for (RetryInfo) is the least.
+
+    Args:
+        timeout: seconds that all attempts and pauses may take.
+    """
+
+    __slots__ = ("_deadline", "_pause", "made", "timeout")
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._pause = FIRST_PAUSE_SECONDS
+        #: Attempts that have failed so far.
+        self.made = 0
+
+    def remaining(self) -> float:
+        """Seconds left; at least a millisecond, so that a call gets an answer rather than a bad deadline."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def pause_after(self, error: BrokerError, *, safe: bool = True) -> float:
+        """Seconds to wait before the next attempt.
+
+        Args:
+            error: how the last attempt ended.
+            safe: whether another attempt can do no harm.
+
+        Raises:
+            BrokerError: `error` itself, when another attempt is no use, would do harm, or comes too late.
+        """
+        if not safe or not is_transient(error):
+            raise error
+        self.made += 1
+        pause = self._pause * random.uniform(0.5, 1.5)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        if error.retry_after is not None:
+            pause = max(pause, error.retry_after.total_seconds() * random.uniform(1.0, 1.2))
+        if time.monotonic() + pause >= self._deadline:
+            error.add_note(f"gave up after {self.made} attempts in {self.timeout:g} s")
+            raise error
+        return pause
+
+
+def is_transient(error: BrokerError) -> bool:
+    """Whether the same call may succeed a little later."""
+    if isinstance(error, InvalidArgument | DeadlineExceeded):
+        return False
+    return isinstance(error, Unavailable) or error.retry_after is not None

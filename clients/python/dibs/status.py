@@ -1,0 +1,91 @@
+"""From a gRPC status to an exception of this package: the one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from .errors import (
+    AlreadyExists,
+    BrokerError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+#: The exception of each gRPC code; a code that is not here is a plain BrokerError.
+CLASSES: dict[grpc.StatusCode, type[BrokerError]] = {
+    cls.code: cls
+    for cls in (
+        AlreadyExists,
+        DeadlineExceeded,
+        FailedPrecondition,
+        InvalidArgument,
+        LimitExceeded,
+        NotFound,
+        PermissionDenied,
+        Unauthenticated,
+        Unavailable,
+    )
+}
+
+
+def error_from_call(error: grpc.RpcError) -> BrokerError:
+    """The exception for a call that ended with an error, with what its details say."""
+    code: grpc.StatusCode = error.code()
+    text: str = error.details() or ""
+    for key, value in error.trailing_metadata() or ():
+        if key == _DETAILS_KEY:
+            status = status_pb2.Status.FromString(value)
+            if status.code == code.value[0]:
+                return error_from_status(status)
+    return CLASSES.get(code, BrokerError)(text or _plain(code), code=code)
+
+
+def error_from_status(status: status_pb2.Status) -> BrokerError:
+    """The exception for a status that came inside a message."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    info = error_details_pb2.ErrorInfo()
+    bad = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    found = _unpack(status, (info, bad, retry))
+    text = status.message
+    field = bad.field_violations[0].field if bad.field_violations else ""
+    if not text and bad.field_violations:
+        text = bad.field_violations[0].description
+    retry_after = retry.retry_delay.ToTimedelta() if id(retry) in found else None
+    return CLASSES.get(code, BrokerError)(
+        text or _plain(code),
+        code=code,
+        reason=info.reason,
+        metadata=info.metadata,
+        field=field,
+        retry_after=retry_after,
+    )
+
+
+_Detail = error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo
+
+
+def _unpack(status: status_pb2.Status, into: Iterable[_Detail]) -> set[int]:
+    found = set()
+    for packed in status.details:
+        for detail in into:
+            if packed.Unpack(detail):
+                found.add(id(detail))
+    return found
+
+
+def _plain(code: grpc.StatusCode) -> str:
+    return code.name.replace("_", " ").lower()

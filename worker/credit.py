@@ -1,0 +1,103 @@
+"""How many items a worker asks for: arithmetic only, no I/O and no clock.
+
+A worker holds what runs, and ahead of that only what its slots will begin within a short horizon, by the task time
+measured of late. It begins with nothing ahead and adds one for each item that it finishes, so that the number doubles
+from round trip to round trip; a pause or a task that holds all slots up sets it back to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: Share of the newest task in the average of task times.
+_WEIGHT = 0.05
+#: Share of the newest item in the average that says how much of what arrives is for a lane.
+_SHARE_WEIGHT = 0.1
+#: A lane that gets less than this is not counted on to get anything; see `LaneCredit.room`.
+_RARE = 0.125
+
+
+class LaneCredit:
+    """What one lane (a set of slots of one sort) can take. One thread at a time may use it.
+
+    Attributes:
+        slots: how many items run at once.
+        ahead: items that the lane holds ready beyond those that run.
+        share: share of the arriving items that were for this lane, 0-1, the newest weighing most. It starts at 1:
+            until more is known, every item may be for this lane.
+    """
+
+    def __init__(self, slots: int, prefetch: int, horizon_s: float) -> None:
+        self.slots = slots
+        self.ahead = 0
+        self.share = 1.0
+        self._prefetch = prefetch
+        self._horizon_s = horizon_s
+        self._ramp = 0
+        self._task_s: float | None = None
+
+    @property
+    def task_s(self) -> float | None:
+        """Average wall time of a task in seconds, the newest weighing most; None before the first."""
+        return self._task_s
+
+    def finished(self, count: int, busy_s: float) -> None:
+        """Counts items that were run, and the time that their slots spent on them."""
+        if count <= 0:
+            return
+        mean = busy_s / count
+        if self._task_s is None:
+            self._task_s = mean
+        else:
+            self._task_s += (1 - (1 - _WEIGHT) ** count) * (mean - self._task_s)
+        self._ramp = min(self._prefetch, self._ramp + count)
+        worth = self._ramp if self._task_s <= 0 else int(self._horizon_s / self._task_s * self.slots)
+        self.ahead = min(self._ramp, worth)
+
+    def arrived(self, count: int, total: int) -> None:
+        """Counts items that came for this lane among all that came."""
+        if total > 0:
+            self.share += (1 - (1 - _SHARE_WEIGHT) ** total) * (count / total - self.share)
+
+    def restart(self) -> None:
+        """Holds nothing ahead until items finish again: what was measured is old, or all slots are held up."""
+        self._ramp = 0
+        self.ahead = 0
+        self.share = 1.0
+
+    def room(self, held: int, *, alone: bool) -> float:
+        """How many more arriving items, for whichever lane, this lane leaves room for.
+
+        Args:
+            held: items that it holds, running or not.
+            alone: whether it is the only lane. Otherwise a lane that gets few of the items leaves room for more of
+                them, and even when it is full for one, so that a long task in it does not stop the other lane.
+        """
+        room = self.slots + self.ahead - held
+        if alone:
+            return max(0, room)
+        if self.share < _RARE and held <= self.slots + self.ahead:
+            room = max(1, room)
+        return max(0, room) / max(self.share, 1 / 64)
+
+
+def credit_change(rooms: Sequence[float], on_wire: int, *, slots: int, held: int, ahead: int) -> int:
+    """By how much to change the credit that the broker has.
+
+    Small additions are left to gather, or every finished item would fetch its successor alone; unless a slot would
+    stand idle for it.
+
+    Args:
+        rooms: room that each lane leaves.
+        on_wire: credit that the broker still has, below 0 if credit was taken back late.
+        slots: slots of all lanes.
+        held: items of all lanes.
+        ahead: items that the lanes hold ready, all together.
+
+    Returns:
+        items to add; negative: to take back.
+    """
+    change = int(min(rooms)) - on_wire
+    if change > 0 and change < ahead // 4 and held + on_wire >= slots:
+        return 0
+    return max(change, -on_wire) if change < 0 < on_wire else max(change, 0)

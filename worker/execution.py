@@ -1,0 +1,152 @@
+"""From a delivery to a call, and from what the call did to an entry for the broker.
+
+This is the hot path: it runs for every task, in the thread that runs the task.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dibs.codec import decode_call, encode_json
+from dibs.errors import PayloadError
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .leased import LeasedTask, lease_seconds
+from .logs import Said
+from .outbox import MAX_BYTES, Outbox
+from .unknown import UnknownTasks
+
+_log = logging.getLogger("dibs.worker")
+
+#: Ages below this are not compared with the lease: nearly all items are younger, and leases are longer.
+_YOUNG_S = 0.05
+
+#: A delivery and when it arrived, on the monotonic clock.
+Item = tuple[tpb.Delivery, float]
+
+
+class Runnable(Protocol):
+    """What the worker needs of a task."""
+
+    @property
+    def name(self) -> str:
+        """The name that it is known by."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What to call."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+
+
+class Execution:
+    """Begins and ends calls. Shared by all slots of a worker; safe to use from several threads.
+
+    Attributes:
+        cancelled_ids: items that somebody has cancelled, lately. The loop fills it; slots look into it before a call.
+    """
+
+    def __init__(self, find: Callable[[str], Runnable | None], outbox: Outbox) -> None:
+        self.cancelled_ids: dict[str, float] = {}
+        self._find = find
+        self._outbox = outbox
+        self._unknown = UnknownTasks(outbox)
+
+    def begin(self, item: Item, now: float) -> tuple[Runnable, LeasedTask] | None:
+        """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
+
+        A payload that is no call cannot heal, so it is rejected: no further attempt, and the dead letter at once if
+        the item asked for it.
+        """
+        delivery, arrived = item
+        content = delivery.content
+        name = content.task_name
+        task = self._find(name)
+        if task is None:
+            self._unknown.hand_back(delivery)
+            return None
+        if now - arrived > _YOUNG_S and 0 < lease_seconds(delivery) <= now - arrived:
+            # Somebody else may have it by now; if not, it is free at once.
+            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
+            return None
+        try:
+            args, kwargs = decode_call(content.payload)
+        except PayloadError as error:
+            self._outbox.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
+            _log.error(Said("task has a bad payload", task=name, id=delivery.id, error=str(error)))
+            return None
+        return task, LeasedTask(delivery, name, args, kwargs, self._outbox)
+
+    def is_cancelled(self, running: LeasedTask) -> bool:
+        """Whether somebody has cancelled the item. Also takes note of a notice that came before it began."""
+        if self.cancelled_ids and running.taskid in self.cancelled_ids:
+            running.cancelled = True
+        return running.cancelled
+
+    def succeeded(self, running: LeasedTask, result: Any) -> None:
+        """Reports a call that returned."""
+        delivery = running.delivery
+        if running.cancelled:
+            self.stopped(running)
+        elif delivery.lease_token:
+            if delivery.keep_result:
+                self._succeeded_with(running, result)
+            else:
+                self._outbox.ack(delivery.id, delivery.lease_token)
+
+    def failed(self, running: LeasedTask, error: BaseException) -> None:
+        """Reports a call that raised."""
+        if running.cancelled:
+            self.stopped(running)
+            return
+        text = describe(error)
+        _log.error(
+            Said(
+                "task failed",
+                task=running.name,
+                id=running.taskid,
+                attempt=running.attempt,
+                attempts=running.attempts,
+                error=type(error).__name__,
+                traceback=text,
+            )
+        )
+        self._outbox.nack(running.delivery, pb.NACK_REASON_FAILED, text)
+
+    def stopped(self, running: LeasedTask) -> None:
+        """Reports an item that ended, or was not begun, because somebody cancelled it."""
+        _log.info(Said("task cancelled", task=running.name, id=running.taskid))
+        self._outbox.nack(running.delivery, pb.NACK_REASON_CANCELLED)
+
+    def _succeeded_with(self, running: LeasedTask, result: Any) -> None:
+        delivery = running.delivery
+        try:
+            encoded = encode_json(result)
+        except PayloadError as error:
+            self._bad_result(running, f"the result of task {running.name} {error}")
+            return
+        if len(encoded) > MAX_BYTES:
+            self._bad_result(
+                running,
+                f"the result of task {running.name} is {len(encoded):,} bytes; no broker takes more than {MAX_BYTES:,}",
+            )
+            return
+        self._outbox.ack(delivery.id, delivery.lease_token, encoded)
+
+    def _bad_result(self, running: LeasedTask, error: str) -> None:
+        _log.error(Said("task has a bad result", task=running.name, id=running.taskid, error=error))
+        self._outbox.nack(running.delivery, pb.NACK_REASON_FAILED, error)
+
+
+def describe(error: BaseException) -> str:
+    """The traceback of an error, from the task's own frames on."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))

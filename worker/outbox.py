@@ -1,0 +1,198 @@
+"""What is finished and not yet known to the broker.
+
+Slots put entries in, from their threads. The stream takes as many as fit into a message; until the broker confirms
+the message its entries stay here, and go to the next stream, of whichever broker, when theirs breaks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .logs import Said
+
+_log = logging.getLogger("dibs.worker")
+
+#: Entries of one message, by the contract.
+MAX_ENTRIES = 1_000
+#: Bytes of results and error texts in one message; brokers take messages of 4 MiB.
+MAX_BYTES = 3 * 1024 * 1024
+#: Bytes of an error text; brokers cut off what is beyond 8 KiB.
+MAX_ERROR_BYTES = 8 * 1024
+#: A message that ended this many streams as invalid is given up.
+_MAX_REFUSALS = 3
+
+#: A success: id, token, result.
+Ack = tuple[str, int, bytes | None]
+
+
+@dataclass(slots=True)
+class Sent:
+    """A message with entries, from when it is made until the broker has settled it.
+
+    Attributes:
+        request: what is sent; its sequence is that of the stream it is sent on.
+        again: it was on a stream before, so some of it may be settled already.
+        refusals: streams that the broker ended as invalid while this was unsettled.
+    """
+
+    request: pb.WorkRequest
+    again: bool = False
+    refusals: int = 0
+
+    @property
+    def entries(self) -> int:
+        """How many entries it holds."""
+        return len(self.request.acks) + len(self.request.nacks) + len(self.request.refreshes)
+
+
+class Bell:
+    """Wakes the stream's loop from the slots' threads, once for however many entries have gathered.
+
+    `armed` is written by both sides: the loop arms the bell before it looks for entries a last time and sleeps, a
+    slot that has put an entry in and finds it armed disarms and rings it. A ring too many does no harm.
+    """
+
+    def __init__(self) -> None:
+        self.armed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake: Callable[[], None] = _nobody
+
+    def connect(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
+        """Says what to call, in which loop."""
+        self._loop = loop
+        self._wake = wake
+
+    def ring(self) -> None:
+        """Wakes the loop. From any thread."""
+        self.armed = False
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+
+class Outbox:
+    """Entries on their way to the broker.
+
+    Attributes:
+        bell: rung when there is something to send.
+        unsettled: entries that were taken for a message and are not settled. For the loop only.
+    """
+
+    def __init__(self) -> None:
+        self.bell = Bell()
+        self.unsettled = 0
+        #: Filled by slots, emptied by the loop.
+        self._ready: deque[Ack | pb.NackEntry | pb.RefreshEntry] = deque()
+        #: Messages of streams that broke. For the loop only.
+        self._again: deque[Sent] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to send."""
+        return bool(self._ready or self._again)
+
+    def ack(self, id: str, token: int, result: bytes | None = None) -> None:
+        """Adds a success. Does not ring: a slot that has more to do rings once for several."""
+        self._ready.append((id, token, result))
+
+    def nack(
+        self,
+        delivery: tpb.Delivery,
+        reason: pb.NackReason,
+        error: str = "",
+        *,
+        delay: timedelta | None = None,
+    ) -> None:
+        """Adds an item to be given back, if there is a lease to give back. Does not ring."""
+        if delivery.lease_token:
+            entry = pb.NackEntry(
+                id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=clip(error)
+            )
+            if delay is not None:
+                entry.delay.FromTimedelta(delay)
+            self._ready.append(entry)
+
+    def refresh(self, entry: pb.RefreshEntry) -> None:
+        """Adds a lease to be lengthened, and rings."""
+        self._ready.append(entry)
+        if self.bell.armed:
+            self.bell.ring()
+
+    def take(self) -> Sent | None:
+        """Takes what fits into one message; None if there is nothing."""
+        if self._again:
+            sent = self._again.popleft()
+        elif self._ready:
+            sent = Sent(self._gather())
+        else:
+            return None
+        self.unsettled += sent.entries
+        return sent
+
+    def settled(self, sent: Sent) -> None:
+        """Forgets a message that the broker has settled."""
+        self.unsettled -= sent.entries
+
+    def give_back(self, unsettled: list[Sent], *, refused: bool) -> None:
+        """Takes messages back whose stream has ended before they were settled; they go first on the next one.
+
+        Args:
+            unsettled: in the order in which they were sent.
+            refused: the broker called something on that stream invalid.
+        """
+        for sent in reversed(unsettled):
+            self.unsettled -= sent.entries
+            sent.again = True
+            sent.refusals += refused
+            if sent.refusals >= _MAX_REFUSALS:
+                _log.error(
+                    Said("brokers refuse a message, giving it up; its leases run out", entries=sent.entries)
+                )
+            else:
+                for part in ("hello", "add_credit", "received_batch"):
+                    sent.request.ClearField(part)
+                self._again.appendleft(sent)
+
+    def _gather(self) -> pb.WorkRequest:
+        request = pb.WorkRequest()
+        acks, nacks, refreshes = request.acks, request.nacks, request.refreshes
+        ready = self._ready
+        room = MAX_BYTES
+        for taken in range(min(len(ready), MAX_ENTRIES)):
+            entry = ready[0]
+            if type(entry) is tuple:
+                id, token, result = entry
+                if result is None:
+                    acks.add(id=id, lease_token=token)
+                else:
+                    room -= len(result)
+                    if room < 0 < taken:
+                        break
+                    acks.add(id=id, lease_token=token, result=result)
+            elif isinstance(entry, pb.NackEntry):
+                room -= entry.ByteSize()
+                if room < 0 < taken:
+                    break
+                nacks.append(entry)
+            elif isinstance(entry, pb.RefreshEntry):
+                refreshes.append(entry)
+            ready.popleft()
+        return request
+
+
+def clip(error: str) -> str:
+    """The end of an error text, which says most, as it fits into a message."""
+    encoded = error.encode("utf-8", "backslashreplace")
+    if len(encoded) > MAX_ERROR_BYTES:
+        encoded = b"... " + encoded[4 - MAX_ERROR_BYTES :]
+    return encoded.decode("utf-8", "ignore")
+
+
+def _nobody() -> None:
+    """Nobody listens yet."""

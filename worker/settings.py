@@ -1,0 +1,74 @@
+"""What a worker can be told."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+#: Most items that a worker may ask for beyond its free slots; the contract allows 10,000 in all.
+MAX_PREFETCH = 8_000
+
+
+def default_worker_id() -> str:
+    """Host and process, such as ``web-3:4711``."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """Settings of one worker process.
+
+    Attributes:
+        queues: queues to serve, strictly in this order. Default (empty): every task queue, by priority.
+        threads: how many plain functions run at once, 1-1,000. Default 1: code that was never meant for threads
+            is safe, and tasks of one queue begin in their order. Raise it for tasks that wait for I/O.
+        async_tasks: how many ``async def`` tasks run at once, 1-8,000. Default 100.
+        wait: seconds that a stopping worker gives to what runs, 0 or more. Default 10.
+        prefetch: most items to hold beyond those that run, 0-8,000. Default 1,024. As many are held as begin within
+            `horizon` by the task time measured of late: many quick tasks, no long ones.
+        horizon: seconds; see `prefetch`. Default 0.025: about what a round trip to the broker costs when both
+            ends are busy, and less than 0.05, within which an item that was handed to a worker should begin.
+        stale_after: seconds after which an item that could not begin is handed back to its queue, if it is
+            delivered at least once. Default 1. Items whose lease is shorter go back when half of it has passed.
+        worker_id: who is working, for operators, 1-256 printable characters. Default: host and process id.
+    """
+
+    queues: tuple[str, ...] = ()
+    threads: int = 1
+    async_tasks: int = 100
+    wait: float = 10.0
+    prefetch: int = 1024
+    horizon: float = 0.025
+    stale_after: float = 1.0
+    worker_id: str = field(default_factory=default_worker_id)
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: a value is out of its range; the text names it.
+        """
+        _check("threads", self.threads, 1, 1_000)
+        _check("async_tasks", self.async_tasks, 1, MAX_PREFETCH)
+        _check("wait", self.wait, 0, float("inf"))
+        _check("prefetch", self.prefetch, 0, MAX_PREFETCH)
+        _check("horizon", self.horizon, 0, 60)
+        _check("stale_after", self.stale_after, 0.01, float("inf"))
+        if not 1 <= len(self.worker_id) <= 256 or not self.worker_id.isprintable():
+            raise ValueError(f"worker_id must be 1-256 printable characters, not {self.worker_id!r}")
+
+
+def queue_names(queues: str | bytes | Iterable[str | bytes] | None) -> tuple[str, ...]:
+    """Names of queues as text, from one name, several, or None for every queue."""
+    if queues is None:
+        return ()
+    if isinstance(queues, str | bytes):
+        queues = [queues]
+    return tuple(queue.decode() if isinstance(queue, bytes) else queue for queue in queues)
+
+
+def _check(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be between {least:g} and {most:g}, not {value!r}")

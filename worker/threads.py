@@ -1,0 +1,139 @@
+"""Slots for plain functions: threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import Any
+
+from dibs.context import CURRENT_TASK
+
+from .execution import Execution
+from .lane import Lane
+from .leased import LeasedTask
+from .outbox import Bell
+
+_log = logging.getLogger("dibs.worker")
+
+
+class _Slot:
+    """One thread's state: written by the thread, read by the loop."""
+
+    __slots__ = ("busy_s", "finished", "running", "since", "thread")
+
+    def __init__(self) -> None:
+        self.running: LeasedTask | None = None
+        #: When the running item began; 0 when idle.
+        self.since = 0.0
+        self.finished = 0
+        self.busy_s = 0.0
+        self.thread: threading.Thread | None = None
+
+
+class ThreadLane(Lane):
+    """Runs plain functions. The threads are daemons: a task that never ends does not keep the process."""
+
+    def __init__(self, slots: int, execution: Execution, bell: Bell) -> None:
+        super().__init__(slots, execution, bell)
+        self._slots = [_Slot() for _ in range(slots)]
+        #: One token for each slot that shall look for items; tokens left over cost a look.
+        self._tokens: SimpleQueue[None] = SimpleQueue()
+        self._stopping = False
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for number, slot in enumerate(self._slots, 1):
+            slot.thread = threading.Thread(
+                target=self._work, args=(slot,), name=f"dibs-slot-{number}", daemon=True
+            )
+            slot.thread.start()
+
+    def wake(self, count: int) -> None:
+        """Sees to it that up to `count` idle threads look for items."""
+        for _ in range(min(count, self.slots) - self._tokens.qsize()):
+            self._tokens.put(None)
+
+    def totals(self) -> tuple[int, float]:
+        """Items run so far, and seconds that threads spent on them."""
+        return sum(slot.finished for slot in self._slots), sum(slot.busy_s for slot in self._slots)
+
+    def running(self) -> Sequence[LeasedTask]:
+        """What runs now."""
+        return [running for slot in self._slots if (running := slot.running) is not None]
+
+    def held_up_s(self, now: float) -> float:
+        """For how long every thread has been busy with its item, at least."""
+        since = [slot.since for slot in self._slots]
+        return now - max(since) if all(since) else 0.0
+
+    def cancel(self, id: str) -> None:
+        """Sets the flag that the running function may look at."""
+        for running in self.running():
+            if running.taskid == id:
+                running.cancelled = True
+
+    def stop(self, timeout_s: float) -> None:
+        """Ends idle threads."""
+        self._stopping = True
+        for _ in self._slots:
+            self._tokens.put(None)
+        deadline = time.monotonic() + timeout_s
+        for slot in self._slots:
+            if slot.thread is not None:
+                slot.thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work(self, slot: _Slot) -> None:
+        pop = self.ready.popleft
+        ready = self.ready
+        clock = time.monotonic
+        begin = self._execution.begin
+        bell = self._bell
+        now = clock()
+        while True:
+            try:
+                item = pop()
+            except IndexError:
+                slot.since = 0.0
+                if self._stopping:
+                    return
+                self._tokens.get()
+                now = clock()
+                continue
+            slot.since = now
+            try:
+                call = begin(item, now)
+                if call is not None:
+                    self._run(slot, *call)
+            except Exception:
+                # Nothing of the user's gets here; without its slot the worker would only look alive.
+                _log.exception("a slot failed on item %s, which waits for its lease to run out", item[0].id)
+            started, now = now, clock()
+            slot.busy_s += now - started
+            slot.finished += 1
+            if bell.armed and (item[0].lease_token or len(ready) < self.low_water):
+                bell.ring()
+
+    def _run(self, slot: _Slot, task: Any, running: LeasedTask) -> None:
+        slot.running = running
+        execution = self._execution
+        try:
+            if execution.is_cancelled(running):
+                execution.stopped(running)
+                return
+            # In a context of its own, so that what a task sets there does not reach the next one.
+            result = copy_context().run(_call, task.function, running)
+        except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the thread's end
+            execution.failed(running, error)
+        else:
+            execution.succeeded(running, result)
+        finally:
+            slot.running = None
+
+
+def _call(function: Callable[..., Any], running: LeasedTask) -> Any:
+    CURRENT_TASK.begin(running)
+    return function(*running.args, **running.kwargs)
