@@ -63,5 +63,5 @@ class Announcer:
         if self._observer is not None:
             try:
                 self._observer(Event(name, details))
-            except Exception:
+            except Exception:  # noqa: BLE001 - an observer must not stop the worker
                 _log.exception("the observer of a worker failed on %s", name)

@@ -108,7 +108,7 @@ class ThreadLane(Lane):
                 call = begin(item, now)
                 if call is not None:
                     self._run(slot, *call)
-            except Exception:
+            except Exception:  # noqa: BLE001 - see below
                 # Nothing of the user's gets here; without its slot the worker would only look alive.
                 _log.exception("a slot failed on item %s, which waits for its lease to run out", item[0].id)
             started, now = now, clock()
