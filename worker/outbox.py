@@ -104,7 +104,7 @@ class Outbox:
     def nack(
         self,
         delivery: tpb.Delivery,
-        reason: pb.NackReason,
+        reason: pb.NackReason.ValueType,
         error: str = "",
         *,
         delay: timedelta | None = None,

@@ -67,12 +67,14 @@ class Pipe:
             RedisConnectionError, RedisTimeoutError: no answer; whether the command was carried out is unknown.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        # First of all, since it may fail: a call that waits without a command would take another call's reply.
+        packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub omits str
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._connection is None:
                     await self._connect()
                 self._waiting.append(future)
-                self._outgoing.append(hiredis.pack_command(args))  # type: ignore[arg-type]  # its stub omits str
+                self._outgoing.append(packed)
                 self._something_to_write.set()
                 return await future
         except TimeoutError:
@@ -84,6 +86,7 @@ class Pipe:
     async def close(self) -> None:
         """Disconnects; calls in flight fail."""
         await self._drop(RedisConnectionError("the connection was closed"))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _connect(self) -> None:
         async with self._connecting:
@@ -111,6 +114,7 @@ class Pipe:
                 await connection.send_packed_command(outgoing, check_health=False)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self._abandon(connection, error)
+            await connection.disconnect(nowait=True)
 
     async def _read(self, connection: AbstractConnection) -> None:
         try:
@@ -130,6 +134,7 @@ class Pipe:
                     future.set_result(reply)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self._abandon(connection, error)
+            await connection.disconnect(nowait=True)
 
     def _abandon(self, connection: AbstractConnection, error: Exception) -> None:
         """Gives a broken connection up: everything in flight fails, the next call connects anew."""

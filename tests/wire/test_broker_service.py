@@ -47,7 +47,7 @@ async def test_an_item_goes_over_the_wire_and_its_result_comes_back(
 ) -> None:
     await stub.Enqueue(pb.EnqueueRequest(request_id="r", items=[item("a")]))
     call = stub.Lease(pb.LeaseRequest(kind=tpb.QUEUE_KIND_TASK, max_items=10, get_timeout=Duration(seconds=5)))
-    (delivery,) = (await call.read()).deliveries
+    (delivery,) = (await anext(aiter(call))).deliveries
     acked = await stub.Ack(pb.AckRequest(entries=[pb.AckEntry(id="a", lease_token=delivery.lease_token, result=b"1")]))
     reply = await stub.Result(pb.ResultRequest(ids=["a", "b"]))
     assert delivery.content.task_name == "task"

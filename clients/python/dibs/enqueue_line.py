@@ -79,21 +79,36 @@ class EnqueueLine:
                 ticket.woken = threading.Lock()
                 ticket.woken.acquire()
         if not leads:
-            self._wait(ticket)
+            try:
+                self._wait(ticket)
+            except BaseException:
+                self._withdraw(ticket)
+                raise
         if leads or ticket.leads:
             self._lead()
         return self._outcome(ticket)
 
     def _wait(self, ticket: _Ticket) -> None:
         assert ticket.woken is not None
-        if ticket.woken.acquire(timeout=self._transport.connection.timeout):
-            return
+        if not ticket.woken.acquire(timeout=self._transport.connection.timeout):
+            raise DeadlineExceeded("no answer in time: earlier calls are still waiting for the broker")
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """The caller goes away; the lead, if it has just been given to it, goes to the next."""
         with self._lock:
-            if ticket.leads or ticket.reply is not None or ticket.error is not None:
-                return  # woken in the last moment
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
-        raise DeadlineExceeded("no answer in time; earlier calls are still waiting for the broker")
+            if ticket.leads:
+                heir = self._next_leader()
+                if heir is not None:
+                    _wake(heir)
+
+    def _next_leader(self) -> _Ticket | None:
+        heir = self._waiting[0] if self._waiting else None
+        self._led = heir is not None
+        if heir is not None:
+            heir.leads = True
+        return heir
 
     def _outcome(self, ticket: _Ticket) -> pb.EnqueuedItem:
         reply = ticket.reply
@@ -188,18 +203,15 @@ class EnqueueLine:
             )
 
     def _hand_on(self, group: list[_Ticket], request: pb.EnqueueRequest) -> None:
-        with self._lock:
-            heir = self._waiting[0] if self._waiting else None
-            if heir is None:
-                self._led = False
-            else:
-                heir.leads = True
         for ticket in group:
             if ticket.reply is None and ticket.error is None and ticket.request is None:
                 ticket.request = request  # we were interrupted
-        for ticket in (heir, *group):
-            if ticket is not None and ticket.woken is not None and ticket.woken.locked():
-                ticket.woken.release()
+        with self._lock:
+            heir = self._next_leader()
+        if heir is not None:
+            _wake(heir)
+        for ticket in group:
+            _wake(ticket)
 
     def close(self) -> None:
         """End the stream. Calls that wait go on, on their own."""
@@ -219,6 +231,11 @@ class EnqueueLine:
         self._waiting.clear()
         self._led = False
         self._lock.release()
+
+
+def _wake(ticket: _Ticket) -> None:
+    if ticket.woken is not None and ticket.woken.locked():
+        ticket.woken.release()
 
 
 def _full(waiting: list[_Ticket]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -45,7 +46,9 @@ def error_from_call(error: grpc.RpcError) -> BrokerError:
     """The exception for a call that ended with an error, with what its details say."""
     code: grpc.StatusCode = error.code()
     text: str = error.details() or ""
-    for key, value in error.trailing_metadata() or ():
+    # grpc's typing gives the entries no type; they are pairs.
+    trailing: Iterable[tuple[str, bytes]] = error.trailing_metadata() or ()  # type: ignore[assignment]
+    for key, value in trailing:
         if key == _DETAILS_KEY:
             status = status_pb2.Status.FromString(value)
             if status.code == code.value[0]:
@@ -75,7 +78,7 @@ def error_from_status(status: status_pb2.Status) -> BrokerError:
     )
 
 
-_Detail = error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo
+_Detail: TypeAlias = error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo
 
 
 def _unpack(status: status_pb2.Status, into: Iterable[_Detail]) -> set[int]:
