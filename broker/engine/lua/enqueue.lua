@@ -17,12 +17,18 @@ local window, requests = ARGV[3], tonumber(ARGV[4])
 local at = 5
 
 -- Read everything first: which requests are known, which ids.
-local batches, ids, end_keys = {}, {}, {}
+local batches, ids, end_keys, asked = {}, {}, {}, {}
 for r = 1, requests do
   local batch = { request = ARGV[at], count = tonumber(ARGV[at + 1]), first = at + 2 }
   at = at + 2 + batch.count * 5
-  batch.codes = batch.request ~= '' and redis.call('GET', P .. 'request:' .. batch.request)
-  if not batch.codes then
+  if batch.request ~= '' then
+    -- A retry may share this call with what it repeats.
+    batch.same = asked[batch.request]
+    asked[batch.request] = asked[batch.request] or batch
+    batch.codes = not batch.same and redis.call('GET', P .. 'request:' .. batch.request)
+  end
+  batch.new = not batch.codes and not batch.same
+  if batch.new then
     for i = 0, batch.count - 1 do
       local id = ARGV[batch.first + i * 5]
       ids[#ids + 1] = id
@@ -54,7 +60,7 @@ local records, seen, delayed = {}, {}, {}
 local ready, order = {}, {}
 local replaced, placed, overtaken = {}, {}, {}
 for _, batch in ipairs(batches) do
-  if not batch.codes then
+  if batch.new then
     local codes = {}
     for i = 0, batch.count - 1 do
       local base = batch.first + i * 5
@@ -100,7 +106,7 @@ for _, batch in ipairs(batches) do
         seen[spec] = (seen[spec] or 0) + 1
       end
     end
-    batch.new_codes = table.concat(codes)
+    batch.codes = table.concat(codes)
   end
 end
 
@@ -136,9 +142,9 @@ if #records > 0 then
 end
 local reply = { #delayed > 0 and next_due() or -1 }
 for r, batch in ipairs(batches) do
-  reply[r + 1] = batch.codes or batch.new_codes
-  if batch.new_codes and batch.request ~= '' then
-    redis.call('SET', P .. 'request:' .. batch.request, batch.new_codes, 'PX', window)
+  reply[r + 1] = (batch.same or batch).codes
+  if batch.new and batch.request ~= '' then
+    redis.call('SET', P .. 'request:' .. batch.request, batch.codes, 'PX', window)
   end
 end
 return reply
