@@ -40,12 +40,13 @@ class Spec(NamedTuple):
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
+        # A dead-letter queue may be called "-", but no queue's name holds a colon.
         retry = "- - - -"
         if self.retry is not None:
             retry = f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
         return (
             f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
-            f"{self.dead_queue or '-'} {self.keep_us}"
+            f"{self.dead_queue or ':'} {self.keep_us}"
         )
 
 
@@ -54,7 +55,7 @@ def decode_spec(text: bytes) -> Spec:
     """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart."""
     kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep = text.decode().split(" ")
     retry = None if initial == "-" else Retry(int(initial), float(factor), int(maximum), float(jitter))
-    return Spec(Kind(kind), queue, int(attempts), int(lease), retry, None if dead == "-" else dead, int(keep))
+    return Spec(Kind(kind), queue, int(attempts), int(lease), retry, None if dead == ":" else dead, int(keep))
 
 
 class Conflict(enum.StrEnum):

@@ -2,7 +2,8 @@
 --   record = "<enqueued_us> <due_us> <spec>\n<body>"       written once, never changed
 --   run    = "<state> <token> <used> <attempts> <lease_us> <deadline_us> <cancel> <spec>"
 --   spec   = "<kind> <queue> <attempts> <lease_us> <retry_us> <factor> <max_us> <jitter> <dead> <keep_us>"
--- with "-" for what is absent. Specs repeat within a batch, so each is taken apart once per call.
+-- with "-" for what is absent, ":" for no dead-letter queue. Specs repeat within a batch, so each is taken apart once
+-- per call.
 local P = KEYS[1]
 local specs = {}
 
@@ -18,7 +19,7 @@ local function spec_of(text)
     spec = {
       text = text, kind = kind, queue = queue, attempts = tonumber(attempts), lease = tonumber(lease),
       retry = tonumber(retry), factor = tonumber(factor), max = tonumber(max), jitter = tonumber(jitter),
-      dead = dead ~= '-' and dead or nil, keep = tonumber(keep),
+      dead = dead ~= ':' and dead or nil, keep = tonumber(keep),
       tail = kind .. ':' .. queue,
     }
     specs[text] = spec
