@@ -110,10 +110,15 @@ class Hints:
                 for tell in tuple(tells):
                     tell(id)
 
-    def _dispatch(self, message: str) -> None:
-        what, namespace, rest = message.split(" ", 2)
+    def _receive(self, data: bytes) -> None:
+        try:
+            what, namespace, rest = data.decode().split(" ", 2)
+        except ValueError:
+            # Anybody who reaches Redis can publish; the subscription must outlive it.
+            _log.warning("a hint that is none of ours: %r", data[:100])
+            return
         if what == "r":
-            kind, queue = rest.split(" ", 1)
+            kind, _, queue = rest.partition(" ")
             self.ready(namespace, kind, queue)
         elif what == "s":
             for tell in tuple(self._changed.get((namespace, rest), ())):
@@ -134,7 +139,7 @@ class Hints:
                             self.subscribed.set()
                             self.resync()
                         elif message["type"] == "message":
-                            self._dispatch(message["data"].decode())
+                            self._receive(message["data"])
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
                 _log.warning("hints subscription lost: %s", error)
