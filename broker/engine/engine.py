@@ -13,6 +13,7 @@ from . import keys
 from .checks import check_server
 from .coalesce import Coalescer
 from .connections import Argument, Pipe, connect
+from .errors import EngineClosed
 from .faults import translate
 from .hints import Hints
 from .scripts import Scripts
@@ -42,6 +43,9 @@ from .types import (
 MAX_BATCH = 1000
 #: Bytes of items that one lease hands out at most, so that a reply stays well under a gRPC message's limit.
 MAX_LEASE_BYTES = 3 * 1024 * 1024
+#: Bytes of bodies and results that count as much as one item when calls are gathered into one script call: small
+#: items fill it by number, large ones at 4 MiB, so that no call holds Redis up for long.
+_WEIGHED_BYTES = 4 * 1024 * 1024 // MAX_BATCH
 #: How long a wish to hear of a change stays in Redis, and how often it is renewed (with a look at how things stand).
 _WATCH_US = 60_000_000
 _WATCH_LOOK_S = 5.0
@@ -91,6 +95,7 @@ class Engine:
         self._scripts = Scripts(self._pipe, channel, config.clock)
         self.hints = Hints(self._client, channel)
         self._timers = Timers(self._advance, config.poll_interval_s)
+        self._open = False
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
@@ -101,6 +106,8 @@ class Engine:
         """Connects and begins to look after what is in Redis. Raises `EngineError` when Redis is unfit or not there."""
         version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
         self._scripts.prepare(version)
+        self._open = True
+        self._timers.see_clock(await self._call("probe", "probe", ()))
         await self._learn_namespaces()
         self.hints.start()
         self._timers.start()
@@ -115,6 +122,7 @@ class Engine:
             *(one.close() for one in self._nacks.values()),
             *(one.close() for one in self._refreshes.values()),
         )
+        self._open = False
         await self._pipe.close()
         await self._client.aclose()
 
@@ -136,7 +144,7 @@ class Engine:
             coalescer = self._enqueues[namespace] = Coalescer(
                 lambda calls: self._enqueue(namespace, calls),
                 MAX_BATCH,
-                lambda calls: sum(len(call.items) for call in calls),
+                _weigh_enqueues,
             )
         (codes,) = await coalescer.submit((EnqueueCall(request_id, items),))
         return [Enqueued(code) for code in codes]
@@ -186,14 +194,16 @@ class Engine:
         """Puts back at-most-once items (token 0) that were leased and never left this process."""
         args: list[Argument] = [len(items)]
         for item in items:
-            args += (item.id, item.record)
+            args += (item.id, item.record, item.attempt - 1, item.attempts, item.last_error)
         await self._call("restore", namespace, args)
 
     async def ack(self, namespace: str, entries: Sequence[Ack]) -> Sequence[Outcome]:
         """Finishes leased items."""
         coalescer = self._acks.get(namespace)
         if coalescer is None:
-            coalescer = self._acks[namespace] = Coalescer(lambda batch: self._ack(namespace, batch), MAX_BATCH)
+            coalescer = self._acks[namespace] = Coalescer(
+                lambda batch: self._ack(namespace, batch), MAX_BATCH, _weigh_acks
+            )
         return await coalescer.submit(entries)
 
     async def nack(self, namespace: str, entries: Sequence[Nack]) -> Sequence[Outcome]:
@@ -256,16 +266,22 @@ class Engine:
                     changed |= open_ids
 
     async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
+        self._check_open(script)
         return await self._scripts.call(
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )
 
     async def _know(self, namespace: str) -> None:
         if namespace not in self._namespaces:
+            self._check_open("namespaces")
             async with self._translated("namespaces"):
                 await self._pipe.call("SADD", keys.namespaces(self.config.key_prefix), namespace)
             self._namespaces.add(namespace)
             self._timers.add(namespace)
+
+    def _check_open(self, operation: str) -> None:
+        if not self._open:
+            raise EngineClosed(f"{operation}: the engine has not been started or is closed")
 
     async def _learn_namespaces(self) -> None:
         async with self._translated("namespaces"):
@@ -325,6 +341,21 @@ class Engine:
         args: list[Argument] = [until.value, _WATCH_US, int(bodies), len(ids), *ids]
         replies = await self._call("lookup", namespace, args)
         return [_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
+
+
+def _weigh_enqueues(calls: Sequence[EnqueueCall]) -> int:
+    weight = 0
+    for call in calls:
+        size = 0
+        for item in call.items:
+            size += len(item.body)
+        weight += max(len(call.items), size // _WEIGHED_BYTES)
+    return weight
+
+
+def _weigh_acks(entries: Sequence[Ack]) -> int:
+    size = sum(len(entry.result) for entry in entries if entry.result)
+    return max(len(entries), size // _WEIGHED_BYTES)
 
 
 def _status(id: str, reply: list[Any]) -> ItemStatus:
