@@ -15,7 +15,7 @@ for i = 1, tonumber(ARGV[3]) do
   local base = i * 5 - 1
   local id, record, used, attempts, failure = ARGV[base], ARGV[base + 1], tonumber(ARGV[base + 2]),
     tonumber(ARGV[base + 3]), ARGV[base + 4]
-  if redis.call('HSETNX', P .. 'item', id, record) == 1 then
+  if redis.call('EXISTS', P .. 'end:' .. id) == 0 and redis.call('HSETNX', P .. 'item', id, record) == 1 then
     local spec = record_spec(record)
     if used > 0 then
       -- Delivered before at least once, and only this time at most once. Its earlier tokens stay superseded.
