@@ -1,0 +1,433 @@
+"""What the engine must do, in plain Python: the model that a real engine is compared with.
+
+Time is the test's own. Nothing here looks at how Redis holds things, but for two facts that show in replies: an id
+that was taken out of a list leaves an entry behind that is skipped later, and time's work is done set by set in the
+order of an index of due times.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from dibs.broker.engine.types import (
+    Ack,
+    Cancelled,
+    Enqueued,
+    ItemStatus,
+    Kind,
+    Leased,
+    LeaseQuery,
+    Nack,
+    NackReason,
+    NewItem,
+    Outcome,
+    Record,
+    Refresh,
+    Refreshed,
+    Spec,
+    State,
+    decode_spec,
+)
+
+#: Score of queues without a priority.
+NO_PRIORITY = 10**15
+
+QueueKey = tuple[Kind, str]
+
+
+@dataclass
+class Item:
+    """One item; `state` is WAITING, SCHEDULED (whether due or not), STARTED or DEAD."""
+
+    id: str
+    spec: Spec
+    enqueued_us: int
+    due_us: int
+    body: bytes
+    state: State = State.WAITING
+    token: int | None = None
+    used: int = 0
+    attempts: int = 0
+    lease_us: int = 0
+    deadline_us: int = 0
+    once: bool = False
+    cancel: bool = False
+    error: str | None = None
+
+    @property
+    def queue(self) -> QueueKey:
+        return self.spec.kind, self.spec.queue
+
+    @property
+    def record(self) -> bytes:
+        return f"{self.enqueued_us} {self.due_us} {self.spec.encode()}\n".encode() + self.body
+
+
+@dataclass
+class End:
+    """How an item ended, while that is kept."""
+
+    state: State
+    used: int
+    queue: QueueKey
+    result: bytes | None = None
+    error: str = ""
+
+
+@dataclass
+class Model:
+    """A namespace.
+
+    Attributes:
+        now_us: the time.
+        retention_us: how long a started at-most-once item may stay unfinished.
+        lists: ids in the order in which they became ready, also those that are ready no more.
+        due: the index of due times: (set, queue) → time of its first entry or earlier.
+        told: items that were cancelled while running.
+    """
+
+    now_us: int
+    retention_us: int
+    token: int = 0
+    items: dict[str, Item] = field(default_factory=dict)
+    ends: dict[str, End] = field(default_factory=dict)
+    requests: dict[str, list[Enqueued]] = field(default_factory=dict)
+    lists: dict[QueueKey, list[str]] = field(default_factory=dict)
+    delayed: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
+    leased: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
+    due: dict[tuple[str, QueueKey], int] = field(default_factory=dict)
+    dead: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
+    deaths: dict[QueueKey, int] = field(default_factory=dict)
+    seen: dict[QueueKey, int] = field(default_factory=dict)
+    priority: dict[QueueKey, int] = field(default_factory=dict)
+    hungry: dict[Kind, set[str]] = field(default_factory=lambda: {kind: set() for kind in Kind})
+
+    # Operations, as the engine has them.
+
+    def enqueue(self, request_id: str, new: Sequence[NewItem]) -> list[Enqueued]:
+        return self.enqueue_together([(request_id, new)])[0]
+
+    def enqueue_together(self, calls: Sequence[tuple[str, Sequence[NewItem]]]) -> list[list[Enqueued]]:
+        """Calls that share a script call: what they make ready or delay is put into place after all of them."""
+        outcomes = []
+        ready: dict[QueueKey, list[str]] = {}
+        delayed: dict[str, int] = {}
+        order = itertools.count()
+        for request_id, new in calls:
+            if request_id not in self.requests:
+                codes = [self._enqueue(item, ready, delayed, order) for item in new]
+                if request_id:
+                    self.requests[request_id] = codes
+            outcomes.append(self.requests.get(request_id) or codes)
+        for queue, ids in ready.items():
+            self._append(queue, ids)
+        for id, due_us in delayed.items():
+            self._delay(self.items[id], due_us)
+        return outcomes
+
+    def _enqueue(
+        self, new: NewItem, ready: dict[QueueKey, list[str]], delayed: dict[str, int], order: Iterator[int]
+    ) -> Enqueued:
+        id, spec_text, due, conflict, body = new
+        known = id in self.items or id in self.ends
+        if known and conflict != "r":
+            return Enqueued.CONFLICT if conflict == "f" else Enqueued.EXISTS
+        self.ends.pop(id, None)
+        if id in self.items:
+            self._detach(self.items[id])
+        delayed.pop(id, None)
+        spec = decode_spec(spec_text.encode())
+        due_us = self.now_us
+        if due:
+            due_us = max(self.now_us, int(due[1:]) + (self.now_us if due[0] == "+" else 0))
+        item = self.items[id] = Item(id, spec, self.now_us, due_us, body)
+        self.seen[item.queue] = self.seen.get(item.queue, 0) + 1
+        if due_us > self.now_us:
+            item.state = State.SCHEDULED
+            delayed[id] = due_us + next(order)
+        else:
+            ready.setdefault(item.queue, []).append(id)
+        return Enqueued.REPLACED if known else Enqueued.CREATED
+
+    def lease(self, query: LeaseQuery, wanted: int, *, note_hunger: bool) -> list[Leased]:
+        self.advance()
+        taken: list[tuple[Item, int]] = []
+        if query.queues:
+            for name in query.queues:
+                self._take((query.kind, name), query, wanted, taken)
+        else:
+            for queue in self.ready_queues(query.kind):
+                self._take(queue, query, wanted, taken)
+        leased = []
+        first = 0
+        if taken:
+            first = max(self.token + 1, self.now_us)
+            self.token = first + len(taken) - 1
+        for at, (item, attempts) in enumerate(taken):
+            lease_us = item.spec.lease_us if query.lease_us is None else query.lease_us
+            item.used += 1
+            token = first + at
+            if lease_us == 0 and not item.spec.keep_us and not item.spec.dead_queue:
+                token = 0
+                del self.items[item.id]
+            else:
+                item.state, item.token, item.attempts, item.lease_us = State.STARTED, token, attempts, lease_us
+                item.once, item.cancel = lease_us == 0, False
+                self._set_deadline(item, self.now_us + (lease_us or self.retention_us))
+            leased.append(Leased(item.id, token, item.used, attempts, lease_us, item.error or "", item.record))
+        if note_hunger and len(taken) < wanted:
+            self.hungry[query.kind] |= set(query.queues) or {"*"}
+        return leased
+
+    def peek(self, kind: Kind, queues: Sequence[str], wanted: int) -> list[tuple[str, Record]]:
+        keys = [(kind, name) for name in queues] or self.ready_queues(kind)
+        ids = dict.fromkeys(id for key in keys for id in self.ready(key))
+        items = [self.items[id] for id in ids][:wanted]
+        return [(item.id, Record(item.enqueued_us, item.due_us, item.spec, item.body)) for item in items]
+
+    def restore(self, items: Sequence[Leased]) -> list[str]:
+        restored: dict[QueueKey, list[str]] = {}
+        for leased in items:
+            if leased.id not in self.items and leased.id not in self.ends:
+                head, _, body = leased.record.partition(b"\n")
+                enqueued_us, due_us, spec = head.split(b" ", 2)
+                item = Item(leased.id, decode_spec(spec), int(enqueued_us), int(due_us), body)
+                item.used, item.error = leased.attempt - 1, leased.last_error or None
+                item.token = 0 if item.used else None
+                self.items[item.id] = item
+                restored.setdefault(item.queue, []).append(item.id)
+        for queue, ids in restored.items():
+            self._append(queue, ids, head=True)
+        return [id for ids in restored.values() for id in ids]
+
+    def ack(self, entries: Sequence[Ack]) -> list[Outcome]:
+        outcomes = []
+        for id, token, result in entries:
+            outcome = self._fence(id, token)
+            outcomes.append(outcome)
+            if outcome is Outcome.OK:
+                item = self.items[id]
+                self._detach(item)
+                self._end(item, State.SUCCEEDED, result=result)
+        return outcomes
+
+    def nack(self, entries: Sequence[Nack]) -> list[Outcome]:
+        outcomes = []
+        given: set[str] = set()
+        back: dict[tuple[QueueKey, bool], list[str]] = {}
+        for id, token, reason, delay_us, error in entries:
+            outcome = Outcome.LEASE_EXPIRED if id in given else self._fence(id, token)
+            outcomes.append(outcome)
+            if outcome is not Outcome.OK:
+                continue
+            given.add(id)
+            item = self.items[id]
+            del self.leased[item.queue][id]
+            if reason is NackReason.CANCELLED or item.cancel:
+                self._end(item, State.CANCELLED)
+                continue
+            undone = reason is NackReason.UNSEEN or (reason is NackReason.RELEASED and not item.once)
+            again = reason is NackReason.FAILED and not item.once and item.used < item.attempts
+            if not undone and not again:
+                once = "released, but at-most-once items are not delivered again"
+                self._bury(item, once if reason is NackReason.RELEASED else error)
+                continue
+            delay = delay_us or 0
+            if again:
+                item.error = error
+                delay = self._retry_delay(item) if delay_us is None else delay_us
+            else:
+                item.used -= 1
+            item.state = State.WAITING
+            if not item.used:
+                item.token = None
+            if delay > 0:
+                self._delay(item, self.now_us + delay)
+            else:
+                back.setdefault((item.queue, undone), []).append(id)
+        for (queue, head), ids in back.items():
+            self._append(queue, ids, head=head)
+        return outcomes
+
+    def refresh(self, entries: Sequence[Refresh]) -> list[Refreshed]:
+        refreshed = []
+        for id, token, lease_us in entries:
+            outcome = self._fence(id, token)
+            item = self.items.get(id)
+            refreshed.append(Refreshed(outcome, outcome is Outcome.OK and item is not None and item.cancel))
+            if outcome is Outcome.OK and item is not None and not item.once:
+                item.lease_us = item.lease_us if lease_us is None else lease_us
+                self._set_deadline(item, self.now_us + item.lease_us)
+        return refreshed
+
+    def cancel(self, ids: Sequence[str]) -> list[Cancelled]:
+        return [self._cancel(id) for id in ids]
+
+    def lookup(self, ids: Sequence[str], *, bodies: bool) -> list[ItemStatus]:
+        return [self._status(id, bodies) for id in ids]
+
+    def advance(self) -> None:
+        while self.due:
+            (name, queue), time_us = min(self.due.items(), key=lambda entry: (entry[1], index_member(*entry[0])))
+            if time_us > self.now_us:
+                return
+            entries = (self.delayed if name == "delayed" else self.leased).setdefault(queue, {})
+            ids = [id for id in in_order(entries) if entries[id] <= self.now_us]
+            for id in ids:
+                del entries[id]
+            if name == "delayed":
+                self._append(queue, ids)
+            else:
+                self._append(queue, [id for id in ids if self._expire(self.items[id])])
+            if entries:
+                self.due[name, queue] = min(entries.values())
+            else:
+                del self.due[name, queue]
+
+    # What replies are made of.
+
+    def ready(self, queue: QueueKey) -> list[str]:
+        """Ids in the order in which they would be leased."""
+        return [id for id in dict.fromkeys(self.lists.get(queue, ())) if self._is_ready(id, queue)]
+
+    def ready_queues(self, kind: Kind) -> list[QueueKey]:
+        """Queues whose list holds something, if only what is ready no more, by priority, then by name."""
+        found = [queue for queue, ids in self.lists.items() if queue[0] is kind and ids]
+        return sorted(found, key=lambda queue: (self.priority.get(queue, NO_PRIORITY), queue[1]))
+
+    def _is_ready(self, id: str, queue: QueueKey) -> bool:
+        item = self.items.get(id)
+        return item is not None and item.state is State.WAITING and item.queue == queue
+
+    def _take(self, queue: QueueKey, query: LeaseQuery, wanted: int, taken: list[tuple[Item, int]]) -> None:
+        entries = self.lists.get(queue, [])
+        chosen = {item.id for item, _ in taken}
+        while entries and len(taken) < wanted:
+            id = entries.pop(0)
+            if not self._is_ready(id, queue) or id in chosen:
+                continue
+            item = self.items[id]
+            attempts = item.spec.attempts if query.attempts is None else query.attempts
+            if item.used >= attempts:
+                self._bury(item, "attempts used up" if item.error is None else item.error)
+            else:
+                taken.append((item, attempts))
+                chosen.add(id)
+
+    def _fence(self, id: str, token: int | None) -> Outcome:
+        item = self.items.get(id)
+        if item is None:
+            return Outcome.NOT_FOUND
+        if item.token is None:
+            return Outcome.NOT_FOUND if token is None else Outcome.LEASE_SUPERSEDED
+        if token is None and item.state is not State.STARTED:
+            return Outcome.NOT_FOUND
+        if token is not None and token != item.token:
+            return Outcome.LEASE_SUPERSEDED
+        running = item.state is State.STARTED and item.deadline_us > self.now_us
+        return Outcome.OK if running else Outcome.LEASE_EXPIRED
+
+    def _retry_delay(self, item: Item) -> int:
+        retry = item.spec.retry
+        if retry is None:
+            return item.deadline_us - self.now_us
+        return int(min(retry.initial_us * retry.factor ** (item.used - 1), retry.max_us))
+
+    def _expire(self, item: Item) -> bool:
+        """Whether it is to be delivered again."""
+        if item.cancel:
+            self._end(item, State.CANCELLED)
+        elif item.once:
+            self._bury(item, "started, but never finished")
+        elif item.used >= item.attempts:
+            self._bury(item, "the lease ran out" if item.error is None else item.error)
+        else:
+            item.state = State.WAITING
+            return True
+        return False
+
+    def _cancel(self, id: str) -> Cancelled:
+        if self.ends.pop(id, None):
+            return Cancelled.RESULT_DROPPED
+        item = self.items.get(id)
+        if item is None or item.state is State.DEAD:
+            return Cancelled.NOT_FOUND
+        if item.state is State.STARTED and item.deadline_us > self.now_us:
+            item.cancel = True
+            return Cancelled.REQUESTED
+        self._detach(item)
+        self._end(item, State.CANCELLED)
+        return Cancelled.REMOVED
+
+    def _status(self, id: str, bodies: bool) -> ItemStatus:
+        end = self.ends.get(id)
+        if end is not None:
+            return ItemStatus(id, end.state, end.used, False, *end.queue, None, end.error, end.result)
+        item = self.items.get(id)
+        if item is None:
+            return ItemStatus(id, State.UNKNOWN, 0, False, None, "", None, "", None)
+        state = item.state
+        if state is State.SCHEDULED and self.delayed[item.queue][id] <= self.now_us:
+            state = State.LATE
+        record = Record(item.enqueued_us, item.due_us, item.spec, item.body if bodies else b"")
+        return ItemStatus(id, state, item.used, item.cancel, *item.queue, record, item.error or "", None)
+
+    # Changes.
+
+    def _append(self, queue: QueueKey, ids: Sequence[str], *, head: bool = False) -> None:
+        if not ids:
+            return
+        for id in ids:
+            self.items[id].state = State.WAITING
+        entries = self.lists.setdefault(queue, [])
+        if not entries:
+            self.hungry[queue[0]] -= {queue[1], "*"}
+        entries[:] = [*ids, *entries] if head else [*entries, *ids]
+
+    def _delay(self, item: Item, due_us: int) -> None:
+        item.state = State.SCHEDULED
+        self.delayed.setdefault(item.queue, {})[item.id] = due_us
+        self._index("delayed", item.queue, due_us)
+
+    def _set_deadline(self, item: Item, deadline_us: int) -> None:
+        item.deadline_us = deadline_us
+        self.leased.setdefault(item.queue, {})[item.id] = deadline_us
+        self._index("leased", item.queue, deadline_us)
+
+    def _index(self, name: str, queue: QueueKey, time_us: int) -> None:
+        self.due[name, queue] = min(time_us, self.due.get((name, queue), time_us))
+
+    def _detach(self, item: Item) -> None:
+        """Takes an item out of the sets; what it leaves in a list is skipped later."""
+        del self.items[item.id]
+        self.leased.get(item.queue, {}).pop(item.id, None)
+        self.delayed.get(item.queue, {}).pop(item.id, None)
+        if item.state is State.DEAD:
+            assert item.spec.dead_queue is not None
+            del self.dead[item.spec.kind, item.spec.dead_queue][item.id]
+            self.deaths[item.queue] -= 1
+
+    def _end(self, item: Item, state: State, *, result: bytes | None = None, error: str = "") -> None:
+        self.items.pop(item.id, None)
+        if item.spec.keep_us:
+            self.ends[item.id] = End(state, item.used, item.queue, result, error)
+
+    def _bury(self, item: Item, failure: str) -> None:
+        if item.spec.dead_queue is None:
+            self._end(item, State.FAILED, error=failure)
+            return
+        item.state, item.cancel, item.error = State.DEAD, False, failure
+        self.dead.setdefault((item.spec.kind, item.spec.dead_queue), {})[item.id] = self.now_us
+        self.deaths[item.queue] = self.deaths.get(item.queue, 0) + 1
+
+
+def index_member(name: str, queue: QueueKey) -> bytes:
+    """How the index of due times calls a set; equal times are ordered by it."""
+    return f"{name}:{queue[0].value}:{queue[1]}".encode()
+
+
+def in_order(entries: dict[str, int]) -> list[str]:
+    """Ids by time, then by id."""
+    return sorted(entries, key=lambda id: (entries[id], id.encode()))

@@ -1,0 +1,435 @@
+"""The engine on a real Redis does what a simple model does, whatever is asked of it in whatever order.
+
+Time stands still but for the steps that move it. ``DIBS_THOROUGH=1`` makes the search longer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from dibs.broker.engine import keys
+from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.types import (
+    ENDED,
+    Ack,
+    Cancelled,
+    Conflict,
+    Enqueued,
+    Kind,
+    Leased,
+    LeaseQuery,
+    Nack,
+    NackReason,
+    NewItem,
+    Outcome,
+    Refresh,
+    Retry,
+    Spec,
+    State,
+    decode_record,
+)
+
+from ..support.history import History
+from ..support.redis import RedisServer
+from .model import NO_PRIORITY, Model, QueueKey, in_order, index_member
+
+T = TypeVar("T")
+
+BEGIN_US = 1_800_000_000_000_000
+SECOND_US = 1_000_000
+#: Nothing that Redis itself lets expire does so within a test.
+KEEP_US = 3600 * SECOND_US
+RETENTION_US = 20 * SECOND_US
+
+IDS = tuple("abcdefgh")
+QUEUES = ("p", "q", "r")
+DEAD_QUEUES = ("dead", "-")
+RETRIES = (None, Retry(0, 1, 0, 0), Retry(2 * SECOND_US, 3, 10 * SECOND_US, 0))
+LENGTHS_US = (1, SECOND_US, 5 * SECOND_US, 10 * SECOND_US)
+
+ids = st.sampled_from(IDS)
+kinds = st.sampled_from(Kind)
+queue_lists = st.lists(st.sampled_from(QUEUES), max_size=3).map(tuple)
+specs = st.builds(
+    Spec,
+    kinds,
+    st.sampled_from(QUEUES),
+    st.integers(1, 4),
+    st.sampled_from((0, *LENGTHS_US)),
+    st.sampled_from(RETRIES),
+    st.sampled_from((None, *DEAD_QUEUES)),
+    st.sampled_from((0, KEEP_US)),
+)
+dues = st.sampled_from(
+    ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")
+)
+new_items = st.builds(
+    lambda id, spec, due, conflict, body: NewItem(id, spec.encode(), due, conflict.value, body),
+    ids,
+    specs,
+    dues,
+    st.sampled_from(Conflict),
+    st.binary(max_size=5),
+)
+tokens_of = st.sampled_from(("right", "right", "right", "wrong", "unfenced"))
+delays = st.sampled_from((None, None, 0, *LENGTHS_US))
+errors = st.sampled_from(("", "broken", "Ärger\0\n"))
+
+STATES = {b"L": State.STARTED, b"O": State.STARTED, b"X": State.DEAD}
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Two engines on one Redis, each step carried out by either, and by the model."""
+
+    engines: ClassVar[Sequence[Engine]]
+    raw: ClassVar[redis.Redis]
+    runner: ClassVar[asyncio.Runner]
+    namespaces: ClassVar[Iterator[int]] = itertools.count()
+
+    leases = Bundle("leases")
+    request_ids = st.sampled_from(("", "", "", "r1", "r2"))
+    brokers = st.sampled_from((0, 1))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.namespace = f"n{next(self.namespaces)}"
+        self.prefix = keys.namespace_prefix("dibs", self.namespace)
+        self.model = Model(BEGIN_US, RETENTION_US)
+        self.history = History()
+        self.gone: list[Leased] = []
+
+    def run(self, call: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(call)
+
+    # Rules.
+
+    @initialize(priorities=st.dictionaries(st.tuples(kinds, st.sampled_from(QUEUES)), st.integers(0, 2)))
+    def begin(self, priorities: dict[QueueKey, int]) -> None:
+        self.raw.set(self.prefix + "frozen", BEGIN_US)
+        for (kind, queue), priority in priorities.items():
+            self.raw.hset(f"{self.prefix}priority:{kind.value}", queue, str(priority))
+        self.model.priority = priorities
+        for engine in self.engines:
+            # The first call in a namespace does more than later ones.
+            assert not self.run(engine.lease(self.namespace, LeaseQuery(Kind.TASK), 1)).items
+
+    @rule(via=brokers, request_id=request_ids, batch=st.lists(new_items, min_size=1, max_size=6))
+    def enqueue(self, via: int, request_id: str, batch: list[NewItem]) -> None:
+        repeated = request_id in self.model.requests
+        outcomes = self.run(self.engines[via].enqueue(self.namespace, request_id, batch))
+        assert outcomes == self.model.enqueue(request_id, batch)
+        if not repeated:
+            self._note_enqueued(outcomes, batch)
+
+    @rule(
+        request_id=request_ids,
+        first=st.lists(new_items, min_size=1, max_size=3),
+        second=st.lists(new_items, min_size=1, max_size=3),
+    )
+    def enqueue_twice_in_one_call(self, request_id: str, first: list[NewItem], second: list[NewItem]) -> None:
+        repeated = request_id in self.model.requests
+
+        async def both() -> Sequence[list[Enqueued]]:
+            engine = self.engines[0]
+            return await asyncio.gather(
+                engine.enqueue(self.namespace, request_id, first), engine.enqueue(self.namespace, request_id, second)
+            )
+
+        outcomes = self.run(both())
+        assert outcomes == self.model.enqueue_together([(request_id, first), (request_id, second)])
+        if not repeated:
+            self._note_enqueued(outcomes[0], first)
+            if not request_id:
+                self._note_enqueued(outcomes[1], second)
+
+    @rule(
+        target=leases,
+        via=brokers,
+        kind=kinds,
+        queues=queue_lists,
+        wanted=st.integers(1, 5),
+        lease_us=st.sampled_from((None, None, None, 0, *LENGTHS_US)),
+        attempts=st.sampled_from((None, None, None, 1, 2, 5)),
+        note_hunger=st.booleans(),
+    )
+    def lease(
+        self,
+        via: int,
+        kind: Kind,
+        queues: tuple[str, ...],
+        wanted: int,
+        lease_us: int | None,
+        attempts: int | None,
+        note_hunger: bool,
+    ) -> Any:
+        query = LeaseQuery(kind, queues, lease_us, attempts)
+        reply = self.run(self.engines[via].lease(self.namespace, query, wanted, note_hunger=note_hunger))
+        assert reply.items == self.model.lease(query, wanted, note_hunger=note_hunger)
+        assert reply.now_us == self.model.now_us
+        assert reply.drained == (len(reply.items) < wanted)
+        for item in reply.items:
+            body = decode_record(item.record).body
+            self.history.delivered(item.id, body, item.token, reply.now_us, lease_us=item.lease_us, attempts=attempts)
+            if not item.token:
+                self.gone.append(item)
+        return multiple(*(item for item in reply.items if item.token))
+
+    @rule(via=brokers, kind=kinds, queues=queue_lists, wanted=st.integers(1, 5))
+    def peek(self, via: int, kind: Kind, queues: tuple[str, ...], wanted: int) -> None:
+        found = self.run(self.engines[via].peek(self.namespace, kind, queues, wanted))
+        assert found == self.model.peek(kind, queues, wanted)
+
+    @rule(
+        via=brokers,
+        entries=st.lists(st.tuples(leases, tokens_of, st.none() | st.binary(max_size=3)), min_size=1, max_size=4),
+    )
+    def ack(self, via: int, entries: list[tuple[Leased, str, bytes | None]]) -> None:
+        batch = [Ack(item.id, token_of(item, which), result) for item, which, result in entries]
+        outcomes = self.run(self.engines[via].ack(self.namespace, batch))
+        assert outcomes == self.model.ack(batch)
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if outcome is Outcome.OK:
+                self.history.ended(entry.id, "done")
+
+    @rule(
+        via=brokers,
+        entries=st.lists(
+            st.tuples(
+                leases, st.sampled_from(("right", "right", "wrong")), st.sampled_from(NackReason), delays, errors
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+    )
+    def nack(self, via: int, entries: list[tuple[Leased, str, NackReason, int | None, str]]) -> None:
+        batch = [
+            Nack(item.id, token_of(item, which) or 0, reason, delay_us, error)
+            for item, which, reason, delay_us, error in entries
+        ]
+        outcomes = self.run(self.engines[via].nack(self.namespace, batch))
+        assert outcomes == self.model.nack(batch)
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            if outcome is Outcome.OK:
+                undone = entry.reason in (NackReason.RELEASED, NackReason.UNSEEN)
+                due_us = self.model.now_us + (entry.delay_us or 0)
+                self.history.given_back(entry.id, undone=undone, due_us=due_us)
+
+    @rule(
+        via=brokers,
+        entries=st.lists(st.tuples(leases, tokens_of, st.sampled_from((None, *LENGTHS_US))), min_size=1, max_size=4),
+    )
+    def refresh(self, via: int, entries: list[tuple[Leased, str, int | None]]) -> None:
+        batch = [Refresh(item.id, token_of(item, which), lease_us) for item, which, lease_us in entries]
+        refreshed = self.run(self.engines[via].refresh(self.namespace, batch))
+        assert refreshed == self.model.refresh(batch)
+        for entry, one in zip(batch, refreshed, strict=True):
+            item = self.model.items.get(entry.id)
+            if one.outcome is Outcome.OK and item is not None and not item.once:
+                self.history.refreshed(entry.id, item.deadline_us)
+
+    @rule(via=brokers, chosen=st.lists(ids, min_size=1, max_size=3))
+    def cancel(self, via: int, chosen: list[str]) -> None:
+        outcomes = self.run(self.engines[via].cancel(self.namespace, chosen))
+        assert outcomes == self.model.cancel(chosen)
+        for id, outcome in zip(chosen, outcomes, strict=True):
+            if outcome is Cancelled.REMOVED:
+                self.history.ended(id, "cancelled")
+
+    @rule(via=brokers)
+    def restore(self, via: int) -> None:
+        items = list({item.id: item for item in self.gone}.values())
+        self.gone.clear()
+        self.run(self.engines[via].restore(self.namespace, items))
+        for id in self.model.restore(items):
+            self.history.restored(id)
+
+    @rule(via=brokers)
+    def advance(self, via: int) -> None:
+        self.run(self.engines[via]._advance(self.namespace))
+        self.model.advance()
+
+    @rule(by_us=st.sampled_from((*LENGTHS_US, 30 * SECOND_US)))
+    def time_passes(self, by_us: int) -> None:
+        self.model.now_us += by_us
+        self.raw.set(self.prefix + "frozen", self.model.now_us)
+
+    # What holds after every step.
+
+    @invariant()
+    def items_are_as_the_model_has_them(self) -> None:
+        statuses = self.run(self.engines[0].lookup(self.namespace, IDS, bodies=True))
+        assert statuses == self.model.lookup(IDS, bodies=True)
+        for status in statuses:
+            if status.id not in self.history.lives:
+                assert status.state is State.UNKNOWN, f"I2: {status.id} was never put in"
+            elif status.state not in ENDED:
+                ends = self.history.life(status.id).ends
+                assert not ends, f"I5: {status.id} is {status.state} after it had ended: {ends}"
+            elif not self.history.life(status.id).ends:
+                if status.state is State.UNKNOWN:
+                    self.history.vanished(status.id, self.model.now_us)
+                else:
+                    self.history.ended(status.id, status.state.name)
+
+    @invariant()
+    def redis_holds_what_the_model_has(self) -> None:
+        with self.raw.pipeline(transaction=False) as pipe:
+            names = []
+            for name, command in self._reads():
+                names.append(name)
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            found: dict[str, Any] = dict(zip(names, pipe.execute(), strict=True))
+        model = self.model
+        assert found["item"] == {item.id.encode(): item.record for item in model.items.values()}
+        runs = {id: run.split(b" ", 7) for id, run in found["run"].items()}
+        assert {
+            id: (STATES.get(run[0], State.WAITING), int(run[1]), int(run[2]), run[6] == b"1")
+            for id, run in runs.items()
+        } == {
+            item.id.encode(): (
+                State.WAITING if item.state is State.SCHEDULED else item.state,
+                item.token,
+                item.used,
+                item.cancel,
+            )
+            for item in model.items.values()
+            if item.token is not None
+        }
+        assert {id.decode(): error.decode() for id, error in found["error"].items()} == {
+            item.id: item.error for item in model.items.values() if item.error is not None
+        }
+        due = {member: int(score) for member, score in found["due"]}
+        assert due == {index_member(*key): time_us for key, time_us in model.due.items()}
+        for kind in Kind:
+            ready_index = {queue.decode(): int(score) for queue, score in found[f"ready:{kind.value}"]}
+            assert ready_index == {
+                queue: model.priority.get((kind, queue), NO_PRIORITY) for _, queue in model.ready_queues(kind)
+            }
+            assert {name.decode() for name in found[f"hungry:{kind.value}"]} == model.hungry[kind]
+            stale = {queue.decode(): int(count) for queue, count in found[f"stale:{kind.value}"].items()}
+            assert numbers(found[f"seen:{kind.value}"]) == numbers_of(model.seen, kind)
+            assert numbers(found[f"deaths:{kind.value}"]) == numbers_of(model.deaths, kind)
+            for queue in QUEUES:
+                key = (kind, queue)
+                tail = f"{kind.value}:{queue}"
+                entries = [id.decode() for id in found[f"queue:{tail}"]]
+                assert entries == model.lists.get(key, [])
+                assert len(entries) - stale.get(queue, 0) == len(model.ready(key))
+                for name, sets in (("delayed", model.delayed), ("leased", model.leased)):
+                    entries_by_time = {id.decode(): int(score) for id, score in found[f"{name}:{tail}"]}
+                    assert entries_by_time == sets.get(key, {})
+                    assert list(entries_by_time) == in_order(entries_by_time)
+                    if entries_by_time:
+                        assert due[index_member(name, key)] <= min(entries_by_time.values())
+            for name in DEAD_QUEUES:
+                dead = {id.decode(): int(score) for id, score in found[f"dead:{kind.value}:{name}"]}
+                assert dead == model.dead.get((kind, name), {})
+
+    def _reads(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        def read(command: str, name: str, *args: str) -> tuple[str, tuple[str, ...]]:
+            return name, (command, self.prefix + name, *args)
+
+        yield from (read("HGETALL", name) for name in ("item", "run", "error"))
+        yield read("ZRANGE", "due", "0", "-1", "WITHSCORES")
+        for kind in Kind:
+            k = kind.value
+            yield from (read("HGETALL", f"{name}:{k}") for name in ("stale", "seen", "deaths"))
+            yield read("ZRANGE", f"ready:{k}", "0", "-1", "WITHSCORES")
+            yield read("SMEMBERS", f"hungry:{k}")
+            for queue in QUEUES:
+                yield read("LRANGE", f"queue:{k}:{queue}", "0", "-1")
+                yield read("ZRANGE", f"delayed:{k}:{queue}", "0", "-1", "WITHSCORES")
+                yield read("ZRANGE", f"leased:{k}:{queue}", "0", "-1", "WITHSCORES")
+            for name in DEAD_QUEUES:
+                yield read("ZRANGE", f"dead:{k}:{name}", "0", "-1", "WITHSCORES")
+
+    def teardown(self) -> None:
+        """Works everything off: whatever was put in must come to an end."""
+        for _ in range(100):
+            if all(item.state is State.DEAD for item in self.model.items.values()):
+                break
+            self.time_passes(60 * SECOND_US)
+            for kind in Kind:
+                for item in self.lease(0, kind, (), 5, 10 * SECOND_US, None, False).values:
+                    self.ack(1, [(item, "right", None)])
+        self.items_are_as_the_model_has_them()
+        self.redis_holds_what_the_model_has()
+        self.history.all_ended()
+
+    def _note_enqueued(self, outcomes: Sequence[Enqueued], batch: Sequence[NewItem]) -> None:
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if outcome is Enqueued.REPLACED and not self.history.life(item.id).ends:
+                self.history.ended(item.id, "replaced")
+            if outcome in (Enqueued.CREATED, Enqueued.REPLACED):
+                given = int(item.due[1:] or 0)
+                due_us = self.model.now_us + given if item.due[:1] == "+" else given
+                attempts = int(item.spec.split(" ")[2])
+                self.history.enqueued(item.id, item.body, attempts=attempts, due_us=due_us)
+
+
+def token_of(item: Leased, which: str) -> int | None:
+    return {"right": item.token, "wrong": item.token + 1, "unfenced": None}[which]
+
+
+def numbers(counts: dict[bytes, bytes]) -> dict[str, int]:
+    return {queue.decode(): int(count) for queue, count in counts.items() if int(count)}
+
+
+def numbers_of(counts: dict[QueueKey, int], kind: Kind) -> dict[str, int]:
+    return {queue: count for (of, queue), count in counts.items() if of is kind and count}
+
+
+@pytest.mark.timeout(1800 if os.environ.get("DIBS_THOROUGH") else 120)
+def test_the_engine_does_what_the_model_does(redis_server: RedisServer) -> None:
+    thorough = bool(os.environ.get("DIBS_THOROUGH"))
+    config = EngineConfig(
+        redis_server.url, poll_interval_s=1e6, once_retention_us=RETENTION_US, clock="clock_shifted", timeout_s=10
+    )
+    with asyncio.Runner() as runner, redis.Redis.from_url(redis_server.url) as raw:
+        engines = [Engine(config), Engine(config)]
+
+        async def start() -> None:
+            for engine in engines:
+                await engine.start()
+                # Time's work is a step of its own here.
+                await engine._timers.close()
+
+        async def close() -> None:
+            for engine in engines:
+                await engine.close()
+
+        runner.run(start())
+        machine = type("Machine", (EngineMachine,), {"engines": engines, "raw": raw, "runner": runner})
+        try:
+            run_state_machine_as_test(
+                machine,
+                settings=settings(
+                    max_examples=2000 if thorough else 100,
+                    stateful_step_count=60 if thorough else 30,
+                    deadline=None,
+                    derandomize=bool(os.environ.get("CI")),
+                    print_blob=True,
+                    report_multiple_bugs=False,
+                    suppress_health_check=list(HealthCheck),
+                ),
+            )
+        finally:
+            runner.run(close())
