@@ -113,7 +113,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.namespace = f"n{next(self.namespaces)}"
         self.prefix = keys.namespace_prefix("dibs", self.namespace)
         self.model = Model(BEGIN_US, RETENTION_US)
-        self.history = History()
+        self.history = History(RETENTION_US)
         self.gone: list[Leased] = []
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:

@@ -43,9 +43,14 @@ class Life:
 
 
 class History:
-    """Records events and fails at the first that must not be. Times are those of Redis's clock."""
+    """Records events and fails at the first that must not be. Times are those of Redis's clock.
 
-    def __init__(self) -> None:
+    Args:
+        once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
+    """
+
+    def __init__(self, once_retention_us: int) -> None:
+        self._once_retention_us = once_retention_us
         self.lives: dict[str, list[Life]] = {}
         self._largest_token: dict[str, int] = {}
 
@@ -116,7 +121,8 @@ class History:
         life = self.life(id)
         assert any(not delivery.undone for delivery in life.deliveries), f"I1: {id} was lost before its delivery"
         last = life.deliveries[-1]
-        over = last.ended or (last.deadline_us is not None and last.deadline_us <= now_us)
+        over_us = last.at_us + self._once_retention_us if last.deadline_us is None else last.deadline_us
+        over = last.ended or over_us <= now_us
         assert over, f"I1: {id} was lost while it was leased"
         self.ended(id, "dropped")
 
