@@ -93,6 +93,13 @@ async def until(event: asyncio.Event, within_s: float = 10.0) -> None:
         await event.wait()
 
 
+async def until_watched(raw: redis.Redis, *ids: str) -> None:
+    """Waits until somebody waits for news of the items."""
+    async with asyncio.timeout(10):
+        while None in (raw.zscore(PREFIX + "watch", id) for id in ids):  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.001)
+
+
 def scores(raw: redis.Redis, key: str) -> list[int]:
     """Times in a sorted set."""
     entries: Any = raw.zrange(PREFIX + key, 0, -1, withscores=True)

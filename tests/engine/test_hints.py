@@ -1,0 +1,275 @@
+"""Waking those who wait, wherever they are, and nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import redis
+
+from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.types import Kind, LeaseQuery, NackReason, State, Until
+
+from .conftest import MakeEngine
+from .helpers import HOUR_US, KEPT, LEASED, NS, ONCE, TASKS, ack, lease, lease_one, nack, put, until, until_watched
+
+CHANNEL = "dibs:hints"
+
+
+class Ear:
+    """What is published on the hints channel."""
+
+    def __init__(self, raw: redis.Redis) -> None:
+        self._raw = raw
+        self._pubsub = raw.pubsub()  # type: ignore[no-untyped-call]
+        self._pubsub.subscribe(CHANNEL)
+        assert self._pubsub.get_message(timeout=5)["type"] == "subscribe"
+
+    def heard(self) -> list[str]:
+        """Everything that was published up to now."""
+        self._raw.publish(CHANNEL, "s end end")
+        found: list[str] = []
+        while True:
+            message = self._pubsub.get_message(timeout=5)
+            assert message is not None
+            text = message["data"].decode()
+            if text == "s end end":
+                return found
+            found.append(text)
+
+    def close(self) -> None:
+        self._pubsub.close()
+
+
+@pytest.fixture
+def ear(raw: redis.Redis) -> Any:
+    ear = Ear(raw)
+    yield ear
+    ear.close()
+
+
+@pytest.fixture
+async def quiet(make_engine: MakeEngine) -> Engine:
+    """An engine that polls so slowly that only hints can wake it."""
+    engine = await make_engine(poll_interval_s=60)
+    await until(engine.hints.subscribed)
+    return engine
+
+
+async def by_enqueue(engine: Engine) -> None:
+    await put(engine, "a")
+
+
+async def by_promotion(engine: Engine) -> None:
+    await put(engine, "a", due="+20000")
+
+
+async def by_release(engine: Engine) -> None:
+    await nack(engine, await lease_one(engine), NackReason.RELEASED)
+
+
+async def by_failure(engine: Engine) -> None:
+    await nack(engine, await lease_one(engine))
+
+
+async def by_retry(engine: Engine) -> None:
+    await nack(engine, await lease_one(engine), delay_us=20_000)
+
+
+async def by_expiry(engine: Engine) -> None:
+    await lease(engine, 1, LeaseQuery(Kind.TASK, lease_us=20_000))
+
+
+async def by_restoring(engine: Engine) -> None:
+    await engine.restore(NS, await lease(engine, 1, LeaseQuery(Kind.TASK, lease_us=0)))
+
+
+@pytest.mark.parametrize("queues", [("never", "q"), ()], ids=["named", "any"])
+@pytest.mark.parametrize("wake", [by_enqueue, by_promotion])
+async def test_who_waits_elsewhere_is_woken_by_new_items(
+    quiet: Engine, engine: Engine, wake: Callable[[Engine], Coroutine[Any, Any, None]], queues: tuple[str, ...]
+) -> None:
+    woken = asyncio.Event()
+    query = LeaseQuery(Kind.TASK, queues)
+    with quiet.hints.on_ready(NS, Kind.TASK, queues, woken.set):
+        assert (await quiet.lease(NS, query, 1, note_hunger=True)).drained
+        await wake(engine)
+        await until(woken)
+    await lease_one(quiet, query)
+
+
+@pytest.mark.parametrize("queues", [("q",), ()], ids=["named", "any"])
+@pytest.mark.parametrize("wake", [by_release, by_failure, by_retry, by_expiry, by_restoring])
+async def test_who_waits_elsewhere_is_woken_by_items_that_come_back(
+    quiet: Engine, engine: Engine, wake: Callable[[Engine], Coroutine[Any, Any, None]], queues: tuple[str, ...]
+) -> None:
+    woken = asyncio.Event()
+    query = LeaseQuery(Kind.TASK, queues)
+    # The item is on its way when the other begins to wait.
+    await put(engine, "a")
+    lent: asyncio.Event = asyncio.Event()
+    back = engine.lease
+
+    async def lease_and_tell(*args: Any, **kwargs: Any) -> Any:
+        reply = await back(*args, **kwargs)
+        assert (await quiet.lease(NS, query, 1, note_hunger=True)).drained
+        lent.set()
+        return reply
+
+    engine.lease = lease_and_tell  # type: ignore[method-assign]
+    with quiet.hints.on_ready(NS, Kind.TASK, queues, woken.set):
+        await wake(engine)
+        await until(lent)
+        await until(woken)
+    await lease_one(quiet, query)
+
+
+async def test_nothing_is_published_while_nobody_waits(engine: Engine, ear: Ear) -> None:
+    for n in range(3):
+        await put(engine, f"a{n}", f"b{n}", spec=KEPT)
+        await put(engine, f"c{n}", spec=ONCE)
+        await put(engine, f"d{n}", due=f"+{HOUR_US}")
+        await engine.cancel(NS, [f"d{n}"])
+        items = await lease(engine)
+        await nack(engine, items[0])
+        await ack(engine, items[1])
+        await engine.lookup(NS, [f"a{n}", f"b{n}"])
+        await engine._advance(NS)
+    assert ear.heard() == []
+
+
+async def test_one_hint_is_enough_until_somebody_waits_again(engine: Engine, ear: Ear) -> None:
+    query = LeaseQuery(Kind.TASK, ("q", "other"))
+    await engine.lease(NS, query, 1, note_hunger=True)
+    await put(engine, "a")
+    await put(engine, "b")
+    assert ear.heard() == ["r ns t q"]
+    assert not (await engine.lease(NS, query, 2, note_hunger=True)).drained
+    await put(engine, "c")
+    assert ear.heard() == []
+    await engine.lease(NS, query, 2, note_hunger=True)
+    await put(engine, "d", spec=LEASED._replace(queue="other"))
+    assert ear.heard() == ["r ns t other"]
+
+
+async def test_other_queues_wake_nobody(engine: Engine, ear: Ear) -> None:
+    await engine.lease(NS, LeaseQuery(Kind.TASK, ("q",)), 1, note_hunger=True)
+    await engine.lease(NS, LeaseQuery(Kind.DATA), 1, note_hunger=True)
+    await put(engine, "a", spec=LEASED._replace(queue="other"))
+    assert ear.heard() == []
+
+
+async def test_who_has_enough_does_not_wait(engine: Engine, ear: Ear) -> None:
+    await put(engine, "a")
+    await engine.lease(NS, TASKS, 1, note_hunger=True)
+    await put(engine, "b")
+    assert ear.heard() == []
+
+
+async def test_all_engines_hear_of_a_cancelled_item_that_runs(quiet: Engine, engine: Engine) -> None:
+    heard: list[tuple[str, str]] = []
+    event = asyncio.Event()
+
+    def note(namespace: str, id: str) -> None:
+        heard.append((namespace, id))
+        event.set()
+
+    with quiet.hints.on_cancelled(note):
+        await put(engine, "a")
+        await lease_one(engine)
+        await engine.cancel(NS, ["a"])
+        await until(event)
+    assert heard == [(NS, "a")]
+
+
+@pytest.mark.parametrize("strange", [b"", b"r", b"r ns", b"r ns t", b"\xff \xff \xff", b"x y z", b"s ns \0"])
+async def test_strange_messages_do_no_harm(quiet: Engine, engine: Engine, raw: redis.Redis, strange: bytes) -> None:
+    woken = asyncio.Event()
+    with quiet.hints.on_ready(NS, Kind.TASK, (), woken.set):
+        raw.publish(CHANNEL, strange)
+        await quiet.lease(NS, TASKS, 1, note_hunger=True)
+        await put(engine, "a")
+        await until(woken)
+
+
+async def test_everybody_is_told_when_the_subscription_had_been_lost(quiet: Engine, raw: redis.Redis) -> None:
+    woken, told = asyncio.Event(), asyncio.Event()
+    with (
+        quiet.hints.on_ready(NS, Kind.TASK, ("q",), woken.set),
+        quiet.hints.on_changed(NS, ["a"], lambda _: told.set()),
+    ):
+        assert raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1  # type: ignore[no-untyped-call]
+        await until(woken)
+        await until(told)
+
+
+async def test_waiters_are_forgotten_when_they_leave(quiet: Engine, engine: Engine) -> None:
+    woken, stays = asyncio.Event(), asyncio.Event()
+    with quiet.hints.on_ready(NS, Kind.TASK, (), stays.set):
+        with quiet.hints.on_ready(NS, Kind.TASK, ("q",), woken.set):
+            await quiet.lease(NS, TASKS, 1, note_hunger=True)
+        await put(engine, "a")
+        await until(stays)
+    assert not woken.is_set()
+
+
+@pytest.mark.parametrize("wanted", [Until.STARTED, Until.DONE])
+async def test_a_lookup_is_woken_by_what_another_engine_does(
+    quiet: Engine, engine: Engine, raw: redis.Redis, wanted: Until
+) -> None:
+    await put(engine, "a", "b", spec=KEPT)
+    waiting = asyncio.create_task(quiet.lookup(NS, ["a", "b"], until=wanted, timeout_s=60))
+    await until_watched(raw, "a", "b")
+    # Well before the lookup would look again by itself.
+    async with asyncio.timeout(3):
+        for item in await lease(engine):
+            if wanted is Until.DONE:
+                await ack(engine, item, b"result")
+        found = await waiting
+    assert {status.state for status in found} == {State.STARTED if wanted is Until.STARTED else State.SUCCEEDED}
+    assert [status.id for status in found] == ["a", "b"]
+
+
+async def test_two_lookups_wait_for_one_item(quiet: Engine, engine: Engine, other: Engine, raw: redis.Redis) -> None:
+    await put(engine, "a", spec=KEPT)
+    waiting = [
+        asyncio.create_task(one.lookup(NS, ["a"], until=Until.DONE, timeout_s=60)) for one in (quiet, other, quiet)
+    ]
+    await until_watched(raw, "a")
+    async with asyncio.timeout(3):
+        await ack(engine, await lease_one(engine), b"result")
+        for found in await asyncio.gather(*waiting):
+            assert found[0].result == b"result"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "dead", "gone", "dropped"])
+async def test_a_lookup_is_woken_by_every_end(quiet: Engine, engine: Engine, raw: redis.Redis, end: str) -> None:
+    spec = {"gone": ONCE, "dead": LEASED._replace(dead_queue="dead")}.get(end, LEASED)
+    await put(engine, "a", spec=spec)
+    waiting = asyncio.create_task(quiet.lookup(NS, ["a"], until=Until.DONE, timeout_s=60))
+    await until_watched(raw, "a")
+    async with asyncio.timeout(3):
+        if end == "cancelled":
+            await engine.cancel(NS, ["a"])
+        else:
+            item = await lease_one(engine)
+            if end != "gone":
+                await nack(engine, item, NackReason.REJECTED)
+        (found,) = await waiting
+    assert found.state is (State.DEAD if end == "dead" else State.UNKNOWN)
+
+
+async def test_a_lookup_answers_how_things_stand_when_its_time_is_up(engine: Engine) -> None:
+    await put(engine, "a", "b", spec=KEPT)
+    await ack(engine, (await lease(engine, 1))[0])
+    found = await engine.lookup(NS, ["b", "a", "unknown"], until=Until.DONE, timeout_s=0.05)
+    assert [status.state for status in found] == [State.WAITING, State.SUCCEEDED, State.UNKNOWN]
+
+
+async def test_a_lookup_of_what_is_done_does_not_wait(engine: Engine) -> None:
+    await put(engine, "a", spec=KEPT)
+    await ack(engine, await lease_one(engine))
+    async with asyncio.timeout(3):
+        assert len(await engine.lookup(NS, ["a", "a", "unknown"], until=Until.DONE, timeout_s=60)) == 3
