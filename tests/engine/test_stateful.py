@@ -226,9 +226,10 @@ class EngineMachine(RuleBasedStateMachine):
         ]
         outcomes = self.run(self.engines[via].nack(self.namespace, batch))
         assert outcomes == self.model.nack(batch)
-        for entry, outcome in zip(batch, outcomes, strict=True):
+        for (item, *_), entry, outcome in zip(entries, batch, outcomes, strict=True):
             if outcome is Outcome.OK:
-                undone = entry.reason in (NackReason.RELEASED, NackReason.UNSEEN)
+                released = entry.reason is NackReason.RELEASED and item.lease_us > 0
+                undone = released or entry.reason is NackReason.UNSEEN
                 due_us = self.model.now_us + (entry.delay_us or 0)
                 self.history.given_back(entry.id, undone=undone, due_us=due_us)
 
@@ -252,6 +253,8 @@ class EngineMachine(RuleBasedStateMachine):
         for id, outcome in zip(chosen, outcomes, strict=True):
             if outcome is Cancelled.REMOVED:
                 self.history.ended(id, "cancelled")
+            elif outcome is Cancelled.REQUESTED:
+                self.history.cancel_requested(id)
 
     @rule(via=brokers)
     def restore(self, via: int) -> None:

@@ -31,6 +31,7 @@ class Life:
     Attributes:
         attempts: deliveries it may have.
         due_us: not before.
+        unwanted: somebody cancelled it while it ran.
         ends: terminal states that were seen, such as "done", "dead", "dropped", "cancelled", "replaced", or "gone" when
             it was delivered at most once and nothing is kept of it.
     """
@@ -38,6 +39,7 @@ class Life:
     body: bytes
     attempts: int
     due_us: int
+    unwanted: bool = False
     deliveries: list[Delivery] = field(default_factory=list)
     ends: list[str] = field(default_factory=list)
 
@@ -97,6 +99,10 @@ class History:
         delivery.undone, delivery.ended = undone, True
         life.due_us = due_us
 
+    def cancel_requested(self, id: str) -> None:
+        """Somebody cancelled the item while it ran; it may still come to any end."""
+        self.life(id).unwanted = True
+
     def ended(self, id: str, state: str) -> None:
         """The item came to its end, which is one."""
         life = self.life(id)
@@ -117,9 +123,14 @@ class History:
         gone[-1].deliveries[-1].undone = True
 
     def vanished(self, id: str, now_us: int) -> None:
-        """Nothing is known of an item any more, although nobody was told of its end: its attempts were used up."""
+        """Nothing is known of an item any more, although nobody was told of its end.
+
+        Its attempts were used up, or it ended where a cancelled item that runs does.
+        """
         life = self.life(id)
-        assert any(not delivery.undone for delivery in life.deliveries), f"I1: {id} was lost before its delivery"
+        assert life.unwanted or any(not delivery.undone for delivery in life.deliveries), (
+            f"I1: {id} was lost before its delivery"
+        )
         last = life.deliveries[-1]
         over_us = last.at_us + self._once_retention_us if last.deadline_us is None else last.deadline_us
         over = last.ended or over_us <= now_us
