@@ -400,7 +400,8 @@ def numbers_of(counts: dict[QueueKey, int], kind: Kind) -> dict[str, int]:
     return {queue: count for (of, queue), count in counts.items() if of is kind and count}
 
 
-@pytest.mark.timeout(1800 if os.environ.get("DIBS_THOROUGH") else 120)
+# Long enough to make a failure simple.
+@pytest.mark.timeout(3600 if os.environ.get("DIBS_THOROUGH") else 500)
 def test_the_engine_does_what_the_model_does(redis_server: RedisServer) -> None:
     thorough = bool(os.environ.get("DIBS_THOROUGH"))
     config = EngineConfig(
