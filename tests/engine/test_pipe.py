@@ -94,9 +94,7 @@ async def test_an_unanswered_call_fails_in_time_and_the_next_connects_anew(
     redis_server: RedisServer, raw: redis.Redis
 ) -> None:
     pipe = Pipe(redis_server.url, connect_timeout_s=5, timeout_s=0.2)
-    found: list[Any] = await asyncio.gather(
-        pipe.call("BLPOP", "nothing", 0), pipe.call("ECHO", "behind"), return_exceptions=True
-    )
+    found = await asyncio.gather(pipe.call("BLPOP", "nothing", 0), pipe.call("ECHO", "behind"), return_exceptions=True)
     assert {type(one) for one in found} <= {RedisTimeoutError, RedisConnectionError}
     assert await pipe.call("ECHO", "next") == b"next"
     await pipe.close()
