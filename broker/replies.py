@@ -161,7 +161,7 @@ def result_response(statuses: Iterable[ItemStatus]) -> pb.ResultResponse:
         )
         record = status.record
         size = len(status.result or b"") + len(record.body if record else b"")
-        if size > room:
+        if status.truncated or size > room:
             result.truncated = True
         else:
             room -= size

@@ -233,7 +233,10 @@ class Engine:
         timeout_s: float = 0.0,
         bodies: bool = False,
     ) -> list[ItemStatus]:
-        """What is known of items, waiting up to `timeout_s` until all have come as far as `until`."""
+        """What is known of items, waiting up to `timeout_s` until all have come as far as `until`.
+
+        Bodies, results and errors are left out of what is beyond `MAX_LEASE_BYTES` in all.
+        """
         if until is Until.NOW or timeout_s <= 0:
             return await self._lookup(namespace, ids, Until.NOW, bodies=bodies)
         loop = asyncio.get_running_loop()
@@ -338,7 +341,7 @@ class Engine:
         return [Refreshed(Outcome(code), flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
-        args: list[Argument] = [until.value, _WATCH_US, int(bodies), len(ids), *ids]
+        args: list[Argument] = [until.value, _WATCH_US, int(bodies), MAX_LEASE_BYTES, len(ids), *ids]
         replies = await self._call("lookup", namespace, args)
         return [_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
 
@@ -359,7 +362,7 @@ def _weigh_acks(entries: Sequence[Ack]) -> int:
 
 
 def _status(id: str, reply: list[Any]) -> ItemStatus:
-    state, deliveries, cancel, kind, queue, record, error, ending = reply
+    state, deliveries, cancel, kind, queue, record, error, ending, left_out = reply
     failure = error.decode(errors="replace")
     if ending[:1] == b"E":
         failure = ending[1:].decode(errors="replace")
@@ -373,4 +376,5 @@ def _status(id: str, reply: list[Any]) -> ItemStatus:
         record=decode_record(record) if record else None,
         error=failure,
         result=ending[1:] if ending[:1] == b"R" else None,
+        truncated=left_out == 1,
     )

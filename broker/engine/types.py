@@ -224,7 +224,11 @@ class Until(enum.StrEnum):
 
 
 class ItemStatus(NamedTuple):
-    """What is known of an item. `record` is there while it is not finished (without its body unless asked for)."""
+    """What is known of an item. `record` is there while it is not finished (without its body unless asked for).
+
+    `truncated`: body, result and error were left out since all of them together would have been too much; looked up
+    alone they are there.
+    """
 
     id: str
     state: State
@@ -235,6 +239,7 @@ class ItemStatus(NamedTuple):
     record: Record | None
     error: str
     result: bytes | None
+    truncated: bool = False
 
 
 IdList = Sequence[str]

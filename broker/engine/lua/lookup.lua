@@ -2,26 +2,42 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, until ("n" now, "s" started, "d" done), watch for this many us, records wanted (1 or 0),
---          number of ids (1-1000), ids
--- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending}
+--          bytes wanted at most, number of ids (1-1000), ids
+-- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending, left out}
 --          state    "S" succeeded, "F" failed, "C" cancelled (then ending is "R<result>", "E<error>" or "-"),
 --                   "X" dead, "L" started, "W" waiting, "D" delayed, "A" late (due, not yet moved), "U" unknown
+--          left out 1 if body, result or error would have been too much in all: ask again; the first one never is
 --          An id that has not come as far as `until` is watched: the next change of its state is published.
 -- Cost     O(log n) an id.
 --- @include clock
 --- @include records
 
-local until_state, watch, with_record = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
+local until_state, watch, with_record, room = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
+local full, some = false, false
+
+-- Whether there is room for that many bytes more; if not, there is no more room for anything.
+local function fits(size)
+  if size == 0 then
+    return true
+  end
+  full = full or (some and size > room)
+  if not full then
+    room, some = room - size, true
+  end
+  return not full
+end
 
 local function describe(id)
-  local ending = redis.call('GET', P .. 'end:' .. id)
-  if ending then
+  -- When full, only as much as holds everything but the result or error.
+  local ending = full and redis.call('GETRANGE', P .. 'end:' .. id, 0, 511) or redis.call('GET', P .. 'end:' .. id)
+  if ending and ending ~= '' then
     local state, used, kind, queue, content = string.match(ending, '^(%a) (%d+) (%a) (%S+) (.*)$')
-    return { state, tonumber(used), 0, kind, queue, '', '', content }
+    local whole = content == '-' or fits(#content)
+    return { state, tonumber(used), 0, kind, queue, '', '', whole and content or '-', whole and 0 or 1 }
   end
   local record = redis.call('HGET', P .. 'item', id)
   if not record then
-    return { 'U', 0, 0, '', '', '', '', '-' }
+    return { 'U', 0, 0, '', '', '', '', '-', 0 }
   end
   local text = redis.call('HGET', P .. 'run', id)
   local run = text and parse_run(text)
@@ -34,17 +50,21 @@ local function describe(id)
     state = due and (tonumber(due) > now and 'D' or 'A') or 'W'
   end
   local failure = run and redis.call('HGET', P .. 'error', id) or ''
+  local whole = fits(#failure + (with_record and #record or 0))
   -- Without the body a record still tells its times.
-  if not with_record then
+  if not with_record or not whole then
     record = string.match(record, '^[^\n]*\n')
   end
-  return { state, run and run.used or 0, run and run.cancel and 1 or 0, spec.kind, spec.queue, record, failure, '-' }
+  return {
+    state, run and run.used or 0, run and run.cancel and 1 or 0, spec.kind, spec.queue, record,
+    whole and failure or '', '-', whole and 0 or 1,
+  }
 end
 
 local ENDED = { S = true, F = true, C = true, X = true, U = true }
 local replies = {}
-for i = 1, tonumber(ARGV[6]) do
-  local id = ARGV[6 + i]
+for i = 1, tonumber(ARGV[7]) do
+  local id = ARGV[7 + i]
   local reply = describe(id)
   replies[i] = reply
   local arrived = until_state == 'n' or ENDED[reply[1]] or (until_state == 's' and reply[1] == 'L')
