@@ -84,6 +84,7 @@ async def test_a_known_id_may_be_replaced_whatever_became_of_it(engine: Engine, 
     assert await state_of(engine, "a") is State.UNKNOWN
     for left in ("delayed:t:q", "leased:t:q", "dead:t:dead"):
         assert not raw.exists(PREFIX + left)
+    assert raw.hget(PREFIX + "deaths:t", "q") in (None, b"0")
 
 
 async def test_a_lease_on_a_replaced_item_is_superseded(engine: Engine) -> None:

@@ -166,9 +166,11 @@ async def test_an_item_put_back_keeps_the_attempts_it_used_before(engine: Engine
 
 async def test_a_consumer_may_take_a_leased_item_at_most_once(engine: Engine, raw: redis.Redis) -> None:
     await put(engine, "a")
+    await nack(engine, await lease_one(engine), error="broken")
     (item,) = await lease(engine, 1, LeaseQuery(Kind.TASK, lease_us=0))
-    assert (item.token, item.lease_us) == (0, 0)
-    assert not raw.exists(PREFIX + "item")
+    assert (item.token, item.lease_us, item.attempt, item.last_error) == (0, 0, 2, "broken")
+    for key in ("item", "run", "error", "leased:t:q"):
+        assert not raw.exists(PREFIX + key)
 
 
 async def test_a_consumer_may_lease_an_at_most_once_item(still: Engine, clock: Clock) -> None:
@@ -252,6 +254,16 @@ async def test_an_id_cancelled_and_used_again_is_delivered_once(engine: Engine) 
     await put(engine, "a")
     assert ids_of(await lease(engine)) == ["a"]
     assert await lease(engine) == []
+
+
+async def test_an_id_cancelled_and_used_again_is_not_delivered_while_it_is_leased(engine: Engine) -> None:
+    await put(engine, "a")
+    await engine.cancel(NS, ["a"])
+    await put(engine, "a")
+    item = await lease_one(engine)
+    # The list holds the id a second time.
+    assert await lease(engine) == []
+    assert await ack(engine, item) is Outcome.OK
 
 
 async def test_an_id_cancelled_and_scheduled_again_waits_until_it_is_due(still: Engine, clock: Clock) -> None:

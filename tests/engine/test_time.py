@@ -104,6 +104,29 @@ async def test_a_retry_comes_on_time(make_engine: MakeEngine) -> None:
     assert 0.05 <= time.monotonic() - begun <= GENEROUS_US / 1e6
 
 
+async def test_a_retry_comes_on_time_although_nobody_asks(make_engine: MakeEngine) -> None:
+    engine = await make_engine(poll_interval_s=60)
+    await put(engine, "a")
+    (item,) = (await engine.lease(NS, TASKS, 2, note_hunger=True)).items
+    ready = asyncio.Event()
+    with engine.hints.on_ready(NS, Kind.TASK, (), ready.set):
+        await until(engine.hints.subscribed)
+        ready.clear()
+        await nack(engine, item, delay_us=50_000)
+        await until(ready, GENEROUS_US / 1e6)
+
+
+async def test_a_lease_runs_out_on_time_although_nobody_asks(make_engine: MakeEngine) -> None:
+    engine = await make_engine(poll_interval_s=60)
+    await put(engine, "a", spec=LEASED._replace(lease_us=50_000))
+    ready = asyncio.Event()
+    with engine.hints.on_ready(NS, Kind.TASK, (), ready.set):
+        await until(engine.hints.subscribed)
+        ready.clear()
+        assert len((await engine.lease(NS, TASKS, 2, note_hunger=True)).items) == 1
+        await until(ready, GENEROUS_US / 1e6)
+
+
 async def test_a_lease_does_times_work_itself(still: Engine, clock: Clock) -> None:
     await put(still, "a", spec=LEASED._replace(lease_us=SECOND_US))
     await put(still, "b", due=f"+{SECOND_US}")

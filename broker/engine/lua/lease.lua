@@ -157,13 +157,13 @@ for i, id in ipairs(ids) do
     started[n + 2] = terms.state .. int(tokens[i]) .. terms.tail
     local set = leased[spec]
     if not set then
-      set = { first = terms.deadline }
+      -- All of one call have the same, whatever attempt it is.
+      set = { deadline = terms.deadline }
       leased[spec] = set
     end
     n = #set
     set[n + 1] = terms.deadline_text
     set[n + 2] = id
-    set.first = math.min(set.first, terms.deadline)
   end
   changed(id)
 end
@@ -179,7 +179,7 @@ if #started > 0 then
 end
 for spec, set in pairs(leased) do
   call_many('ZADD', P .. 'leased:' .. spec.tail, set)
-  due_by('leased', spec, set.first)
+  due_by('leased', spec, set.deadline)
 end
 
 local again = (skipped >= 2000 or full) and #ids < wanted
