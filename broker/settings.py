@@ -75,7 +75,6 @@ class Settings(BaseSettings, Limits):
         le=timedelta(minutes=1),
         description="A Redis call that is not answered in this time fails.",
     )
-    redis_max_connections: int = Field(default=16, ge=2, le=1000, description="Most connections to Redis.")
     poll_interval: Span = Field(
         default=timedelta(milliseconds=800),
         ge=timedelta(milliseconds=10),

@@ -11,5 +11,6 @@ if [ ! -e "$stamp" ]; then
   touch "$stamp"
 fi
 .venv/bin/ruff check .
+.venv/bin/ruff format --check .
 .venv/bin/mypy
 .venv/bin/python -m pytest "$@"

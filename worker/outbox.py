@@ -111,9 +111,7 @@ class Outbox:
     ) -> None:
         """Adds an item to be given back, if there is a lease to give back. Does not ring."""
         if delivery.lease_token:
-            entry = pb.NackEntry(
-                id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=clip(error)
-            )
+            entry = pb.NackEntry(id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=clip(error))
             if delay is not None:
                 entry.delay.FromTimedelta(delay)
             self._ready.append(entry)
@@ -151,9 +149,7 @@ class Outbox:
             sent.again = True
             sent.refusals += refused
             if sent.refusals >= _MAX_REFUSALS:
-                _log.error(
-                    Said("brokers refuse a message, giving it up; its leases run out", entries=sent.entries)
-                )
+                _log.error(Said("brokers refuse a message, giving it up; its leases run out", entries=sent.entries))
             else:
                 for part in ("hello", "add_credit", "received_batch"):
                     sent.request.ClearField(part)

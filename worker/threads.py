@@ -47,9 +47,7 @@ class ThreadLane(Lane):
     def start(self) -> None:
         """Starts the threads."""
         for number, slot in enumerate(self._slots, 1):
-            slot.thread = threading.Thread(
-                target=self._work, args=(slot,), name=f"dibs-slot-{number}", daemon=True
-            )
+            slot.thread = threading.Thread(target=self._work, args=(slot,), name=f"dibs-slot-{number}", daemon=True)
             slot.thread.start()
 
     def wake(self, count: int) -> None:

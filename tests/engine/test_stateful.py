@@ -41,7 +41,6 @@ from dibs.broker.engine.types import (
     NewItem,
     Outcome,
     Refresh,
-    Retry,
     Spec,
     State,
     decode_record,
@@ -50,49 +49,24 @@ from dibs.broker.engine.types import (
 from ..support.history import History
 from ..support.redis import RedisServer
 from .model import NO_PRIORITY, Model, QueueKey, in_order, index_member
+from .strategies import (
+    BEGIN_US,
+    DEAD_QUEUES,
+    IDS,
+    LENGTHS_US,
+    QUEUES,
+    RETENTION_US,
+    SECOND_US,
+    delays,
+    errors,
+    ids,
+    kinds,
+    new_items,
+    queue_lists,
+    tokens_of,
+)
 
 T = TypeVar("T")
-
-BEGIN_US = 1_800_000_000_000_000
-SECOND_US = 1_000_000
-#: Nothing that Redis itself lets expire does so within a test.
-KEEP_US = 3600 * SECOND_US
-RETENTION_US = 20 * SECOND_US
-
-IDS = tuple("abcdef")
-QUEUES = ("p", "q")
-DEAD_QUEUES = ("dead", "-")
-RETRIES = (None, Retry(0, 1, 0, 0), Retry(2 * SECOND_US, 3, 10 * SECOND_US, 0))
-LENGTHS_US = (1, SECOND_US, 5 * SECOND_US, 10 * SECOND_US)
-
-ids = st.sampled_from(IDS)
-# Few of everything, so that steps meet.
-kinds = st.sampled_from((Kind.TASK, Kind.TASK, Kind.TASK, Kind.DATA))
-queue_lists = st.lists(st.sampled_from(QUEUES), max_size=3).map(tuple)
-specs = st.builds(
-    Spec,
-    kinds,
-    st.sampled_from(QUEUES),
-    st.integers(1, 4),
-    st.sampled_from((5 * SECOND_US, *LENGTHS_US, 0)),
-    st.sampled_from(RETRIES),
-    st.sampled_from((None, *DEAD_QUEUES)),
-    st.sampled_from((0, KEEP_US)),
-)
-dues = st.sampled_from(
-    ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")
-)
-new_items = st.builds(
-    lambda id, spec, due, conflict, body: NewItem(id, spec.encode(), due, conflict.value, body),
-    ids,
-    specs,
-    dues,
-    st.sampled_from(Conflict),
-    st.binary(max_size=5),
-)
-tokens_of = st.sampled_from(("right", "right", "right", "wrong", "unfenced"))
-delays = st.sampled_from((None, None, 0, *LENGTHS_US))
-errors = st.sampled_from(("", "broken", "Ärger\0\n"))
 
 STATES = {b"L": State.STARTED, b"O": State.STARTED, b"X": State.DEAD}
 

@@ -1,49 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import cast
-
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import Engine, EngineConfig
-from dibs.broker.limits import Limits
-from dibs.broker.services import Services
 from dibs.v1 import broker_pb2 as pb
-from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 
-from ..support.redis import RedisServer
-
-
-@pytest.fixture
-async def stub(redis_server: RedisServer) -> AsyncIterator[broker_pb2_grpc.BrokerServiceAsyncStub]:
-    """A channel to the services on a real Redis."""
-    engine = Engine(EngineConfig(redis_server.url))
-    await engine.start()
-    server = grpc.aio.server()
-    services = Services(engine, Limits(), Drain())
-    services.register(server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        # The generated typing tells the asynchronous face apart; at run time it is the same class.
-        yield cast("broker_pb2_grpc.BrokerServiceAsyncStub", broker_pb2_grpc.BrokerServiceStub(channel))
-    await server.stop(1)
-    await services.close()
-    await engine.close()
-
-
-def item(id: str, queue: str = "q") -> pb.EnqueueItem:
-    policy = tpb.DeliveryPolicy(attempts=2, lease_timeout=Duration(seconds=30), result_ttl=Duration(seconds=60))
-    content = tpb.Content(task_name="task", payload=b'{"args":[],"kwargs":{}}')
-    return pb.EnqueueItem(id=id, queue=queue, kind=tpb.QUEUE_KIND_TASK, content=content, policy=policy)
+from .conftest import Stub, item
 
 
 async def test_an_item_goes_over_the_wire_and_its_result_comes_back(
-    stub: broker_pb2_grpc.BrokerServiceAsyncStub,
+    stub: Stub,
 ) -> None:
     await stub.Enqueue(pb.EnqueueRequest(request_id="r", items=[item("a")]))
     call = stub.Lease(pb.LeaseRequest(kind=tpb.QUEUE_KIND_TASK, max_items=10, get_timeout=Duration(seconds=5)))
@@ -66,7 +34,7 @@ async def test_an_item_goes_over_the_wire_and_its_result_comes_back(
     ],
 )
 async def test_bad_input_is_refused_naming_the_field(
-    stub: broker_pb2_grpc.BrokerServiceAsyncStub, request_message: pb.EnqueueRequest, field: str
+    stub: Stub, request_message: pb.EnqueueRequest, field: str
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Enqueue(request_message)

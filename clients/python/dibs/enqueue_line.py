@@ -156,9 +156,7 @@ class EnqueueLine:
             time.sleep(attempts.pause_after(error_from_status(reply.error)))
         return self._transport.run(enqueue(request.request), timeout=attempts.remaining())
 
-    def _send_on_stream(
-        self, request: pb.EnqueueStreamRequest, attempts: Attempts
-    ) -> pb.EnqueueStreamResponse | None:
+    def _send_on_stream(self, request: pb.EnqueueStreamRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
         stream = self._open()
         try:
             stream.send(request, attempts.remaining())

@@ -200,9 +200,7 @@ def result(
         include_content: whether to send the content of items that are not finished.
     """
     timeout = min(timeout, MAX_WAIT_SECONDS)
-    request = pb.ResultRequest(
-        namespace=namespace, ids=ids, until=_UNTIL[until], include_content=include_content
-    )
+    request = pb.ResultRequest(namespace=namespace, ids=ids, until=_UNTIL[until], include_content=include_content)
     if until != "now":
         request.timeout.CopyFrom(to_duration(timeout))
     return Operation(RESULT, request, _results, wait=timeout)
@@ -210,5 +208,3 @@ def result(
 
 def _results(reply: pb.ResultResponse, _: bool) -> Sequence[pb.ItemResult]:
     return reply.results
-
-

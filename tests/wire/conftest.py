@@ -1,0 +1,58 @@
+"""The broker's services on a real Redis, behind a real channel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from dibs.broker.drain import Drain
+from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.limits import Limits
+from dibs.broker.services import Services
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc
+from dibs.v1 import types_pb2 as tpb
+
+from ..support.redis import RedisServer
+
+if TYPE_CHECKING:
+    # The generated typing tells the asynchronous face apart; at run time it is the same class.
+    Stub: TypeAlias = broker_pb2_grpc.BrokerServiceAsyncStub
+else:
+    Stub = broker_pb2_grpc.BrokerServiceStub
+
+
+@pytest.fixture
+def drain() -> Drain:
+    """Begin it, and the services behind `stub` go away."""
+    return Drain()
+
+
+@pytest.fixture
+async def stub(redis_server: RedisServer, drain: Drain) -> AsyncIterator[Stub]:
+    """Calls the services."""
+    engine = Engine(EngineConfig(redis_server.url))
+    await engine.start()
+    server = grpc.aio.server()
+    services = Services(engine, Limits(), drain)
+    services.register(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
+    await server.stop(1)
+    await services.close()
+    await engine.close()
+
+
+def item(id: str, queue: str = "q", *, lease_s: int = 30, keep_s: int = 60) -> pb.EnqueueItem:
+    """A task with two attempts; `lease_s` 0: at most once."""
+    policy = tpb.DeliveryPolicy(attempts=2, lease_timeout=Duration(seconds=lease_s))
+    if keep_s:
+        policy.result_ttl.FromSeconds(keep_s)
+    content = tpb.Content(task_name="task", payload=b'{"args":[],"kwargs":{}}')
+    return pb.EnqueueItem(id=id, queue=queue, kind=tpb.QUEUE_KIND_TASK, content=content, policy=policy)

@@ -1,0 +1,90 @@
+"""EnqueueStream, and the forms of Lease."""
+
+from __future__ import annotations
+
+import asyncio
+
+from google.protobuf.duration_pb2 import Duration
+
+from dibs.broker.drain import Drain
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .conftest import Stub, item
+
+
+def lease(**fields: object) -> pb.LeaseRequest:
+    return pb.LeaseRequest(kind=tpb.QUEUE_KIND_TASK, **fields)  # type: ignore[arg-type]
+
+
+async def test_a_request_that_fails_does_not_end_the_enqueue_stream(stub: Stub) -> None:
+    call = stub.EnqueueStream()
+    replies = []
+    async with asyncio.timeout(10):
+        for one in (item("a"), item("b", "bra{ce"), item("c")):
+            await call.write(pb.EnqueueStreamRequest(request=pb.EnqueueRequest(items=[one])))
+            replies.append(await anext(aiter(call)))
+    assert [reply.WhichOneof("outcome") for reply in replies] == ["response", "error", "response"]
+    assert replies[1].error.message.startswith("items[0].queue:")
+
+
+async def test_the_enqueue_stream_ends_in_peace_when_the_broker_drains(stub: Stub, drain: Drain) -> None:
+    call = stub.EnqueueStream()
+    async with asyncio.timeout(10):
+        await call.write(pb.EnqueueStreamRequest(request=pb.EnqueueRequest(items=[item("a")])))
+        await anext(aiter(call))
+        drain.begin()
+        rest = [reply async for reply in call]
+    assert rest == []
+
+
+async def test_a_lease_waits_for_its_first_item(stub: Stub) -> None:
+    request = lease(max_items=5, get_timeout=Duration(seconds=10))
+    waiting = asyncio.ensure_future(anext(aiter(stub.Lease(request))))
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a")]))
+    async with asyncio.timeout(8):
+        response = await waiting
+    assert [delivery.id for delivery in response.deliveries] == ["a"]
+
+
+async def test_a_lease_that_finds_nothing_in_time_ends_without_a_batch(stub: Stub) -> None:
+    request = lease(get_timeout=Duration(nanos=50_000_000))
+    assert [response async for response in stub.Lease(request)] == []
+
+
+async def test_a_following_lease_goes_on_until_it_has_what_it_wanted(stub: Stub) -> None:
+    ids = []
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("i0")]))
+    async with asyncio.timeout(10):
+        async for response in stub.Lease(lease(max_items=3, follow=True)):
+            ids += [delivery.id for delivery in response.deliveries]
+            if len(ids) < 3:
+                await stub.Enqueue(pb.EnqueueRequest(items=[item(f"i{len(ids)}")]))
+    assert ids == ["i0", "i1", "i2"]
+
+
+async def test_a_peek_takes_nothing(stub: Stub) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a"), item("b")]))
+    for _ in range(2):
+        (response,) = [response async for response in stub.Lease(lease(max_items=5, peek=True))]
+        assert [(one.id, one.lease_token) for one in response.deliveries] == [("a", 0), ("b", 0)]
+
+
+async def test_a_draining_broker_ends_leases_that_wait(stub: Stub, drain: Drain) -> None:
+    call = stub.Lease(lease(follow=True))
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a")]))
+    more = stub.Lease(lease(max_items=2, follow=True))
+    async with asyncio.timeout(10):
+        first = [response async for response in call]
+        drain.begin()
+        rest = [response async for response in more]
+    assert len(first) == 1
+    assert rest == []
+
+
+async def test_a_lease_can_take_at_most_once_what_was_meant_at_least_once(stub: Stub) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a", keep_s=0)]))
+    (response,) = [response async for response in stub.Lease(lease(lease_timeout=Duration()))]
+    (known,) = (await stub.Result(pb.ResultRequest(ids=["a"]))).results
+    assert response.deliveries[0].lease_token == 0
+    assert known.state == tpb.ITEM_STATE_UNKNOWN

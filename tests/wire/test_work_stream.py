@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from dibs.broker.drain import Drain
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .conftest import Stub, item
+
+
+class Worker:
+    """One Work stream."""
+
+    def __init__(self, stub: Stub, *, credit: int = 10) -> None:
+        self._up: asyncio.Queue[pb.WorkRequest | None] = asyncio.Queue()
+        hello = pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="test")
+        self.say(hello=hello, add_credit=credit)
+        self.call = stub.Work(self._requests())
+        self._down = aiter(self.call)
+
+    async def _requests(self) -> AsyncIterator[pb.WorkRequest]:
+        while (request := await self._up.get()) is not None:
+            yield request
+
+    def say(self, **fields: object) -> None:
+        self._up.put_nowait(pb.WorkRequest(**fields))  # type: ignore[arg-type]
+
+    def half_close(self) -> None:
+        self._up.put_nowait(None)
+
+    async def hear(self) -> pb.WorkResponse:
+        async with asyncio.timeout(10):
+            return await anext(self._down)
+
+    async def items(self) -> pb.WorkResponse:
+        """The next message with deliveries."""
+        while not (response := await self.hear()).deliveries:
+            pass
+        return response
+
+    async def rest(self) -> list[pb.WorkResponse]:
+        """Everything up to the end of the stream."""
+        async with asyncio.timeout(10):
+            return [response async for response in self._down]
+
+
+def ids_of(response: pb.WorkResponse) -> list[str]:
+    return [delivery.id for delivery in response.deliveries]
+
+
+async def put(stub: Stub, *items: pb.EnqueueItem) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=items))
+
+
+async def state_of(stub: Stub, id: str) -> tpb.ItemState.ValueType:
+    return (await stub.Result(pb.ResultRequest(ids=[id]))).results[0].state
+
+
+async def leased(stub: Stub) -> list[tpb.Delivery]:
+    """What a consumer gets that waits for a first item."""
+    request = pb.LeaseRequest(kind=tpb.QUEUE_KIND_TASK, max_items=10, get_timeout=Duration(seconds=5))
+    return [delivery async for response in stub.Lease(request) for delivery in response.deliveries]
+
+
+async def test_the_broker_never_sends_beyond_the_credit(stub: Stub) -> None:
+    worker = Worker(stub, credit=2)
+    await put(stub, *(item(f"i{n}") for n in range(5)))
+    got = ids_of(await worker.items())
+    while len(got) < 2:
+        got += ids_of(await worker.items())
+    # An outcome comes after anything that the broker would have sent too much.
+    worker.say(sequence=1, acks=[pb.AckEntry(id="none", lease_token=1)])
+    settled = await worker.hear()
+    assert got == ["i0", "i1"]
+    assert (ids_of(settled), settled.done_sequence) == ([], 1)
+    worker.say(add_credit=1)
+    assert ids_of(await worker.items()) == ["i2"]
+
+
+async def test_acks_are_done_in_order_and_only_other_outcomes_are_listed(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    delivery = (await worker.items()).deliveries[0]
+    worker.say(
+        sequence=7,
+        acks=[
+            pb.AckEntry(id="a", lease_token=delivery.lease_token, result=b"1"),
+            pb.AckEntry(id="none", lease_token=5),
+        ],
+    )
+    settled = await worker.hear()
+    assert settled.done_sequence == 7
+    assert [(one.id, one.outcome) for one in settled.outcomes] == [("none", tpb.OUTCOME_NOT_FOUND)]
+    assert await state_of(stub, "a") == tpb.ITEM_STATE_SUCCEEDED
+
+
+async def test_a_result_over_the_limit_is_refused_and_the_item_stays_leased(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    token = (await worker.items()).deliveries[0].lease_token
+    worker.say(sequence=1, acks=[pb.AckEntry(id="a", lease_token=token, result=b"x" * (256 * 1024 + 1))])
+    settled = await worker.hear()
+    assert [one.outcome for one in settled.outcomes] == [tpb.OUTCOME_RESULT_TOO_LARGE]
+    assert await state_of(stub, "a") == tpb.ITEM_STATE_STARTED
+
+
+async def test_a_nacked_item_comes_again_with_its_error(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    token = (await worker.items()).deliveries[0].lease_token
+    worker.say(sequence=1, nacks=[pb.NackEntry(id="a", lease_token=token, error="broken", delay=Duration())])
+    again = (await worker.items()).deliveries[0]
+    assert (again.attempt, again.last_error, again.lease_token > token) == (2, "broken", True)
+
+
+async def test_items_of_a_stream_that_broke_before_their_receipt_come_back_without_an_attempt(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    await worker.items()
+    worker.call.cancel()
+    (delivery,) = await leased(stub)
+    assert (delivery.id, delivery.attempt) == ("a", 1)
+
+
+async def test_at_most_once_items_of_a_stream_that_broke_never_come_back(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("once", lease_s=0), item("plain", lease_s=0, keep_s=0), item("again"))
+    got = ids_of(await worker.items())
+    while len(got) < 3:
+        got += ids_of(await worker.items())
+    worker.call.cancel()
+    # "again" comes back together with whatever else would.
+    assert [delivery.id for delivery in await leased(stub)] == ["again"]
+
+
+async def test_received_items_stay_leased_when_the_stream_breaks(stub: Stub) -> None:
+    worker = Worker(stub, credit=1)
+    await put(stub, item("received"), item("unreceived"))
+    worker.say(received_batch=(await worker.items()).batch, add_credit=1)
+    assert ids_of(await worker.items()) == ["unreceived"]
+    worker.call.cancel()
+    assert [delivery.id for delivery in await leased(stub)] == ["unreceived"]
+    assert await state_of(stub, "received") == tpb.ITEM_STATE_STARTED
+
+
+async def test_a_worker_hears_that_its_item_was_cancelled(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    token = (await worker.items()).deliveries[0].lease_token
+    cancelled = await stub.Cancel(pb.CancelRequest(ids=["a"]))
+    notice = await worker.hear()
+    assert [one.outcome for one in cancelled.items] == [pb.CANCEL_OUTCOME_REQUESTED]
+    assert list(notice.cancelled_ids) == ["a"]
+    worker.say(sequence=1, refreshes=[pb.RefreshEntry(id="a", lease_token=token)])
+    (outcome,) = (await worker.hear()).outcomes
+    assert (outcome.outcome, outcome.cancel_requested) == (tpb.OUTCOME_OK, True)
+    worker.say(sequence=2, nacks=[pb.NackEntry(id="a", lease_token=token, reason=pb.NACK_REASON_CANCELLED)])
+    assert (await worker.hear()).done_sequence == 2
+    assert await state_of(stub, "a") == tpb.ITEM_STATE_CANCELLED
+
+
+async def test_what_was_sent_before_a_half_close_is_settled_and_reported(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    response = await worker.items()
+    worker.say(
+        received_batch=response.batch,
+        sequence=1,
+        acks=[pb.AckEntry(id="a", lease_token=response.deliveries[0].lease_token)],
+    )
+    worker.half_close()
+    assert [response.done_sequence for response in await worker.rest()] == [1]
+    assert await worker.call.code() is grpc.StatusCode.OK
+    assert await state_of(stub, "a") == tpb.ITEM_STATE_SUCCEEDED
+
+
+async def test_a_draining_broker_says_so_takes_acks_and_sends_no_more_items(stub: Stub, drain: Drain) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    response = await worker.items()
+    drain.begin()
+    assert (await worker.hear()).drain
+    await put(stub, item("b"))
+    worker.say(
+        received_batch=response.batch,
+        sequence=1,
+        acks=[pb.AckEntry(id="a", lease_token=response.deliveries[0].lease_token)],
+    )
+    worker.half_close()
+    rest = await worker.rest()
+    assert [(ids_of(response), response.done_sequence) for response in rest] == [([], 1)]
+    assert await state_of(stub, "b") == tpb.ITEM_STATE_WAITING
+
+
+@pytest.mark.parametrize(
+    ("request_message", "field"),
+    [
+        (pb.WorkRequest(add_credit=1), "hello"),
+        (pb.WorkRequest(hello=pb.WorkHello(worker_id="w")), "hello.kind"),
+        (pb.WorkRequest(hello=pb.WorkHello(kind=tpb.QUEUE_KIND_TASK)), "hello.worker_id"),
+        (
+            pb.WorkRequest(hello=pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="w"), add_credit=10_001),
+            "add_credit",
+        ),
+    ],
+)
+async def test_a_first_message_that_makes_no_sense_ends_the_stream_naming_the_field(
+    stub: Stub, request_message: pb.WorkRequest, field: str
+) -> None:
+    async def requests() -> AsyncIterator[pb.WorkRequest]:
+        yield request_message
+
+    call = stub.Work(requests())
+    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await call.details() or "").startswith(f"{field}:")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"hello": pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="w")}, "hello"),
+        ({"acks": [pb.AckEntry(id="a", lease_token=1)]}, "sequence"),
+        ({"sequence": 1, "acks": [pb.AckEntry(id="a")]}, "acks[0].lease_token"),
+        ({"sequence": 1, "nacks": [pb.NackEntry(id="", lease_token=1)]}, "nacks[0].id"),
+    ],
+)
+async def test_a_later_message_that_makes_no_sense_ends_the_stream_and_loses_nothing(
+    stub: Stub, fields: dict[str, object], field: str
+) -> None:
+    worker = Worker(stub)
+    await put(stub, item("a"))
+    await worker.items()
+    worker.say(**fields)
+    assert await worker.call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await worker.call.details() or "").startswith(f"{field}:")
+    assert [delivery.id for delivery in await leased(stub)] == ["a"]
