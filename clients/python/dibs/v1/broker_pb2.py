@@ -28,23 +28,23 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64ibs/v1/broker.proto\x12\x07\x64ibs.v1\x1a\x13\x64ibs/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa8\x02\n\x0b\x45nqueueItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12!\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x10.dibs.v1.Content\x12\'\n\x06policy\x18\x05 \x01(\x0b\x32\x17.dibs.v1.DeliveryPolicy\x12*\n\x05\x64\x65lay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x33\n\rschedule_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12(\n\x0bon_conflict\x18\x08 \x01(\x0e\x32\x13.dibs.v1.OnConflictB\x05\n\x03\x64ue\"\\\n\x0e\x45nqueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.dibs.v1.EnqueueItem\"D\n\x0c\x45nqueuedItem\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.dibs.v1.EnqueueOutcome\"7\n\x0f\x45nqueueResponse\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EnqueuedItem\"@\n\x14\x45nqueueStreamRequest\x12(\n\x07request\x18\x01 \x01(\x0b\x32\x17.dibs.v1.EnqueueRequest\"u\n\x15\x45nqueueStreamResponse\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x18.dibs.v1.EnqueueResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xf8\x01\n\x0cLeaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12\x11\n\tmax_items\x18\x04 \x01(\x05\x12\x30\n\rlease_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bget_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04peek\x18\x07 \x01(\x08\x12\x0e\n\x06\x66ollow\x18\x08 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\"f\n\rLeaseResponse\x12%\n\ndeliveries\x18\x01 \x03(\x0b\x32\x11.dibs.v1.Delivery\x12.\n\nlease_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa9\x01\n\tWorkHello\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x30\n\rlease_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntask_names\x18\x06 \x03(\t\"\xdc\x01\n\x0bWorkRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.dibs.v1.WorkHello\x12\x12\n\nadd_credit\x18\x02 \x01(\x05\x12\x16\n\x0ereceived_batch\x18\x03 \x01(\x03\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x1f\n\x04\x61\x63ks\x18\x05 \x03(\x0b\x32\x11.dibs.v1.AckEntry\x12!\n\x05nacks\x18\x06 \x03(\x0b\x32\x12.dibs.v1.NackEntry\x12(\n\trefreshes\x18\x07 \x03(\x0b\x32\x15.dibs.v1.RefreshEntry\"\xda\x01\n\x0cWorkResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12%\n\ndeliveries\x18\x02 \x03(\x0b\x32\x11.dibs.v1.Delivery\x12.\n\nlease_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdone_sequence\x18\x04 \x01(\x03\x12\'\n\x08outcomes\x18\x05 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\x12\x15\n\rcancelled_ids\x18\x06 \x03(\t\x12\r\n\x05\x64rain\x18\x07 \x01(\x08\"s\n\x0cRefreshEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12\x30\n\rlease_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08unfenced\x18\x04 \x01(\x08\"K\n\x0eRefreshRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12&\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x15.dibs.v1.RefreshEntry\":\n\x0fRefreshResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"]\n\x08\x41\x63kEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12\x13\n\x06result\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x10\n\x08unfenced\x18\x04 \x01(\x08\x42\t\n\x07_result\"C\n\nAckRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\"\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x11.dibs.v1.AckEntry\"6\n\x0b\x41\x63kResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"\x8a\x01\n\tNackEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12#\n\x06reason\x18\x03 \x01(\x0e\x32\x13.dibs.v1.NackReason\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12(\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x0bNackRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12#\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x12.dibs.v1.NackEntry\"7\n\x0cNackResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"/\n\rCancelRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"D\n\rCancelledItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.dibs.v1.CancelOutcome\"7\n\x0e\x43\x61ncelResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.dibs.v1.CancelledItem\"\x97\x01\n\rResultRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12!\n\x05until\x18\x03 \x01(\x0e\x32\x12.dibs.v1.WaitUntil\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0finclude_content\x18\x05 \x01(\x08\"\xe1\x02\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.dibs.v1.ItemState\x12\x13\n\x06result\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\r\n\x05queue\x18\x06 \x01(\t\x12 \n\x04kind\x18\x07 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12!\n\x07\x63ontent\x18\x08 \x01(\x0b\x32\x10.dibs.v1.Content\x12\x11\n\ttruncated\x18\t \x01(\x08\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x30\n\x0c\x65nqueue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_result\"6\n\x0eResultResponse\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.dibs.v1.ItemResult*n\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_CONFLICT_KEEP\x10\x01\x12\x17\n\x13ON_CONFLICT_REPLACE\x10\x02\x12\x14\n\x10ON_CONFLICT_FAIL\x10\x03*\xa6\x01\n\x0e\x45nqueueOutcome\x12\x1f\n\x1b\x45NQUEUE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45NQUEUE_OUTCOME_CREATED\x10\x01\x12\x1a\n\x16\x45NQUEUE_OUTCOME_EXISTS\x10\x02\x12\x1c\n\x18\x45NQUEUE_OUTCOME_REPLACED\x10\x03\x12\x1c\n\x18\x45NQUEUE_OUTCOME_CONFLICT\x10\x04*\x90\x01\n\nNackReason\x12\x1b\n\x17NACK_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12NACK_REASON_FAILED\x10\x01\x12\x18\n\x14NACK_REASON_RELEASED\x10\x02\x12\x19\n\x15NACK_REASON_CANCELLED\x10\x03\x12\x18\n\x14NACK_REASON_REJECTED\x10\x04*\xaa\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NCEL_OUTCOME_REMOVED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12!\n\x1d\x43\x41NCEL_OUTCOME_RESULT_DROPPED\x10\x03\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_NOT_FOUND\x10\x04*h\n\tWaitUntil\x12\x1a\n\x16WAIT_UNTIL_UNSPECIFIED\x10\x00\x12\x12\n\x0eWAIT_UNTIL_NOW\x10\x01\x12\x16\n\x12WAIT_UNTIL_STARTED\x10\x02\x12\x13\n\x0fWAIT_UNTIL_DONE\x10\x03\x32\xaf\x04\n\rBrokerService\x12<\n\x07\x45nqueue\x12\x17.dibs.v1.EnqueueRequest\x1a\x18.dibs.v1.EnqueueResponse\x12R\n\rEnqueueStream\x12\x1d.dibs.v1.EnqueueStreamRequest\x1a\x1e.dibs.v1.EnqueueStreamResponse(\x01\x30\x01\x12\x38\n\x05Lease\x12\x15.dibs.v1.LeaseRequest\x1a\x16.dibs.v1.LeaseResponse0\x01\x12\x37\n\x04Work\x12\x14.dibs.v1.WorkRequest\x1a\x15.dibs.v1.WorkResponse(\x01\x30\x01\x12<\n\x07Refresh\x12\x17.dibs.v1.RefreshRequest\x1a\x18.dibs.v1.RefreshResponse\x12\x30\n\x03\x41\x63k\x12\x13.dibs.v1.AckRequest\x1a\x14.dibs.v1.AckResponse\x12\x33\n\x04Nack\x12\x14.dibs.v1.NackRequest\x1a\x15.dibs.v1.NackResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.dibs.v1.CancelRequest\x1a\x17.dibs.v1.CancelResponse\x12\x39\n\x06Result\x12\x16.dibs.v1.ResultRequest\x1a\x17.dibs.v1.ResultResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14\x64ibs/v1/broker.proto\x12\x07\x64ibs.v1\x1a\x13\x64ibs/v1/types.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xa8\x02\n\x0b\x45nqueueItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12!\n\x07\x63ontent\x18\x04 \x01(\x0b\x32\x10.dibs.v1.Content\x12\'\n\x06policy\x18\x05 \x01(\x0b\x32\x17.dibs.v1.DeliveryPolicy\x12*\n\x05\x64\x65lay\x18\x06 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x33\n\rschedule_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12(\n\x0bon_conflict\x18\x08 \x01(\x0e\x32\x13.dibs.v1.OnConflictB\x05\n\x03\x64ue\"\\\n\x0e\x45nqueueRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12#\n\x05items\x18\x03 \x03(\x0b\x32\x14.dibs.v1.EnqueueItem\"D\n\x0c\x45nqueuedItem\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x07outcome\x18\x02 \x01(\x0e\x32\x17.dibs.v1.EnqueueOutcome\"7\n\x0f\x45nqueueResponse\x12$\n\x05items\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EnqueuedItem\"@\n\x14\x45nqueueStreamRequest\x12(\n\x07request\x18\x01 \x01(\x0b\x32\x17.dibs.v1.EnqueueRequest\"u\n\x15\x45nqueueStreamResponse\x12,\n\x08response\x18\x01 \x01(\x0b\x32\x18.dibs.v1.EnqueueResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xf8\x01\n\x0cLeaseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12\x11\n\tmax_items\x18\x04 \x01(\x05\x12\x30\n\rlease_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bget_timeout\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04peek\x18\x07 \x01(\x08\x12\x0e\n\x06\x66ollow\x18\x08 \x01(\x08\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\"f\n\rLeaseResponse\x12%\n\ndeliveries\x18\x01 \x03(\x0b\x32\x11.dibs.v1.Delivery\x12.\n\nlease_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa9\x01\n\tWorkHello\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0e\n\x06queues\x18\x02 \x03(\t\x12 \n\x04kind\x18\x03 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12\x11\n\tworker_id\x18\x04 \x01(\t\x12\x30\n\rlease_timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\ntask_names\x18\x06 \x03(\t\"\xdc\x01\n\x0bWorkRequest\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x12.dibs.v1.WorkHello\x12\x12\n\nadd_credit\x18\x02 \x01(\x05\x12\x16\n\x0ereceived_batch\x18\x03 \x01(\x03\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x12\x1f\n\x04\x61\x63ks\x18\x05 \x03(\x0b\x32\x11.dibs.v1.AckEntry\x12!\n\x05nacks\x18\x06 \x03(\x0b\x32\x12.dibs.v1.NackEntry\x12(\n\trefreshes\x18\x07 \x03(\x0b\x32\x15.dibs.v1.RefreshEntry\"\xf6\x01\n\x0cWorkResponse\x12\r\n\x05\x62\x61tch\x18\x01 \x01(\x03\x12%\n\ndeliveries\x18\x02 \x03(\x0b\x32\x11.dibs.v1.Delivery\x12.\n\nlease_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdone_sequence\x18\x04 \x01(\x03\x12\'\n\x08outcomes\x18\x05 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\x12\x15\n\rcancelled_ids\x18\x06 \x03(\t\x12\r\n\x05\x64rain\x18\x07 \x01(\x08\x12\x1a\n\x12unknown_task_names\x18\x08 \x03(\t\"s\n\x0cRefreshEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12\x30\n\rlease_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08unfenced\x18\x04 \x01(\x08\"K\n\x0eRefreshRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12&\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x15.dibs.v1.RefreshEntry\":\n\x0fRefreshResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"]\n\x08\x41\x63kEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12\x13\n\x06result\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\x10\n\x08unfenced\x18\x04 \x01(\x08\x42\t\n\x07_result\"C\n\nAckRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\"\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x11.dibs.v1.AckEntry\"6\n\x0b\x41\x63kResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"\x8a\x01\n\tNackEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12#\n\x06reason\x18\x03 \x01(\x0e\x32\x13.dibs.v1.NackReason\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12(\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"E\n\x0bNackRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12#\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x12.dibs.v1.NackEntry\"7\n\x0cNackResponse\x12\'\n\x08outcomes\x18\x01 \x03(\x0b\x32\x15.dibs.v1.EntryOutcome\"/\n\rCancelRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"D\n\rCancelledItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x07outcome\x18\x02 \x01(\x0e\x32\x16.dibs.v1.CancelOutcome\"7\n\x0e\x43\x61ncelResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.dibs.v1.CancelledItem\"\x97\x01\n\rResultRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12!\n\x05until\x18\x03 \x01(\x0e\x32\x12.dibs.v1.WaitUntil\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x17\n\x0finclude_content\x18\x05 \x01(\x08\"\xe1\x02\n\nItemResult\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.dibs.v1.ItemState\x12\x13\n\x06result\x18\x03 \x01(\x0cH\x00\x88\x01\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\r\n\x05queue\x18\x06 \x01(\t\x12 \n\x04kind\x18\x07 \x01(\x0e\x32\x12.dibs.v1.QueueKind\x12!\n\x07\x63ontent\x18\x08 \x01(\x0b\x32\x10.dibs.v1.Content\x12\x11\n\ttruncated\x18\t \x01(\x08\x12\x18\n\x10\x63\x61ncel_requested\x18\n \x01(\x08\x12\x30\n\x0c\x65nqueue_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_result\"6\n\x0eResultResponse\x12$\n\x07results\x18\x01 \x03(\x0b\x32\x13.dibs.v1.ItemResult*n\n\nOnConflict\x12\x1b\n\x17ON_CONFLICT_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_CONFLICT_KEEP\x10\x01\x12\x17\n\x13ON_CONFLICT_REPLACE\x10\x02\x12\x14\n\x10ON_CONFLICT_FAIL\x10\x03*\xa6\x01\n\x0e\x45nqueueOutcome\x12\x1f\n\x1b\x45NQUEUE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45NQUEUE_OUTCOME_CREATED\x10\x01\x12\x1a\n\x16\x45NQUEUE_OUTCOME_EXISTS\x10\x02\x12\x1c\n\x18\x45NQUEUE_OUTCOME_REPLACED\x10\x03\x12\x1c\n\x18\x45NQUEUE_OUTCOME_CONFLICT\x10\x04*\x90\x01\n\nNackReason\x12\x1b\n\x17NACK_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12NACK_REASON_FAILED\x10\x01\x12\x18\n\x14NACK_REASON_RELEASED\x10\x02\x12\x19\n\x15NACK_REASON_CANCELLED\x10\x03\x12\x18\n\x14NACK_REASON_REJECTED\x10\x04*\xaa\x01\n\rCancelOutcome\x12\x1e\n\x1a\x43\x41NCEL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x43\x41NCEL_OUTCOME_REMOVED\x10\x01\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_REQUESTED\x10\x02\x12!\n\x1d\x43\x41NCEL_OUTCOME_RESULT_DROPPED\x10\x03\x12\x1c\n\x18\x43\x41NCEL_OUTCOME_NOT_FOUND\x10\x04*h\n\tWaitUntil\x12\x1a\n\x16WAIT_UNTIL_UNSPECIFIED\x10\x00\x12\x12\n\x0eWAIT_UNTIL_NOW\x10\x01\x12\x16\n\x12WAIT_UNTIL_STARTED\x10\x02\x12\x13\n\x0fWAIT_UNTIL_DONE\x10\x03\x32\xaf\x04\n\rBrokerService\x12<\n\x07\x45nqueue\x12\x17.dibs.v1.EnqueueRequest\x1a\x18.dibs.v1.EnqueueResponse\x12R\n\rEnqueueStream\x12\x1d.dibs.v1.EnqueueStreamRequest\x1a\x1e.dibs.v1.EnqueueStreamResponse(\x01\x30\x01\x12\x38\n\x05Lease\x12\x15.dibs.v1.LeaseRequest\x1a\x16.dibs.v1.LeaseResponse0\x01\x12\x37\n\x04Work\x12\x14.dibs.v1.WorkRequest\x1a\x15.dibs.v1.WorkResponse(\x01\x30\x01\x12<\n\x07Refresh\x12\x17.dibs.v1.RefreshRequest\x1a\x18.dibs.v1.RefreshResponse\x12\x30\n\x03\x41\x63k\x12\x13.dibs.v1.AckRequest\x1a\x14.dibs.v1.AckResponse\x12\x33\n\x04Nack\x12\x14.dibs.v1.NackRequest\x1a\x15.dibs.v1.NackResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.dibs.v1.CancelRequest\x1a\x17.dibs.v1.CancelResponse\x12\x39\n\x06Result\x12\x16.dibs.v1.ResultRequest\x1a\x17.dibs.v1.ResultResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dibs.v1.broker_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ONCONFLICT']._serialized_start=3305
-  _globals['_ONCONFLICT']._serialized_end=3415
-  _globals['_ENQUEUEOUTCOME']._serialized_start=3418
-  _globals['_ENQUEUEOUTCOME']._serialized_end=3584
-  _globals['_NACKREASON']._serialized_start=3587
-  _globals['_NACKREASON']._serialized_end=3731
-  _globals['_CANCELOUTCOME']._serialized_start=3734
-  _globals['_CANCELOUTCOME']._serialized_end=3904
-  _globals['_WAITUNTIL']._serialized_start=3906
-  _globals['_WAITUNTIL']._serialized_end=4010
+  _globals['_ONCONFLICT']._serialized_start=3333
+  _globals['_ONCONFLICT']._serialized_end=3443
+  _globals['_ENQUEUEOUTCOME']._serialized_start=3446
+  _globals['_ENQUEUEOUTCOME']._serialized_end=3612
+  _globals['_NACKREASON']._serialized_start=3615
+  _globals['_NACKREASON']._serialized_end=3759
+  _globals['_CANCELOUTCOME']._serialized_start=3762
+  _globals['_CANCELOUTCOME']._serialized_end=3932
+  _globals['_WAITUNTIL']._serialized_start=3934
+  _globals['_WAITUNTIL']._serialized_end=4038
   _globals['_ENQUEUEITEM']._serialized_start=145
   _globals['_ENQUEUEITEM']._serialized_end=441
   _globals['_ENQUEUEREQUEST']._serialized_start=443
@@ -66,37 +66,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WORKREQUEST']._serialized_start=1377
   _globals['_WORKREQUEST']._serialized_end=1597
   _globals['_WORKRESPONSE']._serialized_start=1600
-  _globals['_WORKRESPONSE']._serialized_end=1818
-  _globals['_REFRESHENTRY']._serialized_start=1820
-  _globals['_REFRESHENTRY']._serialized_end=1935
-  _globals['_REFRESHREQUEST']._serialized_start=1937
-  _globals['_REFRESHREQUEST']._serialized_end=2012
-  _globals['_REFRESHRESPONSE']._serialized_start=2014
-  _globals['_REFRESHRESPONSE']._serialized_end=2072
-  _globals['_ACKENTRY']._serialized_start=2074
-  _globals['_ACKENTRY']._serialized_end=2167
-  _globals['_ACKREQUEST']._serialized_start=2169
-  _globals['_ACKREQUEST']._serialized_end=2236
-  _globals['_ACKRESPONSE']._serialized_start=2238
-  _globals['_ACKRESPONSE']._serialized_end=2292
-  _globals['_NACKENTRY']._serialized_start=2295
-  _globals['_NACKENTRY']._serialized_end=2433
-  _globals['_NACKREQUEST']._serialized_start=2435
-  _globals['_NACKREQUEST']._serialized_end=2504
-  _globals['_NACKRESPONSE']._serialized_start=2506
-  _globals['_NACKRESPONSE']._serialized_end=2561
-  _globals['_CANCELREQUEST']._serialized_start=2563
-  _globals['_CANCELREQUEST']._serialized_end=2610
-  _globals['_CANCELLEDITEM']._serialized_start=2612
-  _globals['_CANCELLEDITEM']._serialized_end=2680
-  _globals['_CANCELRESPONSE']._serialized_start=2682
-  _globals['_CANCELRESPONSE']._serialized_end=2737
-  _globals['_RESULTREQUEST']._serialized_start=2740
-  _globals['_RESULTREQUEST']._serialized_end=2891
-  _globals['_ITEMRESULT']._serialized_start=2894
-  _globals['_ITEMRESULT']._serialized_end=3247
-  _globals['_RESULTRESPONSE']._serialized_start=3249
-  _globals['_RESULTRESPONSE']._serialized_end=3303
-  _globals['_BROKERSERVICE']._serialized_start=4013
-  _globals['_BROKERSERVICE']._serialized_end=4572
+  _globals['_WORKRESPONSE']._serialized_end=1846
+  _globals['_REFRESHENTRY']._serialized_start=1848
+  _globals['_REFRESHENTRY']._serialized_end=1963
+  _globals['_REFRESHREQUEST']._serialized_start=1965
+  _globals['_REFRESHREQUEST']._serialized_end=2040
+  _globals['_REFRESHRESPONSE']._serialized_start=2042
+  _globals['_REFRESHRESPONSE']._serialized_end=2100
+  _globals['_ACKENTRY']._serialized_start=2102
+  _globals['_ACKENTRY']._serialized_end=2195
+  _globals['_ACKREQUEST']._serialized_start=2197
+  _globals['_ACKREQUEST']._serialized_end=2264
+  _globals['_ACKRESPONSE']._serialized_start=2266
+  _globals['_ACKRESPONSE']._serialized_end=2320
+  _globals['_NACKENTRY']._serialized_start=2323
+  _globals['_NACKENTRY']._serialized_end=2461
+  _globals['_NACKREQUEST']._serialized_start=2463
+  _globals['_NACKREQUEST']._serialized_end=2532
+  _globals['_NACKRESPONSE']._serialized_start=2534
+  _globals['_NACKRESPONSE']._serialized_end=2589
+  _globals['_CANCELREQUEST']._serialized_start=2591
+  _globals['_CANCELREQUEST']._serialized_end=2638
+  _globals['_CANCELLEDITEM']._serialized_start=2640
+  _globals['_CANCELLEDITEM']._serialized_end=2708
+  _globals['_CANCELRESPONSE']._serialized_start=2710
+  _globals['_CANCELRESPONSE']._serialized_end=2765
+  _globals['_RESULTREQUEST']._serialized_start=2768
+  _globals['_RESULTREQUEST']._serialized_end=2919
+  _globals['_ITEMRESULT']._serialized_start=2922
+  _globals['_ITEMRESULT']._serialized_end=3275
+  _globals['_RESULTRESPONSE']._serialized_start=3277
+  _globals['_RESULTRESPONSE']._serialized_end=3331
+  _globals['_BROKERSERVICE']._serialized_start=4041
+  _globals['_BROKERSERVICE']._serialized_end=4600
 # @@protoc_insertion_point(module_scope)

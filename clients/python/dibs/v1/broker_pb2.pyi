@@ -484,7 +484,9 @@ class WorkHello(google.protobuf.message.Message):
 
     @property
     def task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Names of the tasks that this worker can run, for operators and for callers without the code; at most 10,000."""
+        """Names of the tasks that this worker can run; at most 10,000. Items of other tasks are not sent to it: they go back
+        to their queue for a while. Default (empty): it takes any task.
+        """
 
     def __init__(
         self,
@@ -569,6 +571,7 @@ class WorkResponse(google.protobuf.message.Message):
     OUTCOMES_FIELD_NUMBER: builtins.int
     CANCELLED_IDS_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
+    UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -591,6 +594,12 @@ class WorkResponse(google.protobuf.message.Message):
     def cancelled_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Ids of items that were cancelled while running; not all need be this worker's."""
 
+    @property
+    def unknown_task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Tasks that items were held back for, because hello.task_names does not have them: those items wait for a worker
+        that knows their task. Each name at most once a minute.
+        """
+
     def __init__(
         self,
         *,
@@ -601,9 +610,10 @@ class WorkResponse(google.protobuf.message.Message):
         outcomes: collections.abc.Iterable[dibs.v1.types_pb2.EntryOutcome] | None = ...,
         cancelled_ids: collections.abc.Iterable[builtins.str] | None = ...,
         drain: builtins.bool = ...,
+        unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_time", b"lease_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled_ids", b"cancelled_ids", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "outcomes", b"outcomes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled_ids", b"cancelled_ids", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 
