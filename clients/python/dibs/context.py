@@ -8,6 +8,18 @@ from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[[], Any])
 
+#: Header of an item that `Task.retry` enqueued: the attempts that were used up before it.
+ATTEMPTS_BEFORE = "dibs-attempts-before"
+
+#: Header of an item that `Task.retry` enqueued: why the attempt before it failed.
+LAST_ERROR = "dibs-last-error"
+
+
+def attempts_before(headers: Mapping[str, str]) -> int:
+    """Attempts that were used up before an item was enqueued; 0 unless `Task.retry` enqueued it."""
+    before = headers.get(ATTEMPTS_BEFORE, "")
+    return int(before) if before.isascii() and before.isdecimal() and len(before) < 8 else 0
+
 
 class RunningTask:
     """One delivery of a task, as the running function sees it through ``CURRENT_TASK.task``.
@@ -24,6 +36,8 @@ class RunningTask:
         cancelled: whether somebody has cancelled it while it runs. The worker sets it, from another thread;
             a long task looks at it now and then, and returns early.
         headers: what the producer passed along, such as a trace context.
+        retried: whether `Task.retry` has put another attempt in its place. The worker then reports nothing of this
+            one: its lease is superseded.
     """
 
     __slots__ = (
@@ -37,6 +51,7 @@ class RunningTask:
         "last_error",
         "name",
         "queue",
+        "retried",
         "taskid",
     )
 
@@ -62,6 +77,7 @@ class RunningTask:
         self.last_error = last_error
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.cancelled = False
+        self.retried = False
 
     def __repr__(self) -> str:
         """Name, id and attempt; never the arguments."""

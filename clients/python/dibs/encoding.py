@@ -1,0 +1,102 @@
+"""Items as bytes, ready to stand in an EnqueueRequest.
+
+A program that enqueues many items spends most of its time on making messages. What is the same for all calls of a
+task is therefore encoded once, and an item is put together from parts, in a quarter of the time that the message
+classes take. The bytes are those of the contract: field numbers and wire types come from the generated descriptors.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from .v1 import broker_pb2 as pb
+from .v1 import types_pb2 as tpb
+
+_LENGTH_DELIMITED = 2
+_SMALL = 16_384
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_VARINTS = [_varint(number) for number in range(_SMALL)]
+
+_ITEMS = _varint(pb.EnqueueRequest.DESCRIPTOR.fields_by_name["items"].number << 3 | _LENGTH_DELIMITED)
+_ID = _varint(pb.EnqueueItem.DESCRIPTOR.fields_by_name["id"].number << 3 | _LENGTH_DELIMITED)
+_CONTENT = _varint(pb.EnqueueItem.DESCRIPTOR.fields_by_name["content"].number << 3 | _LENGTH_DELIMITED)
+_PAYLOAD = _varint(tpb.Content.DESCRIPTOR.fields_by_name["payload"].number << 3 | _LENGTH_DELIMITED)
+
+
+class ItemForm:
+    """What items have in common; makes each from its id and payload.
+
+    Args:
+        item: an item without id and payload.
+    """
+
+    __slots__ = ("_content", "_rest", "queue")
+
+    def __init__(self, item: pb.EnqueueItem) -> None:
+        self.queue = item.queue
+        self._content = item.content.SerializeToString() + _PAYLOAD
+        rest = pb.EnqueueItem()
+        rest.CopyFrom(item)
+        rest.ClearField("content")
+        self._rest = rest.SerializeToString()
+
+    def entry(self, id: str, payload: bytes) -> bytes:
+        """One item as it stands in the bytes of an EnqueueRequest; entries are simply joined."""
+        length = len(payload)
+        content = b"%b%b%b" % (self._content, _VARINTS[length] if length < _SMALL else _varint(length), payload)
+        length = len(content)
+        name = id.encode()
+        item = b"%b%b%b%b%b%b%b" % (
+            _ID,
+            _VARINTS[len(name)] if len(name) < _SMALL else _varint(len(name)),
+            name,
+            self._rest,
+            _CONTENT,
+            _VARINTS[length] if length < _SMALL else _varint(length),
+            content,
+        )
+        length = len(item)
+        return b"%b%b%b" % (_ITEMS, _VARINTS[length] if length < _SMALL else _varint(length), item)
+
+
+@lru_cache(maxsize=4096)
+def task_form(queue: str, name: str, policy: bytes) -> ItemForm:
+    """The form of the calls of one task in one queue; `policy` is an encoded DeliveryPolicy."""
+    item = pb.EnqueueItem(queue=queue, kind=tpb.QUEUE_KIND_TASK, content=tpb.Content(task_name=name))
+    item.policy.MergeFromString(policy)
+    return ItemForm(item)
+
+
+class Ids:
+    """New ids, a thousand from one call to the operating system. For one thread."""
+
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = ""
+        self._at = 0
+
+    def new(self) -> str:
+        """A new id: 128 random bits in hexadecimal, as `operations.new_id` makes them one by one."""
+        at = self._at
+        if at == len(self._pool):
+            self._pool = os.urandom(16_000).hex()
+            at = 0
+        self._at = at + 32
+        return self._pool[at : at + 32]
+
+    def forget(self) -> None:
+        """Drop ids made in advance: after a fork another process has the same."""
+        self._pool = ""
+        self._at = 0

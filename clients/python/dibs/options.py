@@ -1,0 +1,80 @@
+"""What one call may change about how it is enqueued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from .names import QueueName, queue_name
+from .policy import checked_attempts
+from .times import Seconds, to_duration, to_seconds
+from .v1 import broker_pb2 as pb
+
+#: What to do when a task of that id is known already: leave it, take its place, or raise AlreadyExists.
+OnConflict: TypeAlias = Literal["keep", "replace", "fail"]
+
+_CONFLICTS = {
+    "keep": pb.ON_CONFLICT_KEEP,
+    "replace": pb.ON_CONFLICT_REPLACE,
+    "fail": pb.ON_CONFLICT_FAIL,
+}
+
+#: Keyword arguments of `execute` that are not the function's.
+INLINE = "execute_inline_now"
+OVERRIDES = frozenset(("delay", "taskid", "_queue", "_attempts", INLINE))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of one call; see `Task.options`."""
+
+    delay: Seconds | None = None
+    at: datetime | None = None
+    taskid: str | None = None
+    queue: QueueName | None = None
+    attempts: int | None = None
+    on_conflict: OnConflict = "keep"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.delay is not None and self.at is not None:
+            raise ValueError("delay and at do not go together")
+        if self.delay is not None:
+            to_seconds(self.delay, "delay")
+        if self.at is not None and self.at.tzinfo is None:
+            raise ValueError("at must have a time zone")
+        if self.attempts is not None:
+            checked_attempts(self.attempts)
+        if self.on_conflict not in _CONFLICTS:
+            raise ValueError(f"on_conflict must be one of {', '.join(_CONFLICTS)}, not {self.on_conflict!r}")
+        if self.queue is not None:
+            queue_name(self.queue)
+
+    def overridden(self, kwargs: dict[str, Any]) -> Options:
+        """These options with those among `kwargs` that are overrides of the call, which are taken out."""
+        changes: dict[str, Any] = {}
+        for keyword, name in (("delay", "delay"), ("taskid", "taskid"), ("_queue", "queue"), ("_attempts", "attempts")):
+            value = kwargs.pop(keyword, None)
+            if value is not None:
+                changes[name] = value
+        if "delay" in changes:
+            changes["at"] = None
+        return replace(self, **changes) if changes else self
+
+    def apply(self, item: pb.EnqueueItem) -> None:
+        """Set what they say about when and whether the item is taken."""
+        if self.delay is not None:
+            seconds = to_seconds(self.delay, "delay")
+            if seconds:
+                item.delay.CopyFrom(to_duration(seconds))
+        elif self.at is not None:
+            item.schedule_time.FromDatetime(self.at)
+        if self.on_conflict != "keep":
+            item.on_conflict = _CONFLICTS[self.on_conflict]
+        for name, value in self.headers.items():
+            item.content.headers[name] = value
+
+
+NO_OPTIONS = Options()

@@ -1,0 +1,160 @@
+"""How often and at what pace an item is delivered, and what is kept of it: the arguments that decorators share."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+from functools import cached_property
+
+from .names import DEADLETTER_QUEUE
+from .times import Seconds, to_duration, to_seconds
+from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
+
+#: Wait before the next attempt that `Task.retry` asks for when the task names none, in seconds.
+DEFAULT_RETRY_DELAY_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Growing waits between attempts: `initial`, then `factor` times as long each time, up to `maximum`.
+
+    Args:
+        initial: wait after the first failed attempt; seconds or a timedelta. Default 1 s.
+        factor: growth from one wait to the next, 1 to 100. Default 2.
+        maximum: the longest wait; seconds or a timedelta. Default: 1 hour.
+        jitter: share of the wait that is random, either way, 0 to 1, so that what failed together does not come
+            back together. Default 0.1.
+
+    Raises:
+        ValueError: a value is out of its range; the text names it.
+
+    Example::
+
+        @task(attempts=5, vis_timeout=60, backoff=Backoff(initial=2, factor=3, maximum=300))
+        def fetch(url): ...
+    """
+
+    initial: Seconds = 1.0
+    factor: float = 2.0
+    maximum: Seconds = 3600.0
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        to_seconds(self.initial, "initial")
+        to_seconds(self.maximum, "maximum")
+        if not 1 <= self.factor <= 100:
+            raise ValueError(f"factor must be 1 to 100, not {self.factor!r}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter must be 0 to 1, not {self.jitter!r}")
+
+    def wait(self, attempt: int) -> float:
+        """The wait after attempt number `attempt`, in seconds, without jitter."""
+        initial, maximum = to_seconds(self.initial, "initial"), to_seconds(self.maximum, "maximum")
+        if not initial:
+            return 0.0
+        exponent = (attempt - 1) * math.log(self.factor) + math.log(initial)
+        return maximum if exponent > 700 else min(math.exp(exponent), maximum)
+
+    def wait_with_jitter(self, attempt: int) -> float:
+        """The wait after attempt number `attempt`, in seconds, with jitter."""
+        return self.wait(attempt) * random.uniform(1 - self.jitter, 1 + self.jitter)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How items of a task or of a data queue are delivered. All times in seconds.
+
+    Attributes:
+        attempts: deliveries in all, the first included.
+        vis_timeout: how long one delivery may take before the next; 0: at most one delivery, ever.
+        use_dead: whether used-up items go to a dead-letter queue, or the name of that queue.
+        save_results: how long result and final state are kept; 0: not at all.
+        retry_delay: wait after a failed attempt; None: until the lease would have run out.
+        backoff: growing waits, instead of `retry_delay`.
+    """
+
+    attempts: int = 1
+    vis_timeout: float = 0.0
+    use_dead: bool | str = False
+    save_results: float = 0.0
+    retry_delay: float | None = None
+    backoff: Backoff | None = None
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        attempts: int = 1,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = None,
+        save_results: Seconds = 0,
+        retry_delay: Seconds | None = None,
+        backoff: Backoff | None = None,
+    ) -> Policy:
+        """Check what a decorator was given.
+
+        Raises:
+            ValueError: a value is out of range; the text names the argument.
+        """
+        if retry_delay is not None and backoff is not None:
+            raise ValueError("retry_delay and backoff do not go together")
+        return cls(
+            attempts=checked_attempts(attempts),
+            vis_timeout=to_seconds(vis_timeout, "vis_timeout"),
+            use_dead=use_dead or False,
+            save_results=to_seconds(save_results, "save_results"),
+            retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
+            backoff=backoff,
+        )
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """As a DeliveryPolicy for the first of all attempts."""
+        return self.encode(self.attempts)
+
+    def encode(self, attempts: int, used: int = 0) -> bytes:
+        """As an encoded DeliveryPolicy.
+
+        Args:
+            attempts: deliveries still to come.
+            used: attempts used up before; the waits go on from there.
+        """
+        policy = DeliveryPolicy(attempts=attempts)
+        if self.vis_timeout:
+            policy.lease_timeout.CopyFrom(to_duration(self.vis_timeout))
+        if self.save_results:
+            policy.result_ttl.CopyFrom(to_duration(self.save_results))
+        if self.use_dead:
+            policy.use_dead_letter = True
+            if isinstance(self.use_dead, str) and self.use_dead != DEADLETTER_QUEUE:
+                policy.dead_letter_queue = self.use_dead
+        if self.backoff is not None:
+            policy.retry.CopyFrom(
+                RetryPolicy(
+                    initial_delay=to_duration(self.backoff.wait(used + 1)),
+                    multiplier=self.backoff.factor,
+                    max_delay=to_duration(to_seconds(self.backoff.maximum, "maximum")),
+                    jitter=self.backoff.jitter,
+                )
+            )
+        elif self.retry_delay is not None:
+            policy.retry.initial_delay.CopyFrom(to_duration(self.retry_delay))
+        return policy.SerializeToString()
+
+    def retry_wait(self, attempt: int) -> float:
+        """Seconds until the attempt after number `attempt`, when the task itself asks for it."""
+        if self.backoff is not None:
+            return self.backoff.wait_with_jitter(attempt)
+        return DEFAULT_RETRY_DELAY_SECONDS if self.retry_delay is None else self.retry_delay
+
+
+def checked_attempts(attempts: int) -> int:
+    """`attempts`, if it is a number of attempts.
+
+    Raises:
+        ValueError: it is not a whole number from 1 on.
+    """
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise ValueError(f"attempts must be a whole number from 1 on, not {attempts!r}")
+    return attempts

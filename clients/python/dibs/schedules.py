@@ -1,0 +1,119 @@
+"""When recurring tasks are due: plain values, made by `periodic_task` and `cron_task`, registered by workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from .errors import DibsError
+from .times import Seconds, to_seconds
+
+#: Periods below this need `low_delay_okay`.
+LEAST_PERIOD_SECONDS = 1.0
+
+#: Below this no period makes sense.
+_SHORTEST_PERIOD_SECONDS = 0.001
+
+
+@dataclass(frozen=True)
+class Every:
+    """Due again and again after a fixed period.
+
+    Attributes:
+        period: from one due time to the next.
+        never_skip: whether missed times are made up for, one after the other; otherwise they are skipped.
+    """
+
+    period: timedelta
+    never_skip: bool = False
+
+    @classmethod
+    def build(cls, run_every: Seconds, *, never_skip: bool = False, low_delay_okay: bool = False) -> Every:
+        """Check what `periodic_task` was given.
+
+        Raises:
+            ValueError: the period is not above 0, or below a second without `low_delay_okay`.
+        """
+        seconds = to_seconds(run_every, "run_every")
+        if seconds < _SHORTEST_PERIOD_SECONDS:
+            raise ValueError(f"run_every must be at least {_SHORTEST_PERIOD_SECONDS} s, not {run_every!r}")
+        if seconds < LEAST_PERIOD_SECONDS and not low_delay_okay:
+            raise ValueError(f"run_every is {seconds:g} s; below 1 s it needs low_delay_okay=True")
+        return cls(timedelta(seconds=seconds), bool(never_skip))
+
+    def next(self, now: datetime) -> datetime:
+        """The next due time if it runs at `now`."""
+        return now + self.period
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Due when a crontab expression says so.
+
+    Attributes:
+        expression: five fields (minute, hour, day of month, month, day of week), or six with the second first.
+            Names of months and days (``jan``, ``tue``) are taken in either case.
+        timezone: name of the time zone in which the expression is meant, such as ``Europe/Berlin``.
+        never_skip: whether missed times are made up for, one after the other; otherwise they are skipped.
+    """
+
+    expression: str
+    timezone: str = "UTC"
+    never_skip: bool = False
+
+    @classmethod
+    def build(cls, crontab: str, *, timezone: str | tzinfo | None = None, never_skip: bool = False) -> Cron:
+        """Check what `cron_task` was given.
+
+        Raises:
+            ValueError: the expression or the time zone makes no sense; the text names which.
+            DibsError: croniter is not installed.
+        """
+        if not isinstance(crontab, str):
+            raise ValueError(f"crontab must be text, not {crontab!r}")
+        expression = " ".join(crontab.split())
+        schedule = cls(expression, _zone_name(timezone), bool(never_skip))
+        croniter = _croniter()
+        fields = len(expression.split())
+        if not expression.startswith("@") and fields not in (5, 6):
+            raise ValueError(f"crontab {crontab!r} has {fields} fields; five, or six with the second first, make sense")
+        try:
+            schedule._iterator(datetime.now(ZoneInfo(schedule.timezone))).get_next(datetime)
+        except (croniter.CroniterError, ValueError, KeyError, IndexError) as error:
+            raise ValueError(f"crontab {crontab!r} makes no sense: {error}") from error
+        return schedule
+
+    def next(self, now: datetime) -> datetime:
+        """The next due time after `now`, in the schedule's time zone."""
+        due: datetime = self._iterator(now.astimezone(ZoneInfo(self.timezone))).get_next(datetime)
+        return due
+
+    def _iterator(self, start: datetime) -> Any:
+        return _croniter().croniter(self.expression, start, second_at_beginning=True)
+
+
+#: When a recurring task is due.
+Schedule = Every | Cron
+
+
+def _croniter() -> Any:
+    try:
+        import croniter
+    except ModuleNotFoundError as error:
+        raise DibsError("cron_task needs croniter: pip install 'dibs[worker]'") from error
+    return croniter
+
+
+def _zone_name(zone: str | tzinfo | None) -> str:
+    if zone is None or zone is timezone.utc:
+        return "UTC"
+    name = zone if isinstance(zone, str) else getattr(zone, "key", None)
+    if not name:
+        raise ValueError(f"timezone must be the name of a time zone or a ZoneInfo, not {zone!r}")
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError) as error:
+        raise ValueError(f"timezone {name!r} is not known") from error
+    return str(name)
