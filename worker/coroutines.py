@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from dibs.context import CURRENT_TASK
@@ -115,16 +115,16 @@ class CoroutineLane(Lane):
             except IndexError:
                 return
             now = time.monotonic()
-            ready = self._execution.begin(item, now)
-            if ready is None:
+            running = self._execution.begin(item, now)
+            if running is None:
                 self._ended(now, item[0].lease_token)
                 continue
-            task, running = ready
+            task = item[2]
             call = _Call(running, now)
             self._calls[call] = None
-            call.task = self._loop.create_task(self._run(call, task), name=task.name)
+            call.task = self._loop.create_task(self._run(call, task.function), name=task.name)
 
-    async def _run(self, call: _Call, task: Any) -> None:
+    async def _run(self, call: _Call, function: Callable[..., Awaitable[Any]]) -> None:
         running = call.running
         execution = self._execution
         CURRENT_TASK.begin(running)
@@ -132,7 +132,7 @@ class CoroutineLane(Lane):
             if execution.is_cancelled(running):
                 execution.stopped(running)
             else:
-                execution.succeeded(running, await task.function(*running.args, **running.kwargs))
+                execution.succeeded(running, await function(*running.args, **running.kwargs))
         except asyncio.CancelledError as error:
             if not self._stopping:
                 execution.failed(running, error)

@@ -18,15 +18,11 @@ from dibs.v1 import types_pb2 as tpb
 from .leased import LeasedTask, lease_seconds
 from .logs import Said
 from .outbox import MAX_BYTES, Outbox
-from .unknown import UnknownTasks
 
 _log = logging.getLogger("dibs.worker")
 
 #: Ages below this are not compared with the lease: nearly all items are younger, and leases are longer.
 _YOUNG_S = 0.05
-
-#: A delivery and when it arrived, on the monotonic clock.
-Item = tuple[tpb.Delivery, float]
 
 
 class Runnable(Protocol):
@@ -45,6 +41,10 @@ class Runnable(Protocol):
         """Whether the function is a coroutine function."""
 
 
+#: A delivery, when it arrived (on the monotonic clock), and its task.
+Item = tuple[tpb.Delivery, float, Runnable]
+
+
 class Execution:
     """Begins and ends calls. Shared by all slots of a worker; safe to use from several threads.
 
@@ -52,36 +52,28 @@ class Execution:
         cancelled_ids: items that somebody has cancelled, lately. The loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, find: Callable[[str], Runnable | None], outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self.cancelled_ids: dict[str, float] = {}
-        self._find = find
         self._outbox = outbox
-        self._unknown = UnknownTasks(outbox)
 
-    def begin(self, item: Item, now: float) -> tuple[Runnable, LeasedTask] | None:
+    def begin(self, item: Item, now: float) -> LeasedTask | None:
         """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
 
         A payload that is no call cannot heal, so it is rejected: no further attempt, and the dead letter at once if
         the item asked for it.
         """
-        delivery, arrived = item
-        content = delivery.content
-        name = content.task_name
-        task = self._find(name)
-        if task is None:
-            self._unknown.hand_back(delivery)
-            return None
+        delivery, arrived, task = item
         if now - arrived > _YOUNG_S and 0 < lease_seconds(delivery) <= now - arrived:
             # Somebody else may have it by now; if not, it is free at once.
             self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
             return None
         try:
-            args, kwargs = decode_call(content.payload)
+            args, kwargs = decode_call(delivery.content.payload)
         except PayloadError as error:
             self._outbox.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
-            _log.error(Said("task has a bad payload", task=name, id=delivery.id, error=str(error)))
+            _log.error(Said("task has a bad payload", task=task.name, id=delivery.id, error=str(error)))
             return None
-        return task, LeasedTask(delivery, name, args, kwargs, self._outbox)
+        return LeasedTask(delivery, task.name, args, kwargs, self._outbox)
 
     def is_cancelled(self, running: LeasedTask) -> bool:
         """Whether somebody has cancelled the item. Also takes note of a notice that came before it began."""
@@ -94,16 +86,20 @@ class Execution:
         delivery = running.delivery
         if running.cancelled:
             self.stopped(running)
-        elif delivery.lease_token:
+        elif delivery.lease_token and not running.retried:
             if delivery.keep_result:
                 self._succeeded_with(running, result)
             else:
-                self._outbox.ack(delivery.id, delivery.lease_token)
+                self._outbox.ack(delivery)
 
     def failed(self, running: LeasedTask, error: BaseException) -> None:
         """Reports a call that raised."""
         if running.cancelled:
             self.stopped(running)
+            return
+        if running.retried:
+            # The item of this id is another one by now, so there is nobody to tell.
+            _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
             return
         text = describe(error)
         _log.error(
@@ -137,7 +133,7 @@ class Execution:
                 f"the result of task {running.name} is {len(encoded):,} bytes; no broker takes more than {MAX_BYTES:,}",
             )
             return
-        self._outbox.ack(delivery.id, delivery.lease_token, encoded)
+        self._outbox.ack(delivery, encoded)
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
         _log.error(Said("task has a bad result", task=running.name, id=running.taskid, error=error))

@@ -28,6 +28,8 @@ class Lane(abc.ABC):
         self.slots = slots
         self.ready: deque[Item] = deque()
         self.low_water = 1
+        #: Items submitted and not taken back; for the loop only.
+        self._submitted = 0
         self._execution = execution
         self._bell = bell
 
@@ -61,6 +63,7 @@ class Lane(abc.ABC):
 
     def submit(self, items: Iterable[Item], count: int) -> None:
         """Adds items; called in the loop."""
+        self._submitted += count
         self.ready.extend(items)
         self.wake(count)
 
@@ -80,4 +83,9 @@ class Lane(abc.ABC):
             # What slots did not find in the meantime they must be told of.
             self.ready.extendleft(reversed(kept))
             self.wake(len(kept))
+        self._submitted -= len(taken)
         return taken
+
+    def held(self) -> int:
+        """Items here, running or not; called in the loop."""
+        return self._submitted - self.totals()[0]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibs.context import RunningTask
-from dibs.v1 import broker_pb2 as pb
+from dibs.context import LAST_ERROR, RunningTask, attempts_before
 from dibs.v1 import types_pb2 as tpb
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ class LeasedTask(RunningTask):
     Most tasks never look at themselves, and reading all fields would cost more than running a small one.
     """
 
-    __slots__ = ("_outbox", "delivery")
+    __slots__ = ("_outbox", "delivery", "retried")
 
     def __init__(
         self, delivery: tpb.Delivery, name: str, args: list[Any], kwargs: dict[str, Any], outbox: Outbox
@@ -30,6 +29,7 @@ class LeasedTask(RunningTask):
         self.args = args
         self.kwargs = kwargs
         self.cancelled = False
+        self.retried = False
         self._outbox = outbox
 
     def __getattr__(self, attribute: str) -> Any:
@@ -41,11 +41,11 @@ class LeasedTask(RunningTask):
         elif attribute == "queue":
             value = delivery.queue
         elif attribute == "attempt":
-            value = delivery.attempt
+            value = delivery.attempt + attempts_before(delivery.content.headers)
         elif attribute == "attempts":
-            value = delivery.attempts
+            value = delivery.attempts + attempts_before(delivery.content.headers)
         elif attribute == "last_error":
-            value = delivery.last_error
+            value = delivery.last_error or delivery.content.headers.get(LAST_ERROR, "")
         elif attribute == "headers":
             value = dict(delivery.content.headers)
         else:
@@ -64,15 +64,10 @@ class LeasedTask(RunningTask):
         Raises:
             ValueError: the length is out of range.
         """
-        token = self.delivery.lease_token
         if lease_timeout is not None and not 0.001 <= lease_timeout <= _MAX_LEASE_S:
             raise ValueError(f"a lease lasts 0.001 to {_MAX_LEASE_S} seconds, not {lease_timeout!r}")
-        if not token or not lease_seconds(self.delivery):
-            return
-        entry = pb.RefreshEntry(id=self.delivery.id, lease_token=token)
-        if lease_timeout is not None:
-            entry.lease_timeout.FromMicroseconds(round(lease_timeout * 1_000_000))
-        self._outbox.refresh(entry)
+        if self.delivery.lease_token and lease_seconds(self.delivery):
+            self._outbox.refresh(self.delivery, lease_timeout)
 
 
 def lease_seconds(delivery: tpb.Delivery) -> float:

@@ -29,8 +29,10 @@ MAX_ERROR_BYTES = 8 * 1024
 #: A message that ended this many streams as invalid is given up.
 _MAX_REFUSALS = 3
 
-#: A success: id, token, result.
-Ack = tuple[str, int, bytes | None]
+#: What to say of a delivery: that it succeeded, with this result or none, or something else.
+Saying = bytes | None | pb.NackEntry | pb.RefreshEntry
+#: One thing to say. The delivery stays with it, for the log line when the broker does not take it.
+Entry = tuple[tpb.Delivery, Saying]
 
 
 @dataclass(slots=True)
@@ -39,18 +41,15 @@ class Sent:
 
     Attributes:
         request: what is sent; its sequence is that of the stream it is sent on.
+        entries: what it was made of.
         again: it was on a stream before, so some of it may be settled already.
         refusals: streams that the broker ended as invalid while this was unsettled.
     """
 
     request: pb.WorkRequest
+    entries: list[Entry]
     again: bool = False
     refusals: int = 0
-
-    @property
-    def entries(self) -> int:
-        """How many entries it holds."""
-        return len(self.request.acks) + len(self.request.nacks) + len(self.request.refreshes)
 
 
 class Bell:
@@ -89,7 +88,7 @@ class Outbox:
         self.bell = Bell()
         self.unsettled = 0
         #: Filled by slots, emptied by the loop.
-        self._ready: deque[Ack | pb.NackEntry | pb.RefreshEntry] = deque()
+        self._ready: deque[Entry] = deque()
         #: Messages of streams that broke. For the loop only.
         self._again: deque[Sent] = deque()
 
@@ -97,9 +96,9 @@ class Outbox:
         """Whether there is something to send."""
         return bool(self._ready or self._again)
 
-    def ack(self, id: str, token: int, result: bytes | None = None) -> None:
+    def ack(self, delivery: tpb.Delivery, result: bytes | None = None) -> None:
         """Adds a success. Does not ring: a slot that has more to do rings once for several."""
-        self._ready.append((id, token, result))
+        self._ready.append((delivery, result))
 
     def nack(
         self,
@@ -114,11 +113,14 @@ class Outbox:
             entry = pb.NackEntry(id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=clip(error))
             if delay is not None:
                 entry.delay.FromTimedelta(delay)
-            self._ready.append(entry)
+            self._ready.append((delivery, entry))
 
-    def refresh(self, entry: pb.RefreshEntry) -> None:
-        """Adds a lease to be lengthened, and rings."""
-        self._ready.append(entry)
+    def refresh(self, delivery: tpb.Delivery, length_s: float | None = None) -> None:
+        """Adds a lease to be lengthened, to so many seconds from then on or what it had, and rings."""
+        entry = pb.RefreshEntry(id=delivery.id, lease_token=delivery.lease_token)
+        if length_s is not None:
+            entry.lease_timeout.FromMicroseconds(round(length_s * 1_000_000))
+        self._ready.append((delivery, entry))
         if self.bell.armed:
             self.bell.ring()
 
@@ -127,15 +129,15 @@ class Outbox:
         if self._again:
             sent = self._again.popleft()
         elif self._ready:
-            sent = Sent(self._gather())
+            sent = self._gather()
         else:
             return None
-        self.unsettled += sent.entries
+        self.unsettled += len(sent.entries)
         return sent
 
     def settled(self, sent: Sent) -> None:
         """Forgets a message that the broker has settled."""
-        self.unsettled -= sent.entries
+        self.unsettled -= len(sent.entries)
 
     def give_back(self, unsettled: list[Sent], *, refused: bool) -> None:
         """Takes messages back whose stream has ended before they were settled; they go first on the next one.
@@ -145,41 +147,41 @@ class Outbox:
             refused: the broker called something on that stream invalid.
         """
         for sent in reversed(unsettled):
-            self.unsettled -= sent.entries
+            self.unsettled -= len(sent.entries)
             sent.again = True
             sent.refusals += refused
             if sent.refusals >= _MAX_REFUSALS:
-                _log.error(Said("brokers refuse a message, giving it up; its leases run out", entries=sent.entries))
+                _log.error(
+                    Said("brokers refuse a message, giving it up; its leases run out", entries=len(sent.entries))
+                )
             else:
                 for part in ("hello", "add_credit", "received_batch"):
                     sent.request.ClearField(part)
                 self._again.appendleft(sent)
 
-    def _gather(self) -> pb.WorkRequest:
+    def _gather(self) -> Sent:
         request = pb.WorkRequest()
-        acks, nacks, refreshes = request.acks, request.nacks, request.refreshes
+        add_ack, nacks, refreshes = request.acks.add, request.nacks, request.refreshes
         ready = self._ready
+        entries: list[Entry] = []
         room = MAX_BYTES
-        for taken in range(min(len(ready), MAX_ENTRIES)):
+        for _ in range(min(len(ready), MAX_ENTRIES)):
             entry = ready[0]
-            if type(entry) is tuple:
-                id, token, result = entry
-                if result is None:
-                    acks.add(id=id, lease_token=token)
-                else:
-                    room -= len(result)
-                    if room < 0 < taken:
-                        break
-                    acks.add(id=id, lease_token=token, result=result)
-            elif isinstance(entry, pb.NackEntry):
-                room -= entry.ByteSize()
-                if room < 0 < taken:
+            delivery, saying = entry
+            if saying is None:
+                add_ack(id=delivery.id, lease_token=delivery.lease_token)
+            else:
+                room -= len(saying) if isinstance(saying, bytes) else saying.ByteSize()
+                if room < 0 and entries:
                     break
-                nacks.append(entry)
-            elif isinstance(entry, pb.RefreshEntry):
-                refreshes.append(entry)
-            ready.popleft()
-        return request
+                if isinstance(saying, bytes):
+                    add_ack(id=delivery.id, lease_token=delivery.lease_token, result=saying)
+                elif isinstance(saying, pb.NackEntry):
+                    nacks.append(saying)
+                else:
+                    refreshes.append(saying)
+            entries.append(ready.popleft())
+        return Sent(request, entries)
 
 
 def clip(error: str) -> str:

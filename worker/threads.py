@@ -103,9 +103,9 @@ class ThreadLane(Lane):
                 continue
             slot.since = now
             try:
-                call = begin(item, now)
-                if call is not None:
-                    self._run(slot, *call)
+                running = begin(item, now)
+                if running is not None:
+                    self._run(slot, item[2].function, running)
             except Exception:  # noqa: BLE001 - see below
                 # Nothing of the user's gets here; without its slot the worker would only look alive.
                 _log.exception("a slot failed on item %s, which waits for its lease to run out", item[0].id)
@@ -115,7 +115,7 @@ class ThreadLane(Lane):
             if bell.armed and (item[0].lease_token or len(ready) < self.low_water):
                 bell.ring()
 
-    def _run(self, slot: _Slot, task: Any, running: LeasedTask) -> None:
+    def _run(self, slot: _Slot, function: Callable[..., Any], running: LeasedTask) -> None:
         slot.running = running
         execution = self._execution
         try:
@@ -123,7 +123,7 @@ class ThreadLane(Lane):
                 execution.stopped(running)
                 return
             # In a context of its own, so that what a task sets there does not reach the next one.
-            result = copy_context().run(_call, task.function, running)
+            result = copy_context().run(_call, function, running)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the thread's end
             execution.failed(running, error)
         else:

@@ -1,10 +1,14 @@
-"""Items whose task this worker does not know: another one may, so they are handed back."""
+"""Items whose task this worker does not know.
+
+The broker holds them back for workers that know them and says which names it saw. What comes all the same (from a
+broker that does not look at task names) is handed back as far as it can be.
+"""
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
 from dibs.v1 import broker_pb2 as pb
@@ -16,69 +20,44 @@ from .outbox import Outbox
 
 _log = logging.getLogger("dibs.worker")
 
-_DELAY_FIRST_S = 1.0
-_DELAY_MOST_S = 30.0
+#: How long an item stays away that was handed back: time for others to take it, or for a new release to arrive.
+_DELAY = timedelta(seconds=5)
 _LOG_EVERY_S = 60.0
-#: Names remembered; beyond that the oldest are forgotten.
+#: Names remembered; beyond that the oldest are forgotten, and told of again.
 _MAX_NAMES = 1_000
 
 
-class _Name:
-    __slots__ = ("delay_s", "grows_at", "logged_at", "unlogged")
-
-    def __init__(self, now: float) -> None:
-        self.delay_s = _DELAY_FIRST_S
-        self.grows_at = now + _DELAY_FIRST_S
-        self.logged_at = -_LOG_EVERY_S
-        self.unlogged = 0
-
-
 class UnknownTasks:
-    """Hands items of unknown tasks back, each time for longer, and says so now and then."""
+    """Hands items of unknown tasks back, and says so now and then. For the loop only."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._names: dict[str, _Name] = {}
-        #: Slots of several threads come here.
-        self._lock = threading.Lock()
+        #: Names, and when the log told of them.
+        self._logged_at: dict[str, float] = {}
+
+    def held_back(self, names: Iterable[str]) -> None:
+        """Tells of tasks whose items the broker keeps for other workers."""
+        for name in names:
+            self._say(name, "task is not known here, its items wait; import its module, or give it another queue")
 
     def hand_back(self, delivery: tpb.Delivery) -> None:
-        """Releases the item for 1 s, later for up to 30 s.
+        """Releases an item for a while.
 
         An at-most-once item cannot be released: one that the broker still knows ends as failed, of one that it does
         not know any more there is only the line in the log.
         """
         name = delivery.content.task_name
-        if not delivery.lease_token:
-            _log.error(Said("task is not known here, and lost: delivered at most once", task=name, id=delivery.id))
-        elif not lease_seconds(delivery):
-            self._outbox.nack(
-                delivery, pb.NACK_REASON_REJECTED, f"the worker that took it knows no task named {name!r}"
-            )
-            _log.error(Said("task is not known here, and failed: delivered at most once", task=name, id=delivery.id))
+        if lease_seconds(delivery):
+            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED, delay=_DELAY)
+            self._say(name, "task is not known here, handing it back; import its module, or give it another queue")
         else:
-            delay_s = self._note(name, time.monotonic())
-            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED, delay=timedelta(seconds=delay_s))
+            self._outbox.nack(delivery, pb.NACK_REASON_REJECTED, f"the worker that took it knows no task {name!r}")
+            _log.error(Said("task is not known here, and lost: delivered at most once", task=name, id=delivery.id))
 
-    def _note(self, name: str, now: float) -> float:
-        with self._lock:
-            known = self._names.get(name)
-            if known is None:
-                if len(self._names) >= _MAX_NAMES:
-                    del self._names[next(iter(self._names))]
-                known = self._names[name] = _Name(now)
-            elif now >= known.grows_at:
-                known.delay_s = min(known.delay_s * 2, _DELAY_MOST_S)
-                known.grows_at = now + known.delay_s
-            known.unlogged += 1
-            if now - known.logged_at >= _LOG_EVERY_S:
-                _log.warning(
-                    Said(
-                        "task is not known here, handing it back; import its module, or give it another queue",
-                        task=name,
-                        items=known.unlogged,
-                    )
-                )
-                known.logged_at = now
-                known.unlogged = 0
-            return known.delay_s
+    def _say(self, name: str, text: str) -> None:
+        now = time.monotonic()
+        if now - self._logged_at.pop(name, -_LOG_EVERY_S) >= _LOG_EVERY_S:
+            _log.warning(Said(text, task=name))
+            self._logged_at[name] = now
+            if len(self._logged_at) > _MAX_NAMES:
+                del self._logged_at[next(iter(self._logged_at))]

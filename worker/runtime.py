@@ -1,0 +1,312 @@
+"""A worker: keeps a stream to a broker open, whichever it is, as long as there is something to do for it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import grpc
+import grpc.aio
+
+from dibs.connection import Connection
+from dibs.status import error_from_call
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc
+from dibs.v1 import types_pb2 as tpb
+
+from .backoff import Backoff
+from .events import Announcer, EventName, Observer
+from .execution import Execution, Item, Runnable
+from .leased import lease_seconds
+from .logs import Said
+from .outbox import Outbox
+from .settings import WorkerSettings
+from .slots import Slots
+from .stream import WorkStream
+
+if TYPE_CHECKING:
+    # The generated typing tells the asynchronous face apart; at run time it is the same class.
+    from dibs.v1.broker_pb2_grpc import BrokerServiceAsyncStub
+
+_log = logging.getLogger("dibs.worker")
+
+#: Names of tasks in a hello, by the contract.
+MAX_TASKS = 10_000
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MOST_S = 2.0
+#: How often the worker looks after what it holds.
+_LOOK_EVERY_S = 0.25
+#: What still has to be said when the wait of a stop is over gets this long.
+_LAST_WORDS_S = 0.5
+#: A worker that no broker ever took on, for one of these reasons, does not try again.
+_HOPELESS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+#: Several brokers may stand behind one target: the next stream goes to the next one.
+_ROUND_ROBIN = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
+
+
+class Worker:
+    """Runs tasks until it is stopped.
+
+    Args:
+        connection: where the brokers are.
+        registry_find: the task of a name, or None; asked once for each name, when the worker starts.
+        task_names: names of the tasks to run, 1 to 10,000.
+        settings: see there.
+        observer: told what happens, in the loop; must not block.
+
+    Raises:
+        ValueError: there is no task to run, or there are too many.
+
+    Example:
+        ``await Worker(instance.connection, instance.registry.find, instance.registry.names()).run()``
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        registry_find: Callable[[str], Runnable | None],
+        task_names: Iterable[str],
+        settings: WorkerSettings | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        tasks = {name: task for name in task_names if (task := registry_find(name)) is not None}
+        if not 1 <= len(tasks) <= MAX_TASKS:
+            raise ValueError(f"a worker runs 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")
+        self._settings = settings or WorkerSettings()
+        self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
+        self._announce = Announcer(observer)
+        self._outbox = Outbox()
+        self._slots = Slots(tasks, self._settings, Execution(self._outbox), self._outbox)
+        self._hello = pb.WorkHello(
+            namespace=connection.namespace,
+            queues=self._settings.queues,
+            kind=tpb.QUEUE_KIND_TASK,
+            worker_id=self._settings.worker_id,
+            task_names=tasks,
+        )
+        self._backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+        #: Set when there may be something to say on the stream, or to end it for.
+        self._wake = asyncio.Event()
+        #: Set when a stop begins and when its wait is over: nobody pauses over that.
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stream: WorkStream | None = None
+        self._stop_asked = False
+        #: The wait of a stop is over.
+        self._out_of_time = False
+        self._ever_taken_on = False
+        self._brings_items = False
+        self._stop_begun = False
+        self._seen_finished = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more items."""
+        return self._stop_asked
+
+    async def run(self) -> int:
+        """Works until `stop`, and then until what is here is done or the wait is over.
+
+        Returns:
+            how many items still ran, and will be delivered again if they may.
+
+        Raises:
+            BrokerError: no broker ever took this worker on, because of what it says or who it is.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._outbox.bell.connect(self._loop, self._note)
+        self._slots.start()
+        self._announce(EventName.STARTED)
+        if self._stop_asked:
+            self._begin_stop()
+        look_after = asyncio.create_task(self._look_after(), name="dibs-worker-look-after")
+        try:
+            async with self._connection.open_aio_channel() as channel:
+                # The generated class does for both kinds of channels.
+                stub = cast("BrokerServiceAsyncStub", broker_pb2_grpc.BrokerServiceStub(channel))
+                while not self._done():
+                    if self._stop_asked and not self._outbox:
+                        # Nothing to say to anybody until something here has finished.
+                        await self._woken()
+                        continue
+                    await self._serve(stub)
+        finally:
+            look_after.cancel()
+            await asyncio.gather(look_after, return_exceptions=True)
+            self._count_finished()
+            left = self._slots.running()
+            if left:
+                _log.warning(Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:20])))
+            await asyncio.to_thread(self._slots.stop, 0.0 if left else 1.0)
+            self._announce(EventName.STOPPED, unfinished=len(left))
+        return len(left)
+
+    def stop(self) -> None:
+        """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
+        if self._loop is None:
+            self._stop_asked = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_stop)
+
+    def _begin_stop(self) -> None:
+        if self._stop_begun:
+            return
+        self._stop_begun = self._stop_asked = True
+        self._news.set()
+        self._announce(EventName.STOPPING)
+        self._release(self._slots.take_back(lambda item: lease_seconds(item[0]) > 0))
+        assert self._loop is not None
+        self._loop.call_later(self._settings.wait, self._end_wait)
+        _log.info(Said("stopping", unfinished=self._slots.held, wait=self._settings.wait))
+        self._wake.set()
+
+    def _end_wait(self) -> None:
+        """The stop has waited long enough: what has finished by now may still be said."""
+        assert self._loop is not None
+        self._out_of_time = True
+        self._news.set()
+        self._wake.set()
+        self._loop.call_later(_LAST_WORDS_S, self._end_stream)
+
+    def _end_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def _done(self) -> bool:
+        return self._stop_asked and (self._out_of_time or not (self._slots.held or self._outbox))
+
+    def _over(self) -> bool:
+        """Whether the open stream has done what it is for; asked when there is nothing to say on it.
+
+        A stop ends the stream that brings items at once, for only its end says that nothing more is on its way. What
+        is finished later is told on another one, which ends when there will be nothing more to tell.
+        """
+        return self._stop_asked and (self._brings_items or self._out_of_time or not self._slots.held)
+
+    def _takes(self) -> bool:
+        return not self._stop_asked
+
+    async def _serve(self, stub: BrokerServiceAsyncStub) -> None:
+        """One stream from beginning to end, and the pause after it if it broke."""
+        self._brings_items = not self._stop_asked
+        stream = self._stream = WorkStream(
+            stub.Work(metadata=self._connection.metadata),
+            self._slots,
+            self._outbox,
+            self._wake,
+            over=self._over,
+            takes=self._takes,
+            announce=self._announce,
+        )
+        began = time.monotonic()
+        target = self._connection.target
+        self._announce(EventName.CONNECTED, target=target)
+        _log.debug(Said("opening a stream", target=target))
+        try:
+            await stream.run(self._hello)
+        except grpc.aio.AioRpcError as error:
+            self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
+            self._note_taken_on(stream, began)
+            if error.code() in _HOPELESS and not self._ever_taken_on:
+                raise error_from_call(error) from error
+            self._release_unreceipted(stream)
+            if not self._out_of_time:
+                await self._pause(error)
+        except asyncio.CancelledError:
+            # The call was cancelled at the end of the wait, or this worker by its owner.
+            if not self._out_of_time:
+                raise
+        else:
+            self._announce(EventName.DISCONNECTED, target=target, reason="ended in peace", error=False)
+            self._note_taken_on(stream, began)
+            if stream.draining:
+                _log.info(Said("the broker goes away, looking for another one", target=target))
+            elif not self._stop_asked:
+                # Not by its rules, such as a proxy that ends calls of some age.
+                self._release_unreceipted(stream)
+        finally:
+            self._stream = None
+
+    def _note_taken_on(self, stream: WorkStream, began: float) -> None:
+        if stream.answered or time.monotonic() - began > _BACKOFF_MOST_S:
+            self._ever_taken_on = True
+            self._backoff.reset()
+
+    async def _pause(self, error: grpc.aio.AioRpcError) -> None:
+        pause_s = self._backoff.next_s()
+        _log.warning(
+            Said(
+                "no stream to a broker, trying again",
+                target=self._connection.target,
+                code=error.code().name,
+                reason=error.details(),
+                pause=pause_s,
+            )
+        )
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._news.wait()
+
+    async def _woken(self) -> None:
+        """Returns when something has finished, or the wait is over."""
+        self._wake.clear()
+        self._outbox.bell.armed = True
+        if not self._done() and not self._outbox:
+            await self._wake.wait()
+
+    def _release_unreceipted(self, stream: WorkStream) -> None:
+        """Hands back what had just arrived when the stream broke.
+
+        If the broker did not learn that it had arrived it puts it back itself, and then this changes nothing; if the
+        broker died, nobody else does.
+        """
+        since = stream.unreceipted_since
+        if since is not None:
+            self._release(self._slots.take_back(lambda item: item[1] >= since and lease_seconds(item[0]) > 0))
+
+    def _release(self, items: Iterable[Item]) -> None:
+        count = 0
+        for delivery, _, _ in items:
+            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
+            count += 1
+        if count:
+            self._announce(EventName.RELEASED, count=count)
+            self._wake.set()
+
+    def _note(self) -> None:
+        """The bell has rung."""
+        self._count_finished()
+        self._wake.set()
+
+    def _count_finished(self) -> None:
+        finished = self._slots.finished
+        if finished != self._seen_finished:
+            self._announce(EventName.FINISHED, count=finished - self._seen_finished)
+            self._seen_finished = finished
+
+    async def _look_after(self) -> None:
+        """Sees to items that wait here for long, as long as there are any."""
+        while True:
+            await self._slots.arrived.wait()
+            while self._slots.held:
+                await asyncio.sleep(_LOOK_EVERY_S)
+                now = time.monotonic()
+                self._count_finished()
+                self._slots.look_after(now)
+                self._release(self._slots.take_stale(now))
+                # Credit for what is not worth holding ahead any more is taken back.
+                self._wake.set()
+            self._slots.arrived.clear()
+            self._slots.rest()

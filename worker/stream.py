@@ -1,0 +1,210 @@
+"""One `Work` stream, from its hello to its end.
+
+A reader takes the broker's messages apart; a writer sends what there is to say, everything that has gathered in one
+message: what gathers while a write is in flight goes with the next. Nothing here is done for each item but to hand
+it to its lane.
+
+The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
+what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .events import Announcer, EventName
+from .leased import lease_seconds
+from .outbox import Entry, Outbox, Sent
+from .outcomes import take_up
+from .slots import Slots
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]"
+
+
+class WorkStream:
+    """Serves one call.
+
+    Attributes:
+        answered: whether the broker has sent anything.
+        draining: whether the broker said that it goes away.
+        unreceipted_since: when the first batch arrived (on the monotonic clock) of which the broker may not know
+            that it has; None if there is none.
+
+    Args:
+        call: the open call.
+        slots: who runs the items.
+        outbox: what to say.
+        wake: set when there may be something to say, or to end for.
+        over: asked when there is nothing to say; True half-closes the stream.
+        takes: whether to ask for items. The answer may turn to False, not back.
+        announce: told of what happens.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        slots: Slots,
+        outbox: Outbox,
+        wake: asyncio.Event,
+        *,
+        over: Callable[[], bool],
+        takes: Callable[[], bool],
+        announce: Announcer,
+    ) -> None:
+        self.answered = False
+        self.draining = False
+        self.unreceipted_since: float | None = None
+        self._call = call
+        self._slots = slots
+        self._outbox = outbox
+        self._wake = wake
+        self._over = over
+        self._takes = takes
+        self._announce = announce
+        #: Credit that the broker has, as far as we know.
+        self._on_wire = 0
+        self._received = 0
+        self._receipted = 0
+        self._half_closed = False
+        self._sequence = 0
+        #: Sent and not settled, by sequence.
+        self._unsettled: deque[tuple[int, Sent]] = deque()
+
+    async def run(self, hello: pb.WorkHello) -> None:
+        """Serves until the end of the call.
+
+        Raises:
+            grpc.aio.AioRpcError: it ended otherwise than in peace.
+        """
+        writer = asyncio.create_task(self._write(hello), name="dibs-work-write")
+        refused = False
+        try:
+            await self._read()
+        except grpc.aio.AioRpcError as error:
+            refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            raise
+        finally:
+            self._call.cancel()
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            self._outbox.give_back([sent for _, sent in self._unsettled], refused=refused)
+            self._unsettled.clear()
+
+    def cancel(self) -> None:
+        """Ends the call now."""
+        self._call.cancel()
+
+    async def _read(self) -> None:
+        read = self._call.read
+        while True:
+            response: Any = await read()
+            if response is grpc.aio.EOF:
+                return
+            self._take(response)
+            self._wake.set()
+
+    def _take(self, response: pb.WorkResponse) -> None:
+        self.answered = True
+        deliveries = response.deliveries
+        if deliveries:
+            self._take_deliveries(response.batch, deliveries)
+        if response.outcomes:
+            self._take_outcomes(response.outcomes)
+        if response.done_sequence:
+            unsettled = self._unsettled
+            while unsettled and unsettled[0][0] <= response.done_sequence:
+                self._outbox.settled(unsettled.popleft()[1])
+            self._announce(EventName.CONFIRMED, sequence=response.done_sequence)
+        if response.cancelled_ids:
+            self._slots.cancel(response.cancelled_ids, time.monotonic())
+        if response.unknown_task_names:
+            self._slots.unknown.held_back(response.unknown_task_names)
+        if response.drain and not self.draining:
+            self.draining = True
+            self._announce(EventName.DRAINED)
+
+    def _take_deliveries(self, batch: int, deliveries: Any) -> None:
+        now = time.monotonic()
+        count = len(deliveries)
+        self._on_wire -= count
+        if self._half_closed:
+            # There can be no receipt any more, so the broker puts back what may be delivered again. The rest runs:
+            # nobody else will ever have it.
+            deliveries = [delivery for delivery in deliveries if not lease_seconds(delivery)]
+        elif self._received == self._receipted:
+            self.unreceipted_since = now
+        self._received = batch
+        self._slots.deal(deliveries, now)
+        self._announce(EventName.RECEIVED, count=count)
+
+    def _take_outcomes(self, outcomes: Any) -> None:
+        sent: dict[str, tuple[Entry, bool]] = {
+            entry[0].id: (entry, message.again) for _, message in self._unsettled for entry in message.entries
+        }
+        for outcome in outcomes:
+            if outcome.cancel_requested:
+                self._slots.cancel((outcome.id,), time.monotonic())
+            if outcome.outcome != tpb.OUTCOME_OK and outcome.id in sent:
+                (delivery, saying), again = sent[outcome.id]
+                take_up(outcome, delivery, saying, self._outbox, again=again)
+
+    async def _write(self, hello: pb.WorkHello) -> None:
+        write = self._call.write
+        wake, bell = self._wake, self._outbox.bell
+        try:
+            await write(pb.WorkRequest(hello=hello))
+            while True:
+                request = self._compose()
+                if request is None:
+                    wake.clear()
+                    bell.armed = True
+                    # What came before the bell was armed has not rung it.
+                    request = self._compose()
+                    if request is None:
+                        if self.draining or self._over():
+                            self._half_closed = True
+                            await self._call.done_writing()
+                            return
+                        await wake.wait()
+                        continue
+                    bell.armed = False
+                await write(request)
+                if self._receipted == self._received:
+                    self.unreceipted_since = None
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # The call has ended; the reader learns why.
+            return
+        finally:
+            bell.armed = False
+
+    def _compose(self) -> pb.WorkRequest | None:
+        """Everything that there is to say, as it fits into one message; None if there is nothing."""
+        sent = self._outbox.take()
+        if sent is not None:
+            request = sent.request
+            self._sequence += 1
+            request.sequence = self._sequence
+            self._unsettled.append((self._sequence, sent))
+        else:
+            request = pb.WorkRequest()
+        something = sent is not None
+        if self._received > self._receipted:
+            request.received_batch = self._receipted = self._received
+            something = True
+        if not self.draining and self._takes():
+            change = self._slots.credit_change(self._on_wire)
+            if change:
+                request.add_credit = change
+                self._on_wire += change
+                something = True
+        return request if something else None
