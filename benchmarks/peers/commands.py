@@ -1,0 +1,52 @@
+"""How to run the peers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..stack import FOLDER, ROOT
+
+_PEERS = FOLDER / "peers"
+_RPQUEUE = str(ROOT / ".cache/peers/rpqueue/bin/python")
+_TASKIQ = str(ROOT / ".cache/peers/taskiq/bin/python")
+
+
+@dataclass(frozen=True)
+class PeerWorker:
+    """One peer with one sort of task.
+
+    Attributes:
+        name: for the table.
+        producer: command that enqueues; the number of tasks and the task are added.
+        task: its name.
+        work: command of one worker process.
+    """
+
+    name: str
+    producer: tuple[str, ...]
+    task: str
+    work: tuple[str, ...]
+
+    def enqueue(self, count: int) -> list[str]:
+        """The command that enqueues that many tasks and prints how many seconds it took."""
+        return [*self.producer, "enqueue", str(count), self.task]
+
+
+_RPQUEUE_TASKS = (_RPQUEUE, str(_PEERS / "rpqueue_tasks.py"))
+_TASKIQ_WORKER = (_TASKIQ, "-m", "taskiq", "worker", "--workers", "1", "--max-async-tasks", "100")
+
+WORKERS = (
+    PeerWorker("rpqueue at most once", _RPQUEUE_TASKS, "once", _RPQUEUE_TASKS),
+    PeerWorker("rpqueue at least once", _RPQUEUE_TASKS, "again", _RPQUEUE_TASKS),
+    PeerWorker(
+        "taskiq",
+        (_TASKIQ, str(_PEERS / "taskiq_tasks.py")),
+        "once",
+        (*_TASKIQ_WORKER, "--log-level", "WARNING", "taskiq_tasks:broker"),
+    ),
+)
+
+
+def rpqueue_data(items: int) -> list[str]:
+    """Puts, gets and finishes that many data items, 100 at a time, and prints the seconds."""
+    return [*_RPQUEUE_TASKS, "data", str(items)]
