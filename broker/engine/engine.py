@@ -38,6 +38,7 @@ from .types import (
     Until,
     decode_record,
 )
+from .workers import Workers
 
 #: Items that one script call handles at most (Lua's unpack and Redis's patience have limits).
 MAX_BATCH = 1000
@@ -96,6 +97,7 @@ class Engine:
         self.hints = Hints(self._client, channel)
         self._timers = Timers(self._advance, config.poll_interval_s)
         self._open = False
+        self.workers = Workers(self._call_known)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
@@ -268,11 +270,21 @@ class Engine:
                 except TimeoutError:
                     changed |= open_ids
 
+    async def known_by_workers(self, namespace: str, tasks: Sequence[str]) -> set[str]:
+        """Which of at most `MAX_BATCH` tasks some connected worker, of any broker, can run now."""
+        counts = await self.workers.count(namespace, tasks)
+        return {task for task, count in zip(tasks, counts, strict=True) if count}
+
     async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         self._check_open(script)
         return await self._scripts.call(
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )
+
+    async def _call_known(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
+        """As `_call`, for what makes a namespace one that is in use."""
+        await self._know(namespace)
+        return await self._call(script, namespace, args)
 
     async def _know(self, namespace: str) -> None:
         if namespace not in self._namespaces:

@@ -29,7 +29,14 @@ key                     type    holds                                           
 ``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
 ``token``               string  last lease token                                                 never
+``worker``              dir     ``<worker> <stream>`` → ``<skill set> <last report> <info>``     its end: 15 s
+``skills``              zset    digest of a skill set → when its last worker is gone             that worker's end
+``skilled:<digest>``    zset    worker → its end                                                 its end
+``skills:<digest>``     set     names of tasks that workers with this skill set can run          its own expiry
 ======================  ======  ===============================================================  ====================
+
+A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the zsets ``d:names`` and ``d:ends``; see
+``lua/include/directory.lua``.
 
 Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use, and the publish/subscribe channel
 ``<prefix>:hints``.

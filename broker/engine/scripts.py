@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -13,12 +13,37 @@ from redis.exceptions import NoScriptError
 from .connections import Argument, Pipe
 from .faults import translate
 
+#: Runs a script, by name, on a namespace with arguments; raises `EngineError`.
+Call = Callable[[str, str, Sequence[Argument]], Awaitable[Any]]
+
 _INCLUDE = re.compile(r"^--- @include (\w+)$", re.MULTILINE)
 
 #: Scripts that take things out of Redis or settle them: they must run while Redis's memory is full.
-_DRAINING = frozenset({"lease", "ack", "nack", "refresh", "cancel", "advance", "lookup", "probe", "restore"})
+_DRAINING = frozenset(
+    {
+        "ack",
+        "advance",
+        "cancel",
+        "lease",
+        "lookup",
+        "nack",
+        "probe",
+        "refresh",
+        "report_workers",
+        "restore",
+    }
+)
 #: Scripts that only grow what is stored, or change nothing.
-_GROWING = frozenset({"enqueue", "peek"})
+_GROWING = frozenset(
+    {
+        "count_workers",
+        "enqueue",
+        "list_workers",
+        "peek",
+        "skill_names",
+        "teach_skills",
+    }
+)
 
 
 def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
