@@ -3,13 +3,7 @@
 # Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-stamp=.venv/installed-$(cksum <pyproject.toml | cut -d' ' -f1)
-if [ ! -e "$stamp" ]; then
-  [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-  rm -f .venv/installed-*
-  touch "$stamp"
-fi
+scripts/setup.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
