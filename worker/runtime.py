@@ -200,6 +200,7 @@ class Worker:
     async def _serve(self, stub: BrokerServiceAsyncStub) -> None:
         """One stream from beginning to end, and the pause after it if it broke."""
         self._brings_items = not self._stop_asked
+        target = self._connection.target
         stream = self._stream = WorkStream(
             stub.Work(metadata=self._connection.metadata),
             self._slots,
@@ -208,11 +209,9 @@ class Worker:
             over=self._over,
             takes=self._takes,
             announce=self._announce,
+            target=target,
         )
         began = time.monotonic()
-        target = self._connection.target
-        self._announce(EventName.CONNECTED, target=target)
-        _log.debug(Said("opening a stream", target=target))
         try:
             await stream.run(self._hello)
         except grpc.aio.AioRpcError as error:
@@ -298,15 +297,18 @@ class Worker:
 
     async def _look_after(self) -> None:
         """Sees to items that wait here for long, as long as there are any."""
+        arrived = self._slots.arrived
         while True:
-            await self._slots.arrived.wait()
-            while self._slots.held:
+            await arrived.wait()
+            busy = True
+            while busy:
+                arrived.clear()
                 await asyncio.sleep(_LOOK_EVERY_S)
                 now = time.monotonic()
                 self._count_finished()
                 self._slots.look_after(now)
                 self._release(self._slots.take_stale(now))
+                busy = self._slots.held > 0 or arrived.is_set()
                 # Credit for what is not worth holding ahead any more is taken back.
                 self._wake.set()
-            self._slots.arrived.clear()
             self._slots.rest()

@@ -48,6 +48,7 @@ class WorkStream:
         over: asked when there is nothing to say; True half-closes the stream.
         takes: whether to ask for items. The answer may turn to False, not back.
         announce: told of what happens.
+        target: what the call was made to, for those who are told.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class WorkStream:
         over: Callable[[], bool],
         takes: Callable[[], bool],
         announce: Announcer,
+        target: str,
     ) -> None:
         self.answered = False
         self.draining = False
@@ -71,6 +73,7 @@ class WorkStream:
         self._over = over
         self._takes = takes
         self._announce = announce
+        self._target = target
         #: Credit that the broker has, as far as we know.
         self._on_wire = 0
         self._received = 0
@@ -86,17 +89,21 @@ class WorkStream:
         Raises:
             grpc.aio.AioRpcError: it ended otherwise than in peace.
         """
-        writer = asyncio.create_task(self._write(hello), name="dibs-work-write")
         refused = False
+        writer: asyncio.Task[None] | None = None
         try:
+            await self._call.wait_for_connection()
+            self._announce(EventName.CONNECTED, target=self._target)
+            writer = asyncio.create_task(self._write(hello), name="dibs-work-write")
             await self._read()
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
             raise
         finally:
             self._call.cancel()
-            writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
             self._outbox.give_back([sent for _, sent in self._unsettled], refused=refused)
             self._unsettled.clear()
 
@@ -131,7 +138,7 @@ class WorkStream:
             self._slots.unknown.held_back(response.unknown_task_names)
         if response.drain and not self.draining:
             self.draining = True
-            self._announce(EventName.DRAINED)
+            self._announce(EventName.DRAINED, target=self._target)
 
     def _take_deliveries(self, batch: int, deliveries: Any) -> None:
         now = time.monotonic()
