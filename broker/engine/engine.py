@@ -13,9 +13,11 @@ from . import keys
 from .checks import check_server
 from .coalesce import Coalescer
 from .connections import Argument, Pipe, connect
+from .dead_letters import DeadLetters
 from .errors import EngineClosed
 from .faults import translate
 from .hints import Hints
+from .queues import Queues
 from .scripts import Scripts
 from .timers import Timers
 from .types import (
@@ -97,7 +99,9 @@ class Engine:
         self.hints = Hints(self._client, channel)
         self._timers = Timers(self._advance, config.poll_interval_s)
         self._open = False
-        self.workers = Workers(self._call_known)
+        self.queues = Queues(self._call, self._call_known)
+        self.dead_letters = DeadLetters(self._call, self.hints)
+        self.workers = Workers(self._call, self._call_known)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
@@ -192,12 +196,13 @@ class Engine:
         ids, records = await self._call("peek", namespace, args)
         return [(id.decode(), decode_record(record)) for id, record in zip(ids, records, strict=True)]
 
-    async def restore(self, namespace: str, items: Sequence[Leased]) -> None:
+    async def restore(self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0) -> None:
         """Puts back at-most-once items (token 0) that were leased and never left this process."""
-        args: list[Argument] = [len(items)]
+        args: list[Argument] = [delay_us, len(items)]
         for item in items:
             args += (item.id, item.record, item.attempt - 1, item.attempts, item.last_error)
-        await self._call("restore", namespace, args)
+        due, _ = await self._call("restore", namespace, args)
+        self._timers.due(namespace, due)
 
     async def ack(self, namespace: str, entries: Sequence[Ack]) -> Sequence[Outcome]:
         """Finishes leased items."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,17 @@ class Hints:
     @contextmanager
     def on_ready(self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]) -> Iterator[None]:
         """Calls `wake` when one of the queues (none: any) has something ready."""
-        keys = [(namespace, kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))]
+        with self._on([(namespace, kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))], wake):
+            yield
+
+    @contextmanager
+    def on_dead(self, namespace: str, kind: Kind, queue: str, wake: Callable[[], None]) -> Iterator[None]:
+        """Calls `wake` when a dead-letter queue has something in it."""
+        with self._on([(namespace, f"x{kind.value}", queue)], wake):
+            yield
+
+    @contextmanager
+    def _on(self, keys: Sequence[tuple[str, str, str]], wake: Callable[[], None]) -> Iterator[None]:
         for key in keys:
             self._ready[key].add(wake)
         try:

@@ -21,8 +21,11 @@ key                     type    holds                                           
 ``ready:k``             zset    q → priority, of queues with something ready and not paused      lease, pause
 ``priority:k``          hash    q → priority                                                     set_priority
 ``paused:k``            set     queues that deliver nothing                                      resume
-``seen:k``              hash    q → items ever put in; its fields are the known queues           delete
+``seen:k``              hash    q → items ever put in; it and ``priority:k`` have the known      deletion of q
+                                queues
+``done:k``              hash    q → items ever acknowledged, or delivered with nothing kept      deletion of q
 ``hungry:k``            set     queues (or ``*``) that a broker waits for                        the next wake
+``hungry:xk``           set     dead-letter queues that a broker waits for                       the next wake
 ``dead:k:<name>``       zset    id → time of death, a dead-letter queue                          redrive, purge
 ``deadqueues:k``        set     names of dead-letter queues                                      purge
 ``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge

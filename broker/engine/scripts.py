@@ -24,22 +24,34 @@ _DRAINING = frozenset(
         "ack",
         "advance",
         "cancel",
+        "clear",
+        "delete",
+        "forget_queue",
         "lease",
         "lookup",
         "nack",
+        "pause",
         "probe",
+        "purge",
+        "redrive",
         "refresh",
         "report_workers",
         "restore",
+        "set_priority",
+        "take_dead",
     }
 )
 #: Scripts that only grow what is stored, or change nothing.
 _GROWING = frozenset(
     {
         "count_workers",
+        "dead_queues",
+        "describe_queues",
         "enqueue",
+        "list_items",
         "list_workers",
         "peek",
+        "queue_names",
         "skill_names",
         "teach_skills",
     }

@@ -243,3 +243,15 @@ class ItemStatus(NamedTuple):
 
 
 IdList = Sequence[str]
+
+
+class StoredItem(NamedTuple):
+    """An item as an operator sees it. `time_us`: when it will be due or was, its lease ends, or it died; by its state."""
+
+    id: str
+    state: State
+    record: Record
+    deliveries: int
+    cancel_requested: bool
+    error: str
+    time_us: int | None

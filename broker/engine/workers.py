@@ -49,10 +49,16 @@ def skill_set(tasks: Iterable[str]) -> str:
 
 
 class Workers:
-    """The connected workers of all brokers."""
+    """The connected workers of all brokers.
 
-    def __init__(self, call: Call) -> None:
+    Args:
+        call: runs a script.
+        create: the same for what makes a namespace one that is in use.
+    """
+
+    def __init__(self, call: Call, create: Call) -> None:
         self._call = call
+        self._create = create
 
     async def report(
         self,
@@ -77,7 +83,7 @@ class Workers:
                 args += report
             left = gone[at : at + _MAX_REPORTS]
             args += (len(left), *left)
-            for digest in await self._call("report_workers", namespace, args):
+            for digest in await self._create("report_workers", namespace, args):
                 names = (tasks or {}).get(digest.decode(), ())
                 if names:
                     await self._call("teach_skills", namespace, [digest, _NAMES_MS, len(names), *names])

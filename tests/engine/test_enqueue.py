@@ -223,7 +223,7 @@ async def test_nothing_but_counters_is_left_when_all_is_done(still: Engine, raw:
     assert await lease(still) == []
     clock.passes(2 * HOUR_US)
     await still._advance(NS)
-    assert set(raw.keys(PREFIX + "*")) == {(PREFIX + key).encode() for key in ("frozen", "seen:t", "token")}
+    assert set(raw.keys(PREFIX + "*")) == {(PREFIX + key).encode() for key in ("frozen", "seen:t", "done:t", "token")}
 
 
 async def test_large_bodies_with_any_bytes_come_out_unchanged(engine: Engine) -> None:

@@ -47,6 +47,7 @@ if #done > 0 then
   end
   for spec, set in pairs(leased) do
     call_many('ZREM', P .. 'leased:' .. spec.tail, set)
+    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, #set)
   end
 end
 return outcomes

@@ -10,6 +10,7 @@
 --- @include events
 --- @include queues
 --- @include endings
+--- @include dead
 --- @include locate
 
 local function cancel(id)

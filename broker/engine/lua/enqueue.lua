@@ -11,6 +11,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include dead
 --- @include locate
 
 local window, requests = ARGV[3], tonumber(ARGV[4])

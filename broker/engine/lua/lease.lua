@@ -139,7 +139,7 @@ end
 -- Note what was taken: at-most-once items of which nothing is kept are gone, the others are leased.
 local tokens, errors = {}, {}
 local token = #ids > 0 and reserve_tokens(#ids)
-local gone, gone_runs, started, leased = {}, {}, {}, {}
+local gone, gone_runs, started, leased, done = {}, {}, {}, {}, {}
 for i, id in ipairs(ids) do
   local spec, again = specs[i], runs_before[i]
   local terms = lease_terms(spec, attempt[i], attempts[i], leases[i])
@@ -147,6 +147,7 @@ for i, id in ipairs(ids) do
   if terms.gone then
     tokens[i] = 0
     gone[#gone + 1] = id
+    done[spec] = (done[spec] or 0) + 1
     if again then
       gone_runs[#gone_runs + 1] = id
     end
@@ -169,6 +170,9 @@ for i, id in ipairs(ids) do
 end
 if #gone > 0 then
   call_many('HDEL', P .. 'item', gone)
+  for spec, count in pairs(done) do
+    redis.call('HINCRBY', P .. 'done:' .. kind, spec.queue, count)
+  end
 end
 if #gone_runs > 0 then
   call_many('HDEL', P .. 'run', gone_runs)

@@ -6,6 +6,7 @@
 -- Reply    {ids, records}
 -- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Changes nothing.
 --- @include records
+--- @include standing
 
 local kind, wanted, room, queues = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local names = {}
@@ -33,8 +34,7 @@ for _, queue in ipairs(names) do
     for i, id in ipairs(slice) do
       local record = found[i]
       local run = runs[i] and parse_run(runs[i])
-      if record and not seen[id] and #ids < wanted and room > 0 and not (run and run.state ~= 'W')
-        and record_spec(record).tail == tail and not redis.call('ZSCORE', P .. 'delayed:' .. tail, id) then
+      if not seen[id] and #ids < wanted and room > 0 and is_ready(id, record, run, tail) then
         seen[id] = true
         room = room - #record
         ids[#ids + 1] = id

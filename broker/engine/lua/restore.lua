@@ -1,18 +1,19 @@
--- Puts back items that were leased at most once and never left the broker, at the head of their queues.
+-- Puts back items that were leased at most once and never left the broker, at the head of their queues or delayed.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, number of items (1-1000), then for each
+-- ARGV     namespace, channel, delay in us (0 none), number of items (1-1000), then for each
 --          id, record, deliveries before the one that is undone, deliveries it may have, last error ("" none)
--- Reply    number of items put back; one whose id is in use again is left out
--- Cost     O(1) an item.
+-- Reply    {next due time in us or -1, number of items put back}; one whose id is in use again is left out
+-- Cost     O(1) an item, O(log n) a delayed one.
 --- @include clock
 --- @include records
 --- @include events
 --- @include queues
 
+local delay = tonumber(ARGV[3])
 local groups, order, restored = {}, {}, 0
-for i = 1, tonumber(ARGV[3]) do
-  local base = i * 5 - 1
+for i = 1, tonumber(ARGV[4]) do
+  local base = i * 5
   local id, record, used, attempts, failure = ARGV[base], ARGV[base + 1], tonumber(ARGV[base + 2]),
     tonumber(ARGV[base + 3]), ARGV[base + 4]
   if redis.call('EXISTS', P .. 'end:' .. id) == 0 and redis.call('HSETNX', P .. 'item', id, record) == 1 then
@@ -37,6 +38,15 @@ for i = 1, tonumber(ARGV[3]) do
   end
 end
 for _, group in ipairs(order) do
-  push_ready(group.spec, group, true)
+  -- They had been counted as done, and their queue may have been deleted since.
+  redis.call('HINCRBY', P .. 'done:' .. group.spec.kind, group.spec.queue, -#group)
+  redis.call('HINCRBY', P .. 'seen:' .. group.spec.kind, group.spec.queue, 0)
+  if delay > 0 then
+    for _, id in ipairs(group) do
+      push_delayed(group.spec, id, now + delay)
+    end
+  else
+    push_ready(group.spec, group, true)
+  end
 end
-return restored
+return { delay > 0 and next_due() or -1, restored }

@@ -27,6 +27,7 @@ local function bury(id, run, failure)
     redis.call('ZADD', P .. 'dead:' .. spec.kind .. ':' .. spec.dead, int(now), id)
     redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, 1)
     redis.call('SADD', P .. 'deadqueues:' .. spec.kind, spec.dead)
+    wake('x' .. spec.kind, spec.dead)
     changed(id)
   else
     forget(id)

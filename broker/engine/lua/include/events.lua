@@ -1,5 +1,6 @@
 -- What other processes hear, as hints only. Channel in `CHANNEL`; messages:
---   "r <namespace> <kind> <queue>"  a queue has something ready and somebody waits for it
+--   "r <namespace> <kind> <queue>"  a queue has something ready and somebody waits for it; with "x" before its kind a
+--                                   dead-letter queue has something in it
 --   "s <namespace> <id>"            an item that somebody watches changed its state
 --   "c <namespace> <id>"            a running item shall be cancelled
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.

@@ -4,8 +4,7 @@ local function detach(id, spec, run)
   if state == 'L' or state == 'O' then
     redis.call('ZREM', P .. 'leased:' .. spec.tail, id)
   elseif state == 'X' then
-    redis.call('ZREM', P .. 'dead:' .. spec.kind .. ':' .. spec.dead, id)
-    redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, -1)
+    leave_dead(spec, { id })
   elseif redis.call('ZREM', P .. 'delayed:' .. spec.tail, id) == 0 then
     leave_stale(spec)
   end

@@ -1,0 +1,119 @@
+"""Dead letters: listing, taking, sending back, removing for good. Step by step where it is much."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import NamedTuple
+
+from .connections import Argument
+from .hints import Hints
+from .queues import STEP
+from .scripts import Call
+from .types import IdList, Kind, State, StoredItem, decode_record
+
+#: Dead-letter queues that are listed at most.
+MAX_QUEUES = 10_000
+#: How often a taker looks by itself: hints may be lost.
+_LOOK_S = 5.0
+
+
+class DeadQueue(NamedTuple):
+    """A dead-letter queue that has something in it."""
+
+    name: str
+    size: int
+    oldest_death_us: int
+
+
+class Progress(NamedTuple):
+    """How far a redrive or a purge is: dead letters done with, and about as many are left."""
+
+    done: int
+    left: int
+
+
+class NoSuchLetter(NamedTuple):
+    """An id that is not in the dead-letter queue; nothing was done."""
+
+    id: str
+
+
+class DeadLetters:
+    """The dead-letter queues of all namespaces."""
+
+    def __init__(self, call: Call, hints: Hints) -> None:
+        self._call = call
+        self._hints = hints
+
+    async def queues(self, namespace: str, kind: Kind) -> list[DeadQueue]:
+        """Dead-letter queues that have something in them, by name."""
+        columns = await self._call("dead_queues", namespace, [kind.value, MAX_QUEUES])
+        return sorted(DeadQueue(name.decode(), size, int(oldest)) for name, size, oldest in zip(*columns, strict=True))
+
+    async def take(
+        self, namespace: str, kind: Kind, queue: str, wanted: int, *, room: int, timeout_s: float = 0.0
+    ) -> list[StoredItem]:
+        """Removes up to `wanted` dead letters and hands them out, the oldest death first.
+
+        Args:
+            namespace: where.
+            kind: of the items.
+            queue: name of the dead-letter queue.
+            wanted: 1 to `STEP`.
+            room: bytes of all of them together, beyond the first.
+            timeout_s: how long to wait for a first one.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        some = asyncio.Event()
+        with self._hints.on_dead(namespace, kind, queue, some.set):
+            while True:
+                some.clear()
+                left = deadline - loop.time()
+                args: list[Argument] = [kind.value, queue, wanted, room, int(left > 0)]
+                _, *columns = await self._call("take_dead", namespace, args)
+                items = [_taken(*row) for row in zip(*columns, strict=True)]
+                if items or left <= 0:
+                    return items
+                try:
+                    async with asyncio.timeout(min(left, _LOOK_S * random.uniform(0.75, 1.0))):
+                        await some.wait()
+                except TimeoutError:
+                    continue
+
+    def redrive(
+        self, namespace: str, kind: Kind, queue: str, ids: IdList = ()
+    ) -> AsyncIterator[Progress | NoSuchLetter]:
+        """Sends dead letters back to where they came from, as new; those named, or all that are there when it begins.
+
+        Tells how far it is after each step of at most `STEP` items.
+        """
+        return self._steps("redrive", namespace, kind, queue, ids)
+
+    def purge(self, namespace: str, kind: Kind, queue: str, ids: IdList = ()) -> AsyncIterator[Progress | NoSuchLetter]:
+        """Removes dead letters for good; otherwise as `redrive`."""
+        return self._steps("purge", namespace, kind, queue, ids)
+
+    async def _steps(
+        self, script: str, namespace: str, kind: Kind, queue: str, ids: IdList
+    ) -> AsyncIterator[Progress | NoSuchLetter]:
+        done = 0
+        last = ""
+        while True:
+            args: list[Argument] = [kind.value, queue, last, STEP, len(ids), *ids]
+            now, count, left, missing = await self._call(script, namespace, args)
+            if missing:
+                yield NoSuchLetter(missing.decode())
+                return
+            last = last or str(now)
+            done += count
+            yield Progress(done, 0 if ids else left)
+            if ids or not left:
+                return
+
+
+def _taken(id: bytes, record: bytes, deliveries: int, error: bytes, time: bytes) -> StoredItem:
+    text = error.decode(errors="replace")
+    return StoredItem(id.decode(), State.DEAD, decode_record(record), deliveries, False, text, int(time))

@@ -1,0 +1,12 @@
+-- Whether an entry of a queue's ready list leads to an item that is ready there: entries cannot be taken out of the
+-- middle of a list, so some are stale. `run` is parsed, or nil if there is none.
+local function is_ready(id, record, run, tail)
+  return record and not (run and run.state ~= 'W') and record_spec(record).tail == tail
+    and not redis.call('ZSCORE', P .. 'delayed:' .. tail, id)
+end
+
+-- A queue is known once something was put in or a priority was set, until it is deleted.
+local function is_known(kind, queue)
+  return redis.call('HEXISTS', P .. 'seen:' .. kind, queue) == 1
+    or redis.call('HEXISTS', P .. 'priority:' .. kind, queue) == 1
+end

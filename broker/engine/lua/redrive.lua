@@ -1,0 +1,31 @@
+-- Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
+-- their error.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     see include/dead_choice.lua
+-- Reply    see include/dead_choice.lua
+-- Cost     O(log n) an item.
+--- @include clock
+--- @include records
+--- @include events
+--- @include queues
+--- @include dead
+--- @include dead_choice
+
+local groups, ids = chosen_groups()
+if not groups then
+  return { now, 0, 0, ids }
+end
+for _, group in ipairs(groups) do
+  leave_dead(group.spec, group)
+  -- Their earlier tokens stay superseded: they have no run, but are there.
+  call_many('HDEL', P .. 'run', group)
+  call_many('HDEL', P .. 'error', group)
+  -- The queue may have been deleted since.
+  redis.call('HINCRBY', P .. 'seen:' .. kind, group.spec.queue, 0)
+  push_ready(group.spec, group)
+end
+for _, id in ipairs(ids) do
+  changed(id)
+end
+return { now, #ids, dead_left(), '' }

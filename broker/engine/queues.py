@@ -1,0 +1,183 @@
+"""Looking after queues: what is in them, their priorities, pausing, clearing. Step by step where it is much."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
+
+from .connections import Argument
+from .scripts import Call
+from .types import IdList, Kind, State, StoredItem, decode_record
+
+#: Queues that one script call describes.
+_MAX_DESCRIBED = 250
+#: Entries that one script call looks at or removes.
+STEP = 1000
+#: Script calls that one page of items takes at most; a queue may hold nothing but stale entries.
+_MAX_STEPS = 10
+
+
+class Section(enum.StrEnum):
+    """Which of a queue's items; the values are those of ``lua/list_items.lua``."""
+
+    READY = "ready"
+    DELAYED = "delayed"
+    LEASED = "leased"
+    DEAD = "dead"
+
+
+class QueueCounts(NamedTuple):
+    """A known queue and what is in it."""
+
+    name: str
+    ready: int
+    delayed: int
+    leased: int
+    dead: int
+    seen: int
+    done: int
+    paused: bool
+    priority: float | None
+    oldest_ready_us: int | None
+
+
+class ItemPage(NamedTuple):
+    """Items from a position on, and where to go on (None: the end). `known`: whether the queue is."""
+
+    known: bool
+    items: list[StoredItem]
+    position: int | None
+
+
+class Cleared(NamedTuple):
+    """How far the clearing of a queue is: items removed, and about as many are left."""
+
+    removed: int
+    left: int
+
+
+class Queues:
+    """The queues of all namespaces, for those who look after them.
+
+    Args:
+        call: runs a script.
+        create: the same for what makes a namespace one that is in use.
+    """
+
+    def __init__(self, call: Call, create: Call) -> None:
+        self._call = call
+        self._create = create
+
+    async def names(self, namespace: str, kind: Kind) -> list[tuple[float, str]]:
+        """Known queues with their priorities (infinite: none) in the order in which they are served."""
+        seen, priorities = await self._call("queue_names", namespace, [kind.value])
+        found = dict.fromkeys(seen, math.inf)
+        found.update(zip(priorities[::2], map(float, priorities[1::2]), strict=True))
+        return sorted((priority, name.decode()) for name, priority in found.items())
+
+    async def describe(self, namespace: str, kind: Kind, names: Sequence[str]) -> list[QueueCounts | None]:
+        """Counts of any number of queues; None for one that is not known."""
+        counts: list[QueueCounts | None] = []
+        for at in range(0, len(names), _MAX_DESCRIBED):
+            some = names[at : at + _MAX_DESCRIBED]
+            replies = await self._call("describe_queues", namespace, [kind.value, len(some), *some])
+            for name, (known, *numbers, paused, priority, oldest) in zip(some, replies, strict=True):
+                counts.append(
+                    QueueCounts(
+                        name,
+                        *numbers,
+                        paused == 1,
+                        float(priority) if priority else None,
+                        int(oldest) if oldest else None,
+                    )
+                    if known
+                    else None
+                )
+        return counts
+
+    async def set_priority(self, namespace: str, kind: Kind, queue: str, priority: float | None) -> None:
+        """Sets the priority of a queue, or takes it away; the queue need not be known."""
+        text = "" if priority is None else repr(float(priority))
+        await self._create("set_priority", namespace, [kind.value, queue, text])
+
+    async def pause(self, namespace: str, kind: Kind, queue: str, *, paused: bool) -> bool | None:
+        """Stops deliveries from a queue or starts them again: whether that changed anything; None: it is not known."""
+        reply = await self._call("pause", namespace, [kind.value, queue, int(paused)])
+        return None if reply < 0 else reply == 1
+
+    async def items(
+        self,
+        namespace: str,
+        kind: Kind,
+        queue: str,
+        section: Section,
+        wanted: int,
+        *,
+        position: int = 0,
+        body_bytes: int,
+        room: int,
+    ) -> ItemPage:
+        """A page of items, which may be short although there are more.
+
+        Args:
+            namespace: where.
+            kind: of the queue.
+            queue: name of the queue, or for `Section.DEAD` of the dead-letter queue.
+            section: which of its items.
+            wanted: 1 to `STEP`.
+            position: entry to begin at, from 0 or an earlier page.
+            body_bytes: how much of each body.
+            room: bytes of all of them together, beyond the first item.
+        """
+        items: list[StoredItem] = []
+        at = position
+        for _ in range(_MAX_STEPS):
+            args: list[Argument] = [kind.value, queue, section.value, at, wanted - len(items), body_bytes, room]
+            known, now, at, *columns = await self._call("list_items", namespace, args)
+            found = [_stored(section, now, *row) for row in zip(*columns, strict=True)]
+            room -= sum(len(item.record.body) + len(item.error) for item in found)
+            items += found
+            if not known or at < 0 or len(items) >= wanted or room <= 0:
+                break
+        return ItemPage(known == 1, items, None if at < 0 else at)
+
+    async def delete_items(self, namespace: str, ids: IdList) -> list[bool]:
+        """Removes at most `STEP` items, wherever they are and whatever is kept of them; whether each was there."""
+        return [there == 1 for there in await self._call("delete", namespace, [len(ids), *ids])]
+
+    async def clear(self, namespace: str, kind: Kind, queue: str) -> AsyncIterator[Cleared]:
+        """Removes what was ready or delayed when it began, `STEP` items at a time; tells how far it is after each."""
+        (counts,) = await self.describe(namespace, kind, [queue])
+        ready = counts.ready if counts else 0
+        removed = 0
+        # The delayed ones first: those that become ready meanwhile stand at the end of what is cleared after them.
+        for section, behind in ((Section.DELAYED, ready), (Section.READY, 0)):
+            #: Entries of those that were there at the first step.
+            entries: int | None = None
+            while entries is None or entries > 0:
+                args: list[Argument] = [kind.value, queue, section.value, min(entries or STEP, STEP)]
+                passed, gone, left = await self._call("clear", namespace, args)
+                removed += gone
+                entries = left if entries is None else min(entries - passed, left)
+                yield Cleared(removed, left + behind)
+
+    async def forget(self, namespace: str, kind: Kind, queue: str) -> bool:
+        """Deletes a queue with its counts and its priority; False: there is something in it, or leased from it."""
+        return bool(await self._call("forget_queue", namespace, [kind.value, queue]))
+
+
+def _stored(
+    section: Section, now: int, id: bytes, record: bytes, deliveries: int, cancelled: int, error: bytes, time: bytes
+) -> StoredItem:
+    time_us = int(time) if time else None
+    state = State.WAITING
+    if section is Section.LEASED:
+        state = State.STARTED
+    elif section is Section.DEAD:
+        state = State.DEAD
+    elif section is Section.DELAYED:
+        state = State.SCHEDULED if time_us is not None and time_us > now else State.LATE
+    text = error.decode(errors="replace")
+    return StoredItem(id.decode(), state, decode_record(record), deliveries, cancelled == 1, text, time_us)
