@@ -1,1 +1,188 @@
-"""dibs: a task and data queue that programs reach over gRPC."""
+"""dibs: a task and data queue that programs reach over gRPC.
+
+Example::
+
+    import dibs
+
+    dibs.connect("127.0.0.1:7411")
+
+    @dibs.task(save_results=60)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    handle = add.execute(2, 3)  # runs in a worker: dibs worker mymodule
+    print(handle.get(timeout=10))
+
+The functions here belong to a default instance; make more with `Dibs`, and `AsyncDibs` for asyncio.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+# gRPC reads these when it is first imported. With its fork support a program may fork after it has used a channel.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+
+if TYPE_CHECKING:
+    from .aio import AsyncDibs
+    from .client import Dibs
+    from .context import AFTER_FORK, CURRENT_TASK, RunningTask
+    from .errors import (
+        AlreadyExists,
+        BrokerError,
+        DeadlineExceeded,
+        DibsError,
+        FailedPrecondition,
+        InvalidArgument,
+        LimitExceeded,
+        NoLock,
+        NotFound,
+        PayloadError,
+        PermissionDenied,
+        ResultUnavailable,
+        TaskCancelled,
+        TaskFailed,
+        TaskNotFinished,
+        Unauthenticated,
+        Unavailable,
+        UnknownTask,
+    )
+    from .handles import AsyncEnqueuedTask, EnqueuedTask
+    from .instance import (
+        batch,
+        call_task,
+        close,
+        connect,
+        cron_task,
+        default,
+        execute_tasks,
+        get_task,
+        handle,
+        known_tasks,
+        periodic_task,
+        result,
+        results,
+        task,
+    )
+    from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE
+    from .policy import Backoff
+    from .schedules import Cron, Every
+    from .states import State
+    from .tasks import AsyncTask, Task
+
+#: Where each public name is; modules are imported when a name of theirs is first used.
+_HOMES = {
+    "aio": ("AsyncDibs",),
+    "client": ("Dibs",),
+    "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
+    "instance": (
+        "batch",
+        "call_task",
+        "close",
+        "connect",
+        "cron_task",
+        "default",
+        "execute_tasks",
+        "get_task",
+        "handle",
+        "known_tasks",
+        "periodic_task",
+        "result",
+        "results",
+        "task",
+    ),
+    "errors": (
+        "AlreadyExists",
+        "BrokerError",
+        "DeadlineExceeded",
+        "DibsError",
+        "FailedPrecondition",
+        "InvalidArgument",
+        "LimitExceeded",
+        "NoLock",
+        "NotFound",
+        "PayloadError",
+        "PermissionDenied",
+        "ResultUnavailable",
+        "TaskCancelled",
+        "TaskFailed",
+        "TaskNotFinished",
+        "Unauthenticated",
+        "Unavailable",
+        "UnknownTask",
+    ),
+    "handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
+    "names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
+    "policy": ("Backoff",),
+    "schedules": ("Cron", "Every"),
+    "states": ("State",),
+    "tasks": ("AsyncTask", "Task"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AFTER_FORK",
+    "CURRENT_TASK",
+    "DEADLETTER_QUEUE",
+    "DEFAULT_QUEUE",
+    "AlreadyExists",
+    "AsyncDibs",
+    "AsyncEnqueuedTask",
+    "AsyncTask",
+    "Backoff",
+    "BrokerError",
+    "Cron",
+    "DeadlineExceeded",
+    "Dibs",
+    "DibsError",
+    "EnqueuedTask",
+    "Every",
+    "FailedPrecondition",
+    "InvalidArgument",
+    "LimitExceeded",
+    "NoLock",
+    "NotFound",
+    "PayloadError",
+    "PermissionDenied",
+    "ResultUnavailable",
+    "RunningTask",
+    "State",
+    "Task",
+    "TaskCancelled",
+    "TaskFailed",
+    "TaskNotFinished",
+    "Unauthenticated",
+    "Unavailable",
+    "UnknownTask",
+    "batch",
+    "call_task",
+    "close",
+    "connect",
+    "cron_task",
+    "default",
+    "execute_tasks",
+    "get_task",
+    "handle",
+    "known_tasks",
+    "periodic_task",
+    "result",
+    "results",
+    "task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, when it is first used."""
+    module = _HOME.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{module}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, used or not."""
+    return sorted({*globals(), *__all__})

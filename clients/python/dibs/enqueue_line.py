@@ -17,7 +17,7 @@ import grpc
 from . import forking
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError, DeadlineExceeded
-from .operations import MAX_BATCH, check_conflicts, enqueue, new_id
+from .operations import MAX_BATCH, conflict, enqueue, new_id
 from .retry import Attempts, is_transient
 from .status import error_from_status
 from .transport import Transport
@@ -30,10 +30,11 @@ MAX_BATCH_BYTES = 3 * 1024 * 1024
 class _Ticket:
     """One caller's item on its way. Its fields are written by the leader before it releases `woken`."""
 
-    __slots__ = ("error", "item", "leads", "reply", "request", "woken")
+    __slots__ = ("entry", "error", "leads", "place", "reply", "request", "woken")
 
-    def __init__(self, item: pb.EnqueueItem) -> None:
-        self.item = item
+    def __init__(self, entry: bytes) -> None:
+        #: The item, encoded as an entry of a request.
+        self.entry = entry
         #: Released when there is something to do or to return; made only for callers that wait.
         self.woken: threading.Lock | None = None
         #: The caller is to lead now.
@@ -42,8 +43,10 @@ class _Ticket:
         self.reply: pb.EnqueuedItem | None = None
         #: Why there is no reply.
         self.error: BrokerError | None = None
-        #: The request that the item went out with; set when the leader went away without knowing its fate.
+        #: The request that the item is to go out with, again or alone; set when the leader does not know its fate.
         self.request: pb.EnqueueRequest | None = None
+        #: Place of the item in `request`.
+        self.place = 0
 
 
 class EnqueueLine:
@@ -65,13 +68,16 @@ class EnqueueLine:
         self._no_streams = False
         forking.watch(self)
 
-    def submit(self, item: pb.EnqueueItem) -> pb.EnqueuedItem:
+    def submit(self, entry: bytes) -> pb.EnqueuedItem:
         """Enqueue one item and wait until the broker has it.
+
+        Args:
+            entry: the item, encoded as an entry of a request (see `ItemForm.entry`).
 
         Raises:
             BrokerError: it did not; AlreadyExists for an item that must not be there yet and is.
         """
-        ticket = _Ticket(item)
+        ticket = _Ticket(entry)
         with self._lock:
             self._waiting.append(ticket)
             leads, self._led = not self._led, True
@@ -114,13 +120,12 @@ class EnqueueLine:
         reply = ticket.reply
         if reply is None and ticket.request is not None:
             # Sent under the request_id that it went out with before, so that nothing is done twice.
-            at = list(ticket.request.items).index(ticket.item)
-            reply = self._transport.run(enqueue(ticket.request))[at]
+            reply = self._transport.run(enqueue(ticket.request))[ticket.place]
         if reply is None:
             assert ticket.error is not None
             raise ticket.error
         if reply.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
-            check_conflicts([reply])
+            raise conflict(reply)
         return reply
 
     def _lead(self) -> None:
@@ -144,7 +149,7 @@ class EnqueueLine:
             count = _full(self._waiting)
             group = self._waiting[:count]
             del self._waiting[:count]
-        body.items.extend([ticket.item for ticket in group])
+        body.MergeFromString(b"".join([ticket.entry for ticket in group]))
         return group, request
 
     def _send(self, request: pb.EnqueueStreamRequest) -> Sequence[pb.EnqueuedItem]:
@@ -196,14 +201,14 @@ class EnqueueLine:
             return
         # One item was refused, and with it all: nothing was done, so each goes again by itself.
         for ticket in group:
-            ticket.request = pb.EnqueueRequest(
-                namespace=self._transport.connection.namespace, request_id=new_id(), items=[ticket.item]
-            )
+            request = pb.EnqueueRequest(namespace=self._transport.connection.namespace, request_id=new_id())
+            request.MergeFromString(ticket.entry)
+            ticket.request = request
 
     def _hand_on(self, group: list[_Ticket], request: pb.EnqueueRequest) -> None:
-        for ticket in group:
+        for place, ticket in enumerate(group):
             if ticket.reply is None and ticket.error is None and ticket.request is None:
-                ticket.request = request  # we were interrupted
+                ticket.request, ticket.place = request, place  # we were interrupted
         with self._lock:
             heir = self._next_leader()
         if heir is not None:
@@ -240,7 +245,7 @@ def _full(waiting: list[_Ticket]) -> int:
     """How many of those that wait make one request."""
     size = 0
     for count, ticket in enumerate(waiting[:MAX_BATCH]):
-        size += ticket.item.ByteSize()
+        size += len(ticket.entry)
         if size > MAX_BATCH_BYTES and count:
             return count
     return min(len(waiting), MAX_BATCH)

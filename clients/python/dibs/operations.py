@@ -6,7 +6,7 @@ The blocking and the asyncio transport run the same operations; nothing here wai
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
@@ -99,11 +99,9 @@ def _enqueued(reply: pb.EnqueueResponse, _: bool) -> Sequence[pb.EnqueuedItem]:
     return reply.items
 
 
-def check_conflicts(items: Iterable[pb.EnqueuedItem]) -> None:
-    """Raise AlreadyExists if one of the items was there already and the caller wanted that to be an error."""
-    for item in items:
-        if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
-            raise AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+def conflict(item: pb.EnqueuedItem) -> AlreadyExists:
+    """What to raise for an item that was there already when the caller wanted that to be an error."""
+    return AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
 
 
 def lease(

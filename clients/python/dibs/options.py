@@ -39,6 +39,7 @@ class Options:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        """Check the values."""
         if self.delay is not None and self.at is not None:
             raise ValueError("delay and at do not go together")
         if self.delay is not None:

@@ -41,6 +41,7 @@ class Backoff:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
+        """Check the values."""
         to_seconds(self.initial, "initial")
         to_seconds(self.maximum, "maximum")
         if not 1 <= self.factor <= 100:

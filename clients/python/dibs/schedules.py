@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -107,7 +107,7 @@ def _croniter() -> Any:
 
 
 def _zone_name(zone: str | tzinfo | None) -> str:
-    if zone is None or zone is timezone.utc:
+    if zone is None or zone is UTC:
         return "UTC"
     name = zone if isinstance(zone, str) else getattr(zone, "key", None)
     if not name:

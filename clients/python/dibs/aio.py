@@ -1,0 +1,299 @@
+"""`AsyncDibs`: the same as `Dibs`, for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from . import flows
+from .aio_transport import AioTransport
+from .batching import IN_FLIGHT, Gathering, enter_batch, leave_batch, open_batch
+from .client import Dibs, elsewhere
+from .connection import Connection
+from .decorators import AsyncTaskDecorator, Delivery, cron_recipe, periodic_recipe, task_recipe
+from .definition import Definition
+from .encoding import ItemForm
+from .errors import BrokerError, DibsError
+from .handles import AsyncEnqueuedTask
+from .names import QueueName
+from .operations import new_id
+from .options import NO_OPTIONS, Options
+from .registry import Registry
+from .tasks import AsyncTask, BaseTask
+from .times import Seconds
+from .v1 import broker_pb2 as pb
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class AsyncDibs:
+    """A `Dibs` for asyncio: the same names, to be awaited. Belongs to the event loop of its first call.
+
+    Args:
+        target: as for `Dibs`.
+        namespace: as for `Dibs`.
+        of: take connection and tasks from that instance and share them; then nothing else is given.
+        settings: the other arguments of `Dibs`.
+
+    Raises:
+        ValueError: as for `Dibs`.
+
+    Example::
+
+        async with AsyncDibs(of=dibs.default()) as adibs:
+            handle = await add.on(adibs).execute(2, 3)
+            print(await handle.get(timeout=10))
+    """
+
+    def __init__(
+        self, target: str | None = None, namespace: str | None = None, *, of: Dibs | None = None, **settings: Any
+    ) -> None:
+        if of is not None and (target is not None or namespace is not None or settings):
+            raise ValueError("of goes without the other arguments")
+        self._of = of if of is not None else Dibs(target, namespace, **settings)
+        self._transport: AioTransport | None = None
+
+    @property
+    def registry(self) -> Registry[BaseTask[..., Any]]:
+        """The tasks of this instance, by name."""
+        return self._of.registry
+
+    @property
+    def connection(self) -> Connection:
+        """Where the broker is and how it is reached."""
+        return self._of.connection
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of everything done here."""
+        return self._of.namespace
+
+    @property
+    def transport(self) -> AioTransport:
+        """Runs single calls."""
+        if self._transport is None or self._transport.connection is not self.connection:
+            self._transport = AioTransport(self.connection)
+        return self._transport
+
+    async def close(self) -> None:
+        """Close the connection. The next call opens it again."""
+        if self._transport is not None:
+            await self._transport.close()
+        self._transport = None
+
+    async def __aenter__(self) -> AsyncDibs:
+        """For use in an ``async with``, which closes the connection at its end."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the connection."""
+        await self.close()
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        queue: QueueName | None = None,
+        *,
+        name: str | None = None,
+        **delivery: Unpack[Delivery],
+    ) -> AsyncTaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        queue: QueueName | None = None,
+        *,
+        name: str | None = None,
+        **delivery: Unpack[Delivery],
+    ) -> Any:
+        """As `Dibs.task`; the task's `execute` and `retry` are to be awaited."""
+        decorator = AsyncTaskDecorator(self, task_recipe(queue, name, **delivery))
+        return decorator if function is None else decorator(function)
+
+    def periodic_task(
+        self,
+        run_every: Seconds,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        *,
+        low_delay_okay: bool = False,
+        name: str | None = None,
+        **delivery: Unpack[Delivery],
+    ) -> AsyncTaskDecorator:
+        """As `Dibs.periodic_task`."""
+        return AsyncTaskDecorator(self, periodic_recipe(run_every, queue, name, never_skip, low_delay_okay, **delivery))
+
+    def cron_task(
+        self,
+        crontab: str,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        *,
+        timezone: str | tzinfo | None = None,
+        name: str | None = None,
+        **delivery: Unpack[Delivery],
+    ) -> AsyncTaskDecorator:
+        """As `Dibs.cron_task`."""
+        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, **delivery))
+
+    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
+        """A task of that definition that is enqueued through this instance; see `Task.on`."""
+        return AsyncTask(definition, self, options)
+
+    def get_task(self, name: str) -> AsyncTask[..., Any]:
+        """As `Dibs.get_task`."""
+        return self.bind(self.registry.get(name).definition)
+
+    async def known_tasks(self) -> list[str]:
+        """As `Dibs.known_tasks`."""
+        return self.registry.names()
+
+    async def call_task(
+        self, name: str, queue: QueueName | None, *args: Any, _verify_call: bool = False, **kwargs: Any
+    ) -> AsyncEnqueuedTask[Any]:
+        """As `Dibs.call_task`."""
+        known = self.registry.get(name) if _verify_call else self.registry.find(name)
+        definition = known.definition if known is not None else Definition(elsewhere, queue=queue, name=name)
+        handle: AsyncEnqueuedTask[Any] = await self.bind(definition).execute(*args, **kwargs)
+        return handle
+
+    def handle(self, taskid: str) -> AsyncEnqueuedTask[Any]:
+        """As `Dibs.handle`."""
+        return AsyncEnqueuedTask(self, taskid)
+
+    async def result(self, taskid: str) -> Any:
+        """As `Dibs.result`."""
+        return (await self.run(flows.get_results(self.namespace, [taskid])))[0]
+
+    async def results(self, taskids: Iterable[str]) -> list[Any]:
+        """As `Dibs.results`."""
+        return await self.run(flows.get_results(self.namespace, taskids))
+
+    @asynccontextmanager
+    async def batch(self) -> AsyncIterator[AsyncBatch]:
+        """As `Dibs.batch`, for ``async with``."""
+        outer = open_batch(self)
+        if outer is not None:
+            yield outer  # type: ignore[misc]  # the batches of an AsyncDibs are awaitable
+            return
+        batch = AsyncBatch(self)
+        enter_batch(batch)
+        try:
+            try:
+                yield batch
+            except Exception as error:
+                try:
+                    if not batch.broken:
+                        await batch.flush()
+                        batch.raise_refusals()
+                except DibsError as second:
+                    error.add_note(f"and calls of the batch were not enqueued: {second}")
+                raise
+            await batch.flush()
+            batch.raise_refusals()
+        finally:
+            leave_batch(batch)
+            await batch.close()
+
+    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+        """As `Dibs.put`."""
+        batch = open_batch(self)
+        if batch is None:
+            return await self.put_now(form, payload, id)
+        id = batch.add(form, payload, id)
+        if batch.full:
+            await batch.send()  # type: ignore[attr-defined]  # as in `batch`
+        return id
+
+    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+        """As `Dibs.put_now`."""
+        id = id or new_id()
+        request = pb.EnqueueRequest(namespace=self.namespace, request_id=new_id())
+        request.MergeFromString(form.entry(id, payload))
+        refusals = await self._run(flows.enqueue(request))
+        if refusals:
+            raise refusals[0]
+        return id
+
+    async def run(self, flow: flows.Flow[T]) -> T:
+        """As `Dibs.run`."""
+        batch = open_batch(self)
+        if batch is not None:
+            await batch.flush()  # type: ignore[attr-defined]  # as in `batch`
+        return await self._run(flow)
+
+    async def _run(self, flow: flows.Flow[T]) -> T:
+        transport = self.transport
+        try:
+            operation = next(flow)
+            while True:
+                try:
+                    value = await transport.run(operation)
+                except Exception as error:  # noqa: BLE001 - the flow decides
+                    operation = flow.throw(error)
+                else:
+                    operation = flow.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncBatch(Gathering[AsyncDibs]):
+    """The asyncio face: `IN_FLIGHT` requests are under way while the next one gathers."""
+
+    def __init__(self, owner: AsyncDibs) -> None:
+        super().__init__(owner)
+        self._sent: deque[asyncio.Task[list[BrokerError]]] = deque()
+
+    async def send(self) -> None:
+        """Send what has gathered, without waiting for the reply unless too much is under way.
+
+        Raises:
+            BrokerError: an earlier request was not taken.
+        """
+        for request in self.take(self.owner.namespace):
+            while len(self._sent) >= IN_FLIGHT:
+                await self._settle()
+            self._sent.append(asyncio.create_task(self.owner._run(flows.enqueue(request)), name="dibs-batch"))
+
+    async def flush(self) -> None:
+        """Send what has gathered, and wait until the broker has everything.
+
+        Raises:
+            BrokerError: a request was not taken.
+        """
+        await self.send()
+        while self._sent:
+            await self._settle()
+
+    async def close(self) -> None:
+        """End what is still under way; the batch gathers no more."""
+        self.closed = True
+        for task in self._sent:
+            task.cancel()
+        await asyncio.gather(*self._sent, return_exceptions=True)
+        self._sent.clear()
+
+    async def _settle(self) -> None:
+        try:
+            self.refusals += await self._sent[0]
+        except BaseException:
+            self.broken = True
+            raise
+        self._sent.popleft()

@@ -1,0 +1,77 @@
+"""Runs operations over an asyncio gRPC channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from .connection import Connection
+from .errors import DibsError
+from .operations import Operation, Rpc
+from .retry import Attempts
+from .status import error_from_call
+
+T = TypeVar("T")
+
+
+class AioTransport:
+    """A channel of the running event loop, opened when it is first needed.
+
+    Args:
+        connection: where to connect.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stubs: dict[Callable[[Any], Any], Any] = {}
+
+    async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
+        """Do it, with retries; as `Transport.run`.
+
+        Raises:
+            BrokerError: the broker refused, or the time for retries is used up.
+        """
+        attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
+        while True:
+            try:
+                reply = await self._call(operation, attempts.remaining())
+            except grpc.RpcError as error:
+                pause = attempts.pause_after(error_from_call(error), safe=operation.safe)
+            else:
+                return operation.parse(reply, attempts.made > 0)
+            await asyncio.sleep(pause)
+
+    async def _call(self, operation: Operation[Any], timeout: float) -> Any:
+        call = self._method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)
+        if not operation.rpc.streams:
+            return await call
+        try:
+            reply = await call.read()
+            return None if reply is grpc.aio.EOF else reply
+        finally:
+            call.cancel()
+
+    def _method(self, rpc: Rpc) -> Any:
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is None:
+            self._channel = self.connection.open_aio_channel()
+            self._loop = loop
+        elif self._loop is not loop:
+            raise DibsError("an AsyncDibs belongs to the event loop of its first call; close it there, or make another")
+        stub = self._stubs.get(rpc.stub)
+        if stub is None:
+            stub = self._stubs[rpc.stub] = rpc.stub(self._channel)
+        return getattr(stub, rpc.name)
+
+    async def close(self) -> None:
+        """Close the channel; calls in flight end with an error. The next call opens another."""
+        channel, self._channel, self._loop = self._channel, None, None
+        self._stubs = {}
+        if channel is not None:
+            await channel.close()

@@ -1,0 +1,221 @@
+"""Many calls in few requests: what a `with batch():` gathers, and how it is sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import grpc
+
+from . import flows, forking
+from .encoding import Ids, ItemForm
+from .enqueue_line import MAX_BATCH_BYTES
+from .enqueue_stream import EnqueueStream
+from .errors import BrokerError
+from .operations import MAX_BATCH, new_id
+from .status import error_from_status
+from .v1 import broker_pb2 as pb
+
+if TYPE_CHECKING:
+    from .client import Dibs
+
+#: Requests that are under way while the next one gathers.
+IN_FLIGHT = 4
+
+Owner = TypeVar("Owner")
+
+
+class Gathering(Generic[Owner]):
+    """What one `with batch():` has gathered and not sent. For the thread or asyncio task that opened it.
+
+    Attributes:
+        owner: the instance whose calls it gathers.
+        outer: the batch that it stands inside of.
+        closed: the with is over.
+        refusals: why the broker refused items, an error each.
+        broken: requests could not be sent; the error is on its way out of the with.
+        flushing: what has gathered is being sent right now.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.outer: Gathering[object] | None = None
+        self.closed = False
+        self.broken = False
+        self.flushing = False
+        self.refusals: list[BrokerError] = []
+        self._ids = Ids()
+        self._entries: list[bytes] = []
+        self._size = 0
+        forking.watch(self)
+
+    def add(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+        """Add an item, and answer its id. Call `full` afterwards."""
+        if not id:
+            id = self._ids.new()
+        entry = form.entry(id, payload)
+        self._entries.append(entry)
+        self._size += len(entry)
+        return id
+
+    @property
+    def full(self) -> bool:
+        """Whether there is enough for a request."""
+        return len(self._entries) >= MAX_BATCH or self._size >= MAX_BATCH_BYTES
+
+    def take(self, namespace: str) -> Iterator[pb.EnqueueRequest]:
+        """Take out what has gathered: as a rule one request, two if the last item made it too large for one."""
+        entries, size = self._entries, self._size
+        self._entries, self._size = [], 0
+        last = entries.pop() if size > MAX_BATCH_BYTES and len(entries) > 1 else None
+        if entries:
+            yield _request(namespace, entries)
+        if last is not None:
+            yield _request(namespace, [last])
+
+    def raise_refusals(self) -> None:
+        """Raise the first refusal, if there is any, with a note of the others."""
+        if not self.refusals:
+            return
+        first = self.refusals[0]
+        if len(self.refusals) > 1:
+            first.add_note(f"and {len(self.refusals) - 1} more calls of the batch were refused")
+        raise first
+
+    def before_fork(self) -> None:
+        """Nothing to stop."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing has changed."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget what the parent will send, and ids that the parent has, too."""
+        self._entries.clear()
+        self._size = 0
+        self._ids.forget()
+
+
+def _request(namespace: str, entries: list[bytes]) -> pb.EnqueueRequest:
+    request = pb.EnqueueRequest(namespace=namespace, request_id=new_id())
+    request.MergeFromString(b"".join(entries))
+    return request
+
+
+class Batch(Gathering["Dibs"]):
+    """The blocking face: `IN_FLIGHT` requests are under way over one stream while the next one gathers."""
+
+    def __init__(self, owner: Dibs) -> None:
+        super().__init__(owner)
+        self._stream: EnqueueStream | None = None
+        #: Requests that were given to the stream and have no reply; all of them if the stream is gone.
+        self._sent: deque[pb.EnqueueRequest] = deque()
+
+    def send(self) -> None:
+        """Send what has gathered, without waiting for the reply unless too much is under way.
+
+        Raises:
+            BrokerError: an earlier request, or this one, was not taken.
+        """
+        with self._sending():
+            self._send()
+
+    def flush(self) -> None:
+        """Send what has gathered, and wait until the broker has everything.
+
+        Raises:
+            BrokerError: a request was not taken.
+        """
+        with self._sending():
+            if self._sent:
+                self._send()
+            while self._sent:
+                self._settle()
+            # A single request is done faster without a stream.
+            for request in self.take(self.owner.namespace):
+                self.refusals += self.owner.run(flows.enqueue(request))
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        self.flushing = True
+        try:
+            yield
+        except BaseException:
+            self.broken = True
+            raise
+        finally:
+            self.flushing = False
+
+    def _send(self) -> None:
+        for request in self.take(self.owner.namespace):
+            while len(self._sent) >= IN_FLIGHT:
+                self._settle()
+            self._sent.append(request)
+            stream = self._stream
+            if stream is None and len(self._sent) == 1:
+                stream = self._stream = EnqueueStream(self.owner.transport)
+            if stream is not None:
+                stream.send(pb.EnqueueStreamRequest(request=request), self.owner.connection.timeout)
+
+    def close(self) -> None:
+        """End the stream; the batch gathers no more."""
+        self.closed = True
+        self._drop_stream()
+
+    def _settle(self) -> None:
+        """Wait for the oldest request; over a call of its own if the stream has broken."""
+        request = self._sent.popleft()
+        error = None
+        stream = self._stream
+        if stream is not None:
+            try:
+                reply = stream.receive()
+            except grpc.RpcError:
+                # What is wrong, if anything, the call will tell; it has the same request_id.
+                self._drop_stream()
+            else:
+                if not reply.HasField("error"):
+                    self.refusals += flows.conflicts(reply.response.items)
+                    return
+                error = error_from_status(reply.error)
+        self.refusals += self.owner.run(flows.enqueue(request, error))
+
+    def _drop_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def before_fork(self) -> None:
+        """End the stream: while it is open, gRPC cannot be forked. What was sent goes again, with its request_id."""
+        self._drop_stream()
+
+    def after_fork_in_child(self) -> None:
+        """Forget what is the parent's."""
+        super().after_fork_in_child()
+        self._sent.clear()
+
+
+_innermost: ContextVar[Gathering[object] | None] = ContextVar("dibs_batch", default=None)
+
+
+def open_batch(owner: Owner) -> Gathering[Owner] | None:
+    """The batch of that instance that this thread or asyncio task is in."""
+    batch = _innermost.get()
+    while batch is not None:
+        if batch.owner is owner and not batch.closed:
+            return batch  # type: ignore[return-value]  # it is its owner's
+        batch = batch.outer
+    return None
+
+
+def enter_batch(batch: Gathering[Owner]) -> None:
+    """Make a batch the innermost here."""
+    batch.outer = _innermost.get()
+    _innermost.set(batch)  # type: ignore[arg-type]
+
+
+def leave_batch(batch: Gathering[Owner]) -> None:
+    """Go back to the batch outside of this one."""
+    _innermost.set(batch.outer)

@@ -1,0 +1,561 @@
+"""`Dibs`: one connection to a broker, one namespace, and the tasks that belong to it."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from . import flows
+from .batching import Batch, enter_batch, leave_batch, open_batch
+from .connection import Connection
+from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from .definition import Definition
+from .encoding import ItemForm
+from .enqueue_line import EnqueueLine
+from .errors import DibsError
+from .handles import EnqueuedTask
+from .names import QueueName
+from .operations import new_id
+from .options import NO_OPTIONS, Options
+from .policy import Backoff
+from .registry import Registry
+from .tasks import BaseTask, CoroutineTask, Task
+from .times import Seconds
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from _typeshed import StrPath
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class Dibs:
+    """Tasks and calls of one broker and one namespace. Safe to use from any thread, and after a fork.
+
+    Nothing is connected before the first call. What is not given comes from the environment at that moment:
+    `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`, `DIBS_CLIENT_CERT_FILE`, `DIBS_CLIENT_KEY_FILE`.
+
+    Args:
+        target: where the broker is: ``host:port``, ``unix:/path``, ``https://host:port`` for TLS. Default
+            ``127.0.0.1:7411``.
+        namespace: isolated set of queues, tasks and results on that broker. Default ``default``.
+        timeout: how long a call may take with all its retries; seconds or a timedelta. Default 30 s.
+        token: bearer token; needs TLS unless the broker is on this machine.
+        tls: use TLS. Default: if `ca`, `cert` or `key` is there, or the target says ``https://``.
+        ca: PEM file with the authorities to trust. Default: the system's.
+        cert: PEM file with the client's certificate chain, for mutual TLS.
+        key: PEM file with the key of `cert`.
+        channel_options: further gRPC channel options.
+
+    Raises:
+        ValueError: a value is out of range, a certificate without key, or a token that would travel unencrypted.
+
+    Example::
+
+        billing = Dibs("queue.example.org:7411", namespace="billing")
+
+        @billing.task(attempts=3, vis_timeout=60)
+        def charge(customer: int) -> None: ...
+
+        charge.execute(17)
+    """
+
+    def __init__(
+        self,
+        target: str | None = None,
+        namespace: str | None = None,
+        *,
+        timeout: Seconds | None = None,
+        token: str | None = None,
+        tls: bool | None = None,
+        ca: StrPath | None = None,
+        cert: StrPath | None = None,
+        key: StrPath | None = None,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        #: The tasks of this instance, by name.
+        self.registry: Registry[BaseTask[..., Any]] = Registry()
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._transport: Transport | None = None
+        self._line: EnqueueLine | None = None
+        given: dict[str, Any] = {
+            "target": target,
+            "namespace": namespace,
+            "timeout": timeout,
+            "token": token,
+            "tls": tls,
+            "ca": ca,
+            "cert": cert,
+            "key": key,
+            "channel_options": channel_options,
+        }
+        if any(value is not None and value != () for value in given.values()):
+            self._connection = Connection.build(**given)
+
+    # Connecting
+
+    def connect(
+        self,
+        target: str | None = None,
+        namespace: str | None = None,
+        *,
+        timeout: Seconds | None = None,
+        token: str | None = None,
+        tls: bool | None = None,
+        ca: StrPath | None = None,
+        cert: StrPath | None = None,
+        key: StrPath | None = None,
+        channel_options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Say where the broker is; also for tasks that exist already. Arguments and errors as for `Dibs`.
+
+        May be called again: what comes later goes to the new place. The connection itself is made by the first call.
+
+        Example::
+
+            dibs.connect("queue.example.org:7411", namespace="billing")
+        """
+        connection = Connection.build(
+            target,
+            namespace,
+            timeout=timeout,
+            token=token,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            channel_options=channel_options,
+        )
+        self.close()
+        self._connection = connection
+
+    @property
+    def connection(self) -> Connection:
+        """Where the broker is and how it is reached."""
+        if self._connection is None:
+            self._connection = Connection.build()
+        return self._connection
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of everything done here."""
+        return self.connection.namespace
+
+    @property
+    def transport(self) -> Transport:
+        """Runs single calls."""
+        transport = self._transport
+        return transport if transport is not None else self._open()[0]
+
+    def close(self) -> None:
+        """Close the connection. The next call opens it again."""
+        with self._lock:
+            line, self._line = self._line, None
+            transport, self._transport = self._transport, None
+        if line is not None:
+            line.close()
+        if transport is not None:
+            transport.close()
+
+    def __enter__(self) -> Dibs:
+        """For use in a ``with``, which closes the connection at its end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
+    def _open(self) -> tuple[Transport, EnqueueLine]:
+        with self._lock:
+            if self._transport is None or self._line is None:
+                self._transport = Transport(self.connection)
+                self._line = EnqueueLine(self._transport)
+            return self._transport, self._line
+
+    # Making tasks
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        queue: QueueName | None = None,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        *,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+    ) -> TaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        queue: QueueName | None = None,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        *,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
+
+        Args:
+            function: the function; the decorator passes it.
+            queue: queue of its calls. Default ``default``.
+            attempts: deliveries of one call in all, the first included.
+            retry_delay: wait before another attempt. Default: 30 s when the task asks for it by `Task.retry`; after
+                an exception (with `vis_timeout`), until the `vis_timeout` is over.
+            save_results: how long results are kept, to be fetched. Default 0: they are not.
+            vis_timeout: how long one delivery may take; then, and when the function raises, it is delivered again
+                if attempts are left. Default 0: a call is delivered once and never again.
+            use_dead: put calls that have used up their attempts into the dead-letter queue; a text names another.
+            backoff: growing waits between attempts, instead of `retry_delay`.
+            name: its name. Default: module and name of the function.
+
+        Raises:
+            ValueError: an argument is out of range (the text names it), or another task has that name.
+
+        Example::
+
+            @task
+            def ping() -> str: ...
+
+            @task(queue="mail", attempts=5, vis_timeout=60, backoff=Backoff(initial=5))
+            def send(address: str) -> None: ...
+        """
+        recipe = task_recipe(
+            queue,
+            name,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        decorator = TaskDecorator(self, recipe)
+        return decorator if function is None else decorator(function)
+
+    def periodic_task(
+        self,
+        run_every: Seconds,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        low_delay_okay: bool = False,
+        save_results: Seconds = 0,
+        name: str | None = None,
+        *,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        backoff: Backoff | None = None,
+    ) -> TaskDecorator:
+        """Decorator that makes a task which runs again and again after a fixed period.
+
+        A worker that has it registers it when it starts; from then on the brokers see to it. The function is called
+        without arguments. The task can be enqueued by hand, too.
+
+        Args:
+            run_every: the period; seconds or a timedelta, at least 1 s.
+            queue: as for `task`.
+            never_skip: make up for times that were missed, one after the other; otherwise they are skipped.
+            attempts: as for `task`.
+            retry_delay: as for `task`.
+            low_delay_okay: allow a period below 1 s.
+            save_results: as for `task`.
+            name: as for `task`.
+            vis_timeout: as for `task`.
+            use_dead: as for `task`.
+            backoff: as for `task`.
+
+        Raises:
+            ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
+
+        Example::
+
+            @periodic_task(timedelta(minutes=5), queue="low")
+            def clean_up() -> None: ...
+        """
+        recipe = periodic_recipe(
+            run_every,
+            queue,
+            name,
+            never_skip,
+            low_delay_okay,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        return TaskDecorator(self, recipe)
+
+    def cron_task(
+        self,
+        crontab: str,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        name: str | None = None,
+        *,
+        timezone: str | tzinfo | None = None,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        backoff: Backoff | None = None,
+    ) -> TaskDecorator:
+        """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
+
+        Args:
+            crontab: five fields (minute, hour, day of month, month, day of week), or six with the second before them.
+                Months and days may be names, such as ``jan`` and ``tue``.
+            queue: as for `task`.
+            never_skip: as for `periodic_task`.
+            attempts: as for `task`.
+            retry_delay: as for `task`.
+            save_results: as for `task`.
+            name: as for `task`.
+            timezone: time zone of the expression: its name or a ZoneInfo. Default UTC.
+            vis_timeout: as for `task`.
+            use_dead: as for `task`.
+            backoff: as for `task`.
+
+        Raises:
+            ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
+            DibsError: croniter is not installed.
+
+        Example::
+
+            @cron_task("0 5 * * tue", timezone="Europe/Berlin")
+            def report() -> None: ...  # every Tuesday at 5 o'clock
+        """
+        recipe = cron_recipe(
+            crontab,
+            queue,
+            name,
+            never_skip,
+            timezone,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        return TaskDecorator(self, recipe)
+
+    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
+        """A task of that definition that is enqueued through this instance; see `Task.on`."""
+        return (CoroutineTask if definition.is_async else Task)(definition, self, options)
+
+    # Finding and calling tasks
+
+    def get_task(self, name: str) -> Task[..., Any]:
+        """The task of that name. Its module must have been imported.
+
+        Raises:
+            UnknownTask: there is none; also a KeyError and a ValueError.
+        """
+        task = self.registry.get(name)
+        return task if isinstance(task, Task) else self.bind(task.definition)
+
+    def known_tasks(self) -> list[str]:
+        """The names of the tasks that are registered here, sorted."""
+        return self.registry.names()
+
+    def call_task(
+        self, name: str, queue: QueueName | None, *args: Any, _verify_call: bool = False, **kwargs: Any
+    ) -> EnqueuedTask[Any]:
+        """Enqueue a call of the task of that name, whether or not its code is here.
+
+        Args:
+            name: name of the task.
+            queue: queue to use if the task is not registered here, and so its own is not known. Default ``default``.
+            args: as for `Task.execute`.
+            _verify_call: raise UnknownTask if it is not registered here.
+            kwargs: as for `Task.execute`.
+
+        Raises:
+            UnknownTask: see `_verify_call`; also a KeyError and a ValueError.
+            PayloadError: the arguments cannot be written as JSON.
+            BrokerError: the broker did not take it.
+
+        Example::
+
+            call_task("mytasks.send", "mail", "a@example.org").wait(5)
+        """
+        known = self.registry.get(name) if _verify_call else self.registry.find(name)
+        definition = known.definition if known is not None else Definition(elsewhere, queue=queue, name=name)
+        handle: EnqueuedTask[Any] = self.bind(definition).execute(*args, **kwargs)
+        return handle
+
+    def handle(self, taskid: str) -> EnqueuedTask[Any]:
+        """The handle of a task whose id is known, such as one that another program has enqueued."""
+        return EnqueuedTask(self, taskid)
+
+    def result(self, taskid: str) -> Any:
+        """What a task returned, without waiting; None when there is no result, for whatever reason."""
+        return self.run(flows.get_results(self.namespace, [taskid]))[0]
+
+    def results(self, taskids: Iterable[str]) -> list[Any]:
+        """What tasks returned, in the order of their ids, any number of them; None where there is no result.
+
+        Example::
+
+            handles = [add.execute(n, n) for n in range(10)]
+            values = results(handle.taskid for handle in handles)
+        """
+        return self.run(flows.get_results(self.namespace, taskids))
+
+    # Enqueueing
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Gather the calls that are enqueued inside the ``with``, and send them in full requests.
+
+        A request goes when 1,000 calls or 3 MiB have gathered, and at the end; several are under way while the next
+        gathers. It holds for this instance in this thread or asyncio task. A batch inside of a batch joins it.
+
+        Handles can be used at once: asking one first sends what has gathered. If the body raises, what it has
+        enqueued until then is sent all the same, as without a batch.
+
+        Raises:
+            BrokerError: at the end, when the broker refused a call (the others are enqueued); at once, when a request
+                could not be sent.
+
+        Example::
+
+            with dibs.batch():
+                handles = [add.execute(n, n) for n in range(100_000)]
+        """
+        outer = open_batch(self)
+        if outer is not None:
+            yield outer  # type: ignore[misc]  # the batches of a Dibs are blocking
+            return
+        batch = Batch(self)
+        enter_batch(batch)
+        try:
+            try:
+                yield batch
+            except Exception as error:
+                try:
+                    if not batch.broken:
+                        batch.flush()
+                        batch.raise_refusals()
+                except DibsError as second:
+                    error.add_note(f"and calls of the batch were not enqueued: {second}")
+                raise
+            batch.flush()
+            batch.raise_refusals()
+        finally:
+            leave_batch(batch)
+            batch.close()
+
+    def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+        """Enqueue an item, or let the batch that is open here do it; its id.
+
+        Raises:
+            BrokerError: the broker did not take it.
+        """
+        batch = open_batch(self)
+        if batch is None:
+            return self.put_now(form, payload, id)
+        id = batch.add(form, payload, id)
+        if batch.full:
+            batch.send()  # type: ignore[attr-defined]  # as in `batch`
+        return id
+
+    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+        """Enqueue an item whether or not a batch is open; its id.
+
+        Raises:
+            BrokerError: the broker did not take it.
+        """
+        line = self._line or self._open()[1]
+        id = id or new_id()
+        line.submit(form.entry(id, payload))
+        return id
+
+    def run(self, flow: flows.Flow[T]) -> T:
+        """Run a flow over the blocking channel. What a batch has gathered here goes first.
+
+        Raises:
+            BrokerError: the broker refused, or the time for retries is used up.
+        """
+        batch = open_batch(self)
+        if batch is not None and not batch.flushing:
+            batch.flush()  # type: ignore[attr-defined]  # as in `batch`
+        transport = self.transport
+        try:
+            operation = next(flow)
+            while True:
+                try:
+                    value = transport.run(operation)
+                except Exception as error:  # noqa: BLE001 - the flow decides
+                    operation = flow.throw(error)
+                else:
+                    operation = flow.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    # Working
+
+    def execute_tasks(
+        self,
+        queues: Iterable[QueueName] | QueueName | None = None,
+        threads_per_process: int = 1,
+        processes: int = 1,
+        wait_per_thread: Seconds = 1,
+        module: str | None = None,
+    ) -> None:
+        """Be a worker: run tasks until told to stop. Needs ``dibs[worker]``.
+
+        Args:
+            queues: the queues to serve, in that order. Default: all, by priority.
+            threads_per_process: tasks that run at the same time in each process.
+            processes: processes to run them in.
+            wait_per_thread: how long running tasks may take to end after a stop was asked for; seconds or a timedelta.
+            module: module to import first, for its tasks.
+
+        Raises:
+            DibsError: the parts of a worker are not installed.
+        """
+        try:
+            run = importlib.import_module("dibs.worker.run")
+        except ModuleNotFoundError as error:
+            raise DibsError(f"a worker needs {error.name}: pip install 'dibs[worker]'") from error
+        run.execute_tasks(
+            self,
+            queues=queues,
+            threads_per_process=threads_per_process,
+            processes=processes,
+            wait_per_thread=wait_per_thread,
+            module=module,
+        )
+
+
+def elsewhere(*args: Any, **kwargs: Any) -> Any:
+    """Stands for a function whose code is not here."""
+    raise DibsError("the code of this task is not here")

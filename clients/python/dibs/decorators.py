@@ -1,0 +1,118 @@
+"""From the arguments of the decorators to the definition of a task, for both faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, overload
+
+from .definition import Definition
+from .names import QueueName
+from .policy import Backoff, Policy
+from .schedules import Cron, Every, Schedule
+from .tasks import AsyncTask, CoroutineTask, Task
+from .times import Seconds
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from .aio import AsyncDibs
+    from .client import Dibs
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Delivery(TypedDict, total=False):
+    """The arguments of the decorators that say how calls are delivered; see `Dibs.task`."""
+
+    attempts: int
+    retry_delay: Seconds | None
+    save_results: Seconds
+    vis_timeout: Seconds
+    use_dead: bool | str | None
+    backoff: Backoff | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a decorator was given; makes the definition once the function is there."""
+
+    policy: Policy
+    queue: QueueName | None
+    name: str | None
+    schedule: Schedule | None = None
+
+    def define(self, function: Callable[..., Any]) -> Definition:
+        """The definition of a task that runs `function`."""
+        return Definition(function, queue=self.queue, name=self.name, policy=self.policy, schedule=self.schedule)
+
+
+def task_recipe(queue: QueueName | None, name: str | None, **delivery: Unpack[Delivery]) -> Recipe:
+    """For `task`."""
+    return Recipe(Policy.build(**delivery), queue, name)
+
+
+def periodic_recipe(
+    run_every: Seconds,
+    queue: QueueName | None,
+    name: str | None,
+    never_skip: bool,
+    low_delay_okay: bool,
+    **delivery: Unpack[Delivery],
+) -> Recipe:
+    """For `periodic_task`."""
+    schedule = Every.build(run_every, never_skip=never_skip, low_delay_okay=low_delay_okay)
+    return Recipe(Policy.build(**delivery), queue, name, schedule)
+
+
+def cron_recipe(
+    crontab: str,
+    queue: QueueName | None,
+    name: str | None,
+    never_skip: bool,
+    timezone: str | tzinfo | None,
+    **delivery: Unpack[Delivery],
+) -> Recipe:
+    """For `cron_task`."""
+    schedule = Cron.build(crontab, timezone=timezone, never_skip=never_skip)
+    return Recipe(Policy.build(**delivery), queue, name, schedule)
+
+
+class TaskDecorator:
+    """What ``@task(...)`` with arguments gives: makes a task of the function below it."""
+
+    def __init__(self, dibs: Dibs, recipe: Recipe) -> None:
+        self._dibs = dibs
+        self._recipe = recipe
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+    def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
+        """Make and register the task."""
+        task = self._dibs.bind(self._recipe.define(function))
+        self._dibs.registry.register(task)
+        return task
+
+
+class AsyncTaskDecorator:
+    """As `TaskDecorator`, for asyncio."""
+
+    def __init__(self, dibs: AsyncDibs, recipe: Recipe) -> None:
+        self._dibs = dibs
+        self._recipe = recipe
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> AsyncTask[P, R]: ...
+
+    def __call__(self, function: Callable[..., Any], /) -> AsyncTask[..., Any]:
+        """Make and register the task."""
+        task = self._dibs.bind(self._recipe.define(function))
+        self._dibs.registry.register(task)
+        return task

@@ -1,0 +1,174 @@
+"""What a task is, apart from who calls it and how."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .codec import encode_call
+from .context import ATTEMPTS_BEFORE, CURRENT_TASK, LAST_ERROR, RunningTask
+from .encoding import ItemForm, task_form
+from .names import DEFAULT_QUEUE, QueueName, queue_name
+from .options import NO_OPTIONS, OVERRIDES, Options
+from .policy import Policy
+from .registry import default_name
+from .schedules import Schedule
+from .v1 import broker_pb2 as pb
+from .v1 import types_pb2 as tpb
+
+_ATTEMPTS = "_attempts"
+
+#: Bytes of the error text that goes along with a retry; all headers together may have 8 KiB.
+_MAX_ERROR_BYTES = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A call that is ready to be enqueued. `taskid` empty: it gets a new id."""
+
+    form: ItemForm
+    payload: bytes
+    taskid: str
+
+
+class Definition:
+    """A function, its name, its queue and how its calls are delivered.
+
+    Args:
+        function: what to run.
+        queue: queue of its calls.
+        name: its name; by default module and qualified name of the function.
+        policy: how its calls are delivered.
+        schedule: when it runs by itself; None for a task that does not.
+
+    Attributes:
+        function: what a worker calls with the arguments from the wire: it passes `_attempts` where that is taken.
+        target: the function itself.
+        is_async: whether it is a coroutine function.
+        form: what its calls have in common.
+        overrides: keywords of a call that are options of the call rather than arguments of the function.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        *,
+        queue: QueueName | None = None,
+        name: str | None = None,
+        policy: Policy | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"a task is made of a function, not of {function!r}")
+        self.target = function
+        self.name = name if name is not None else default_name(function)
+        self.queue = queue_name(queue) if queue else DEFAULT_QUEUE
+        self.policy = policy or Policy()
+        self.schedule = schedule
+        self.is_async = inspect.iscoroutinefunction(function)
+        taken, self.takes_attempts = _parameters(function)
+        self.overrides = OVERRIDES - taken
+        self.function = _with_attempts(function) if self.takes_attempts else function
+        self.form = task_form(self.queue, self.name, self.policy.encoded)
+
+    def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Prepared:
+        """A call with options."""
+        return self._prepare(args, kwargs, options, options.attempts or self.policy.attempts)
+
+    def prepare_retry(self, args: Sequence[Any], kwargs: dict[str, Any], options: Options) -> Prepared | None:
+        """The call that is the next attempt after the one that runs here; None when that is the last.
+
+        Outside of a worker the call that asks is the first attempt.
+        """
+        given = kwargs.pop(_ATTEMPTS, None)
+        running = self.running()
+        used = running.attempt if running is not None else 1
+        total = running.attempts if running is not None else options.attempts or self.policy.attempts
+        left = total - used if given is None else int(given) - 1
+        if left < 1:
+            return None
+        changes: dict[str, Any] = {"on_conflict": "replace", "attempts": left}
+        if options.delay is None and options.at is None:
+            changes["delay"] = self.policy.retry_wait(used)
+        headers = {**options.headers, ATTEMPTS_BEFORE: str(used)}
+        if running is not None:
+            headers = {**running.headers, **headers}
+            changes["taskid"] = options.taskid or running.taskid
+            changes["queue"] = options.queue or running.queue
+        error = _error_text() or (running.last_error if running is not None else "")
+        if error:
+            headers[LAST_ERROR] = error
+        merged = {name: getattr(options, name) for name in ("delay", "at", "taskid", "queue")} | changes
+        return self._prepare(args, kwargs, Options(**merged, headers=headers), left, used)
+
+    def running(self) -> RunningTask | None:
+        """The call of this task that runs here; None outside of a worker and in another task."""
+        running = CURRENT_TASK.task
+        return running if running is not None and running.name == self.name else None
+
+    def next(self, now: datetime | float | None = None) -> datetime | None:
+        """When it is due next; None for a task without a schedule."""
+        if self.schedule is None:
+            return None
+        if now is None:
+            now = datetime.now(UTC)
+        elif not isinstance(now, datetime):
+            now = datetime.fromtimestamp(now, UTC)
+        elif now.tzinfo is None:
+            now = now.astimezone()
+        return self.schedule.next(now)
+
+    def _prepare(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options, attempts: int, used: int = 0
+    ) -> Prepared:
+        queue = queue_name(options.queue) if options.queue else self.queue
+        plain = attempts == self.policy.attempts and not used
+        item = pb.EnqueueItem(queue=queue, kind=tpb.QUEUE_KIND_TASK, content=tpb.Content(task_name=self.name))
+        item.policy.MergeFromString(self.policy.encoded if plain else self.policy.encode(attempts, used))
+        options.apply(item)
+        return Prepared(ItemForm(item), encode_call(args, kwargs), options.taskid or "")
+
+
+def split_options(
+    kwargs: dict[str, Any], overrides: frozenset[str], preset: Options = NO_OPTIONS
+) -> tuple[dict[str, Any], Options]:
+    """Tell the options of a call from the arguments of the function among its keywords."""
+    options = {name: value for name, value in kwargs.items() if name in overrides}
+    arguments = {name: value for name, value in kwargs.items() if name not in overrides}
+    return arguments, preset.overridden(options)
+
+
+def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not say
+        return frozenset(), False
+    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    names = frozenset(parameter.name for parameter in parameters if parameter.kind in by_keyword)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    return names - {_ATTEMPTS}, takes_any or _ATTEMPTS in names
+
+
+def _with_attempts(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        running = CURRENT_TASK.task
+        if running is not None and _ATTEMPTS not in kwargs:
+            kwargs[_ATTEMPTS] = running.attempts - running.attempt + 1
+        return function(*args, **kwargs)
+
+    return call
+
+
+def _error_text() -> str:
+    """The error that is being handled here, as text; empty when there is none."""
+    if sys.exc_info()[1] is None:
+        return ""
+    encoded = traceback.format_exc().encode("utf-8", "backslashreplace")
+    return encoded[-_MAX_ERROR_BYTES:].decode("utf-8", "ignore")

@@ -1,0 +1,181 @@
+"""What takes more than one call to the broker, written once for the blocking and the asyncio face.
+
+A flow is a generator: it yields operations, is sent their values, and returns its own. `Dibs` runs it over a
+blocking channel, `AsyncDibs` over an asyncio one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Generator, Iterable, Sequence
+from itertools import islice
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from . import operations
+from .codec import decode_json
+from .errors import (
+    BrokerError,
+    ResultUnavailable,
+    TaskCancelled,
+    TaskFailed,
+    TaskNotFinished,
+)
+from .operations import MAX_BATCH, Operation, Until
+from .states import State, state_from_wire
+from .times import Seconds, to_seconds
+from .v1 import broker_pb2 as pb
+
+T = TypeVar("T")
+Flow: TypeAlias = Generator[Operation[Any], Any, T]
+
+#: The longest that one request waits; then the next one does. Proxies cut calls that stay silent for long.
+_LONGEST_WAIT_SECONDS = 50.0
+
+_ITEM = re.compile(r"items\[(\d+)\]")
+
+
+def do(operation: Operation[T]) -> Flow[T]:
+    """The flow of one operation."""
+    value: T = yield operation
+    return value
+
+
+def look_up(namespace: str, id: str, *, include_content: bool = False) -> Flow[pb.ItemResult]:
+    """What is known of one item now."""
+    found = yield from do(operations.result(namespace, [id], include_content=include_content))
+    return found[0]
+
+
+def look_up_until(namespace: str, id: str, until: Until, timeout: Seconds | None) -> Flow[pb.ItemResult]:
+    """What is known of one item when it has got that far, or when the time is up (None: never)."""
+    deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, "timeout")
+    while True:
+        left = _LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+        wait = min(left, _LONGEST_WAIT_SECONDS)
+        found = (yield from do(operations.result(namespace, [id], until=until, timeout=wait)))[0]
+        state = state_from_wire(found.state)
+        if (state.is_over if until == "done" else state.has_started) or (wait >= left and deadline is not None):
+            return found
+
+
+def wait_for(namespace: str, id: str, until: Literal["started", "done"], timeout: Seconds | None) -> Flow[bool]:
+    """Whether it got that far in time."""
+    if until not in ("started", "done"):
+        raise ValueError(f"until must be 'started' or 'done', not {until!r}")
+    state = state_from_wire((yield from look_up_until(namespace, id, until, timeout)).state)
+    return state.is_over if until == "done" else state.has_started
+
+
+def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> Flow[Any]:
+    """The value that a task returned, waiting for it.
+
+    Raises:
+        TaskFailed: it raised.
+        TaskCancelled: somebody cancelled it.
+        TaskNotFinished: not in time.
+        ResultUnavailable: it is done, or unknown, and there is no result.
+    """
+    found = yield from look_up_until(namespace, id, "done", timeout)
+    state = state_from_wire(found.state)
+    if not state.is_over:
+        raise TaskNotFinished(f"task {name or '(unnamed)'} {id} is {state.status} after {timeout} s")
+    if state is State.CANCELLED:
+        raise TaskCancelled(id, name, found.error)
+    if state in (State.FAILED, State.DEAD):
+        raise TaskFailed(id, name, found.error)
+    if not found.HasField("result"):
+        raise ResultUnavailable(
+            f"no result of task {name or '(unnamed)'} {id} is kept: it asked for none (save_results), "
+            "its time is over, or it was never there"
+        )
+    return decode_json(found.result)
+
+
+def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
+    """The values that tasks returned, None for each that has none (yet), in the order of the ids."""
+    values: list[Any] = []
+    remaining = iter(ids)
+    while batch := list(islice(remaining, MAX_BATCH)):
+        left_out: list[int] = []
+        found = yield from do(operations.result(namespace, batch))
+        for item in found:
+            if item.truncated:
+                left_out.append(len(values))
+            values.append(decode_json(item.result) if item.HasField("result") else None)
+        start = len(values) - len(batch)
+        while left_out:  # the reply was full; it always holds at least one of those that are asked for
+            again = [batch[place - start] for place in left_out]
+            still: list[int] = []
+            found = yield from do(operations.result(namespace, again))
+            for place, item in zip(left_out, found, strict=True):
+                if item.truncated:
+                    still.append(place)
+                elif item.HasField("result"):
+                    values[place] = decode_json(item.result)
+            if len(still) == len(left_out):
+                raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")
+            left_out = still
+    return values
+
+
+_CANCELLED: dict[pb.CancelOutcome.ValueType, bool | Literal[-1]] = {
+    pb.CANCEL_OUTCOME_REMOVED: True,
+    pb.CANCEL_OUTCOME_REQUESTED: True,
+    pb.CANCEL_OUTCOME_RESULT_DROPPED: -1,
+}
+
+
+def cancel(namespace: str, id: str) -> Flow[bool | Literal[-1]]:
+    """Cancel one item: True if it was removed or told, -1 if its result was dropped, else False."""
+    outcomes = yield from do(operations.cancel(namespace, [id]))
+    return _CANCELLED.get(outcomes[0], False)
+
+
+def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flow[list[BrokerError]]:
+    """Enqueue a batch; items that the broker refuses are left out, and the rest goes without them.
+
+    Args:
+        request: the batch; items that are refused are removed from it.
+        known: what the broker has answered to it already.
+
+    Returns:
+        Why items were refused, an error each.
+
+    Raises:
+        BrokerError: the batch as a whole was not taken.
+    """
+    refusals: list[BrokerError] = []
+    error = known
+    while True:
+        if error is None:
+            try:
+                items = yield from do(operations.enqueue(request))
+            except BrokerError as caught:
+                error = caught
+            else:
+                return refusals + conflicts(items)
+        place = _refused(error, len(request.items))
+        if place is None:
+            if error is known and error.retry_after is not None:
+                error, known = None, None  # another attempt is worth it, with the pauses of the transport
+                continue
+            raise error
+        refusals.append(error)
+        error = None
+        # Nothing was done, so this is a new request.
+        del request.items[place]
+        request.request_id = operations.new_id()
+        if not request.items:
+            return refusals
+
+
+def conflicts(items: Sequence[pb.EnqueuedItem]) -> list[BrokerError]:
+    """An AlreadyExists for each item that was there already and must not be."""
+    return [operations.conflict(item) for item in items if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT]
+
+
+def _refused(error: BrokerError, count: int) -> int | None:
+    match = _ITEM.match(error.field)
+    place = int(match[1]) if match else -1
+    return place if 0 <= place < count else None

@@ -1,0 +1,209 @@
+"""Handles of enqueued tasks: what has become of them, and what they returned."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+
+from . import flows
+from .codec import decode_call
+from .states import State, Status, state_from_wire
+from .times import Seconds
+
+if TYPE_CHECKING:
+    from .aio import AsyncDibs
+    from .client import Dibs
+    from .operations import Operation
+
+R = TypeVar("R")
+
+#: Seconds that `wait` and `get` wait unless told otherwise.
+DEFAULT_WAIT_SECONDS = 30.0
+
+
+class Arguments(NamedTuple):
+    """The arguments that a task was called with, as they came out of JSON."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+
+
+class EnqueuedTask(Generic[R]):
+    """A task that was enqueued, as returned by `Task.execute` and `call_task`.
+
+    Asking costs a call to the broker each time; nothing is kept here. A task that is done is remembered for its
+    `save_results`; without that it is forgotten when it is done (one that is delivered at most once: when it starts),
+    and counts as done.
+
+    Attributes:
+        taskid: its id.
+        name: name of the task; empty if the handle was made from an id alone.
+        queue: queue that it was put into; empty likewise.
+
+    Example::
+
+        handle = add.execute(2, 3)
+        if handle.wait(5, until="done"):
+            print(handle.result)
+    """
+
+    __slots__ = ("_dibs", "name", "queue", "taskid")
+
+    def __init__(self, dibs: Dibs, taskid: str, name: str = "", queue: str = "") -> None:
+        self._dibs = dibs
+        self.taskid = taskid
+        self.name = name
+        self.queue = queue
+
+    @property
+    def args(self) -> Arguments | None:
+        """The arguments that it was called with, as ``(args, kwargs)``; None when it is done or forgotten."""
+        return self._dibs.run(_arguments(self._dibs.namespace, self.taskid))
+
+    @property
+    def state(self) -> State:
+        """Where it is in its life, exactly."""
+        return self._dibs.run(_state(self._dibs.namespace, self.taskid))
+
+    @property
+    def status(self) -> Status:
+        """Where it is in its life: ``early`` (delayed), ``late`` (due), ``waiting``, ``started`` or ``done``."""
+        return self.state.status
+
+    @property
+    def result(self) -> R | None:
+        """What it returned, without waiting; None when there is no result, for whatever reason."""
+        value: R | None = self._dibs.run(flows.get_results(self._dibs.namespace, [self.taskid]))[0]
+        return value
+
+    def wait(
+        self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
+    ) -> bool:
+        """Wait until it has started, or until it is done.
+
+        What is over in any way has started, too, and so has what is not known any more.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; 0 does not wait, None waits for ever.
+            until: ``"started"`` or ``"done"``.
+
+        Returns:
+            Whether it has got that far.
+        """
+        return self._dibs.run(flows.wait_for(self._dibs.namespace, self.taskid, until, timeout))
+
+    def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
+        """Wait until it is done, and return what it returned.
+
+        Args:
+            timeout: how long, in seconds or as a timedelta; None waits for ever.
+
+        Raises:
+            TaskFailed: it raised in its last attempt; the text is the remote traceback.
+            TaskCancelled: somebody cancelled it.
+            TaskNotFinished: it is not done in time.
+            ResultUnavailable: it is done, and no result is kept (see `save_results`).
+        """
+        value: R = self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        return value
+
+    def cancel(self) -> bool | Literal[-1]:
+        """Cancel it.
+
+        Returns:
+            True when it had not started and never will, or runs and has been told (see `CURRENT_TASK`).
+            -1 when it was done and its result has been deleted. False when nothing is known of it.
+        """
+        return self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
+
+    def __repr__(self) -> str:
+        """Name and id."""
+        return f"<EnqueuedTask {self.name or '(unnamed)'} {self.taskid}>"
+
+
+class AsyncEnqueuedTask(Generic[R]):
+    """An `EnqueuedTask` for asyncio: the same names, to be awaited.
+
+    Example::
+
+        handle = await add.on(adibs).execute(2, 3)
+        if await handle.wait(5, until="done"):
+            print(await handle.result)
+    """
+
+    __slots__ = ("_dibs", "name", "queue", "taskid")
+
+    def __init__(self, dibs: AsyncDibs, taskid: str, name: str = "", queue: str = "") -> None:
+        self._dibs = dibs
+        self.taskid = taskid
+        self.name = name
+        self.queue = queue
+
+    @property
+    def args(self) -> _Awaited[Arguments | None]:
+        """As `EnqueuedTask.args`; await it."""
+        return _Awaited(self._dibs, _arguments(self._dibs.namespace, self.taskid))
+
+    @property
+    def state(self) -> _Awaited[State]:
+        """As `EnqueuedTask.state`; await it."""
+        return _Awaited(self._dibs, _state(self._dibs.namespace, self.taskid))
+
+    @property
+    def status(self) -> _Awaited[Status]:
+        """As `EnqueuedTask.status`; await it."""
+        return _Awaited(self._dibs, _status(self._dibs.namespace, self.taskid))
+
+    @property
+    def result(self) -> _Awaited[R | None]:
+        """As `EnqueuedTask.result`; await it."""
+        return _Awaited(self._dibs, _result(self._dibs.namespace, self.taskid))
+
+    async def wait(
+        self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
+    ) -> bool:
+        """As `EnqueuedTask.wait`."""
+        return await self._dibs.run(flows.wait_for(self._dibs.namespace, self.taskid, until, timeout))
+
+    async def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
+        """As `EnqueuedTask.get`."""
+        value: R = await self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        return value
+
+    async def cancel(self) -> bool | Literal[-1]:
+        """As `EnqueuedTask.cancel`."""
+        return await self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
+
+    def __repr__(self) -> str:
+        """Name and id."""
+        return f"<AsyncEnqueuedTask {self.name or '(unnamed)'} {self.taskid}>"
+
+
+class _Awaited(Generic[R]):
+    """A value that is fetched when it is awaited; to be awaited once."""
+
+    __slots__ = ("_dibs", "_flow")
+
+    def __init__(self, dibs: AsyncDibs, flow: flows.Flow[R]) -> None:
+        self._dibs = dibs
+        self._flow = flow
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        return self._dibs.run(self._flow).__await__()
+
+
+def _state(namespace: str, id: str) -> Generator[Operation[Any], Any, State]:
+    return state_from_wire((yield from flows.look_up(namespace, id)).state)
+
+
+def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
+    return (yield from _state(namespace, id)).status
+
+
+def _result(namespace: str, id: str) -> Generator[Operation[Any], Any, Any]:
+    return (yield from flows.get_results(namespace, [id]))[0]
+
+
+def _arguments(namespace: str, id: str) -> Generator[Operation[Any], Any, Arguments | None]:
+    found = yield from flows.look_up(namespace, id, include_content=True)
+    return Arguments(*decode_call(found.content.payload)) if found.HasField("content") else None

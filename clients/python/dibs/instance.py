@@ -1,0 +1,30 @@
+"""The default instance, whose methods the names of the package are."""
+
+from __future__ import annotations
+
+from .client import Dibs
+
+_instance = Dibs()
+
+
+def default() -> Dibs:
+    """The instance that the names of the package belong to: ``dibs.task`` is ``dibs.default().task``.
+
+    It is told where the broker is by `dibs.connect`, or by the environment; see `Dibs`.
+    """
+    return _instance
+
+
+batch = _instance.batch
+call_task = _instance.call_task
+close = _instance.close
+connect = _instance.connect
+cron_task = _instance.cron_task
+execute_tasks = _instance.execute_tasks
+get_task = _instance.get_task
+handle = _instance.handle
+known_tasks = _instance.known_tasks
+periodic_task = _instance.periodic_task
+result = _instance.result
+results = _instance.results
+task = _instance.task

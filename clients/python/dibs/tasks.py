@@ -1,0 +1,343 @@
+"""Tasks: functions that can be called here, or enqueued to run in a worker."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from .codec import encode_call
+from .definition import Definition, split_options
+from .handles import AsyncEnqueuedTask, EnqueuedTask
+from .names import QueueName
+from .options import INLINE, NO_OPTIONS, OnConflict, Options
+from .times import Seconds
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .aio import AsyncDibs
+    from .client import Dibs
+    from .policy import Backoff
+    from .schedules import Schedule
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger("dibs")
+
+
+class BaseTask(Generic[P, R]):
+    """What the tasks of both faces have in common: everything but the calls to the broker.
+
+    Attributes:
+        definition: the function and how it is delivered.
+    """
+
+    def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
+        self.definition = definition
+        self._options = options
+        self.__doc__ = definition.target.__doc__
+        self.__module__ = getattr(definition.target, "__module__", __name__)
+        self.__wrapped__ = definition.target
+
+    @property
+    def name(self) -> str:
+        """The name that it is known by."""
+        return self.definition.name
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What a worker calls."""
+        return self.definition.function
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        return self.definition.is_async
+
+    @property
+    def queue(self) -> str:
+        """The queue that its calls go to."""
+        return self.definition.queue
+
+    @property
+    def attempts(self) -> int:
+        """How often a call is delivered at most."""
+        return self.definition.policy.attempts
+
+    @property
+    def retry_delay(self) -> float | None:
+        """Seconds from a failed attempt to the next; None when it was not set."""
+        return self.definition.policy.retry_delay
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """Growing waits between attempts; None when not set."""
+        return self.definition.policy.backoff
+
+    @property
+    def save_results(self) -> float:
+        """Seconds that results are kept; 0: they are not."""
+        return self.definition.policy.save_results
+
+    @property
+    def vis_timeout(self) -> float:
+        """Seconds that one delivery may take before the next; 0: there is only one."""
+        return self.definition.policy.vis_timeout
+
+    @property
+    def use_dead(self) -> bool | str:
+        """Whether used-up calls go to the dead-letter queue, or the name of another."""
+        return self.definition.policy.use_dead
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """When it runs by itself; None when it does not."""
+        return self.definition.schedule
+
+    def next(self, now: datetime | float | None = None) -> datetime | None:
+        """When a recurring task is due next.
+
+        Args:
+            now: reckoned from then: a datetime (local time if it has no time zone), or seconds since 1970. Default:
+                the present.
+
+        Returns:
+            An aware datetime; None for a task that does not recur.
+        """
+        return self.definition.next(now)
+
+    def options(
+        self,
+        *,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        taskid: str | None = None,
+        queue: QueueName | None = None,
+        attempts: int | None = None,
+        on_conflict: OnConflict = "keep",
+        headers: Mapping[str, str] | None = None,
+    ) -> Self:
+        """This task, to be called with options; the typed form of the keywords of `execute`.
+
+        Args:
+            delay: enqueue it to start that much later; seconds or a timedelta.
+            at: enqueue it to start at that time; an aware datetime.
+            taskid: id of the call, instead of a new one.
+            queue: queue of the call, instead of the task's.
+            attempts: deliveries of the call, instead of the task's.
+            on_conflict: what to do when a task of that id is known already: ``"keep"`` leaves it, ``"replace"``
+                takes its place, ``"fail"`` raises AlreadyExists.
+            headers: passed along to the running task, such as a trace context.
+
+        Raises:
+            ValueError: a value is out of range.
+
+        Example::
+
+            send.options(delay=60, queue="low").execute("hello")
+        """
+        clone = copy.copy(self)
+        clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {})
+        return clone
+
+    def __repr__(self) -> str:
+        """Name and queue."""
+        return f"<{type(self).__name__} {self.name} in {self.queue}>"
+
+
+class Task(BaseTask[P, R]):
+    """A function that can be called here, ``task(...)``, or enqueued for a worker, ``task.execute(...)``.
+
+    Made by the decorators `task`, `periodic_task` and `cron_task`.
+
+    Example::
+
+        @task(queue="mail", attempts=3, vis_timeout=60)
+        def send(address: str, text: str) -> None: ...
+
+        send("a@example.org", "hi")                  # runs here
+        send.execute("a@example.org", "hi")          # runs in a worker
+        send.execute("a@example.org", "hi", delay=5)
+    """
+
+    def __init__(self, definition: Definition, dibs: Dibs, options: Options = NO_OPTIONS) -> None:
+        super().__init__(definition, options)
+        self._dibs = dibs
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now."""
+        return cast(R, self.definition.target(*args, **kwargs))
+
+    @overload
+    def execute(self, *args: P.args, **kwargs: P.kwargs) -> EnqueuedTask[R]: ...
+    @overload
+    def execute(self, *args: Any, delay: Seconds, **kwargs: Any) -> EnqueuedTask[R]: ...
+    @overload
+    def execute(self, *args: Any, taskid: str, **kwargs: Any) -> EnqueuedTask[R]: ...
+    @overload
+    def execute(self, *args: Any, _queue: QueueName, **kwargs: Any) -> EnqueuedTask[R]: ...
+    @overload
+    def execute(self, *args: Any, execute_inline_now: bool, **kwargs: Any) -> Any: ...
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """Enqueue a call of the function.
+
+        The keywords `delay` (seconds or a timedelta), `taskid`, `_queue` and `execute_inline_now` are options of the
+        call, unless the function itself has a parameter of that name. Type checkers check the function's arguments
+        only in calls without them; `options` is the form that is checked throughout, and it knows more options.
+
+        Args:
+            args: positional arguments; anything that JSON can express.
+            kwargs: keyword arguments; likewise.
+
+        Returns:
+            A handle. With `execute_inline_now=True`, what the function returns, run here and now.
+
+        Raises:
+            PayloadError: the arguments cannot be written as JSON.
+            BrokerError: the broker did not take it.
+
+        Example::
+
+            add.execute(1, 2)
+            add.execute(1, 2, delay=60)
+            add.options(delay=60).execute(1, 2)
+        """
+        definition = self.definition
+        options = self._options
+        if kwargs and not definition.overrides.isdisjoint(kwargs):
+            if INLINE in definition.overrides and kwargs.get(INLINE):
+                return self.definition.target(*args, **split_options(kwargs, definition.overrides)[0])
+            kwargs, options = split_options(kwargs, definition.overrides, options)
+        dibs = self._dibs
+        if options is NO_OPTIONS:
+            taskid = dibs.put(definition.form, encode_call(args, kwargs))
+            return EnqueuedTask(dibs, taskid, definition.name, definition.queue)
+        call = definition.prepare(args, kwargs, options)
+        taskid = dibs.put(call.form, call.payload, call.taskid)
+        return EnqueuedTask(dibs, taskid, definition.name, call.form.queue)
+
+    def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
+        """Enqueue the next attempt of the call that runs here, under the same id.
+
+        It runs after the task's `retry_delay` (30 s unless set) or `backoff`, with one attempt less. The running
+        attempt then ends without a result of its own, whatever it returns or raises.
+
+        Args:
+            args: positional arguments of the next attempt.
+            kwargs: keyword arguments of the next attempt; `_attempts`, if among them, says how many attempts were
+                left with this one, as it was passed to the function; otherwise the worker knows.
+
+        Returns:
+            A handle; None when this was the last attempt, and then nothing happens.
+
+        Raises:
+            PayloadError: the arguments cannot be written as JSON.
+            BrokerError: the broker did not take it.
+
+        Example::
+
+            @task(attempts=3, retry_delay=10)
+            def fetch(url, **kwargs):
+                try:
+                    ...
+                except ConnectionError:
+                    fetch.retry(url, **kwargs)
+        """
+        call = self.definition.prepare_retry(args, kwargs, self._options)
+        if call is None:
+            _log.warning("%s is not tried again: that was the last attempt", self.name)
+            return None
+        taskid = self._dibs.put_now(call.form, call.payload, call.taskid)
+        running = self.definition.running()
+        if running is not None:
+            running.retried = True
+        return EnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
+
+    @overload
+    def on(self, dibs: Dibs) -> Task[P, R]: ...
+    @overload
+    def on(self, dibs: AsyncDibs) -> AsyncTask[P, R]: ...
+
+    def on(self, dibs: Dibs | AsyncDibs) -> Task[P, R] | AsyncTask[P, R]:
+        """This task, to be enqueued through another instance: another broker or namespace, or from asyncio.
+
+        Example::
+
+            send.on(staging).execute("a@example.org", "hi")
+            await send.on(adibs).execute("a@example.org", "hi")
+        """
+        return dibs.bind(self.definition, self._options)  # type: ignore[return-value]  # the same function
+
+
+class CoroutineTask(Task[P, R]):
+    """A `Task` made of an ``async def`` function; calling it gives the coroutine."""
+
+    def __call__(  # type: ignore[override]  # R is what the task results in
+        self, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, R]:
+        """Call the function here: await what comes back."""
+        return cast("Coroutine[Any, Any, R]", self.definition.target(*args, **kwargs))
+
+
+class AsyncTask(BaseTask[P, R]):
+    """A `Task` for asyncio: `execute` and `retry` are to be awaited. Made by `AsyncDibs` and by `Task.on`."""
+
+    def __init__(self, definition: Definition, dibs: AsyncDibs, options: Options = NO_OPTIONS) -> None:
+        super().__init__(definition, options)
+        self._dibs = dibs
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """Call the function here: await what comes back if it is an ``async def``."""
+        return self.definition.target(*args, **kwargs)
+
+    @overload
+    async def execute(self, *args: P.args, **kwargs: P.kwargs) -> AsyncEnqueuedTask[R]: ...
+    @overload
+    async def execute(self, *args: Any, delay: Seconds, **kwargs: Any) -> AsyncEnqueuedTask[R]: ...
+    @overload
+    async def execute(self, *args: Any, taskid: str, **kwargs: Any) -> AsyncEnqueuedTask[R]: ...
+    @overload
+    async def execute(self, *args: Any, _queue: QueueName, **kwargs: Any) -> AsyncEnqueuedTask[R]: ...
+    @overload
+    async def execute(self, *args: Any, execute_inline_now: bool, **kwargs: Any) -> Any: ...
+
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        """As `Task.execute`."""
+        definition = self.definition
+        if INLINE in definition.overrides and kwargs.get(INLINE):
+            value = definition.target(*args, **split_options(kwargs, definition.overrides)[0])
+            return await value if definition.is_async else value
+        kwargs, options = split_options(kwargs, definition.overrides, self._options)
+        if options is NO_OPTIONS:
+            form, payload, taskid = definition.form, encode_call(args, kwargs), ""
+        else:
+            call = definition.prepare(args, kwargs, options)
+            form, payload, taskid = call.form, call.payload, call.taskid
+        taskid = await self._dibs.put(form, payload, taskid)
+        return AsyncEnqueuedTask(self._dibs, taskid, definition.name, form.queue)
+
+    async def retry(self, *args: Any, **kwargs: Any) -> AsyncEnqueuedTask[R] | None:
+        """As `Task.retry`."""
+        call = self.definition.prepare_retry(args, kwargs, self._options)
+        if call is None:
+            _log.warning("%s is not tried again: that was the last attempt", self.name)
+            return None
+        taskid = await self._dibs.put_now(call.form, call.payload, call.taskid)
+        running = self.definition.running()
+        if running is not None:
+            running.retried = True
+        return AsyncEnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
+
+    @overload
+    def on(self, dibs: Dibs) -> Task[P, R]: ...
+    @overload
+    def on(self, dibs: AsyncDibs) -> AsyncTask[P, R]: ...
+
+    def on(self, dibs: Dibs | AsyncDibs) -> Task[P, R] | AsyncTask[P, R]:
+        """As `Task.on`."""
+        return dibs.bind(self.definition, self._options)  # type: ignore[return-value]  # the same function

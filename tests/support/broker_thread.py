@@ -1,0 +1,82 @@
+"""The broker's services in a thread of their own, for tests of blocking clients."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc.aio
+
+from dibs.broker.drain import Drain
+from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.limits import Limits
+from dibs.broker.services import Services
+
+
+@dataclass
+class BrokerThread:
+    """Services on a free port of the loopback interface, in an event loop in a thread.
+
+    Attributes:
+        target: where to connect.
+    """
+
+    redis_url: str
+    port: int = 0
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    target: str = ""
+    _started: threading.Event = field(default_factory=threading.Event)
+    _error: BaseException | None = None
+
+    def start(self) -> None:
+        """Starts them; returns when they serve."""
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="broker", daemon=True)
+        self._thread.start()
+        assert self._started.wait(20)
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ends them, as a broker that goes away does; returns when they are gone."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(20)
+            assert not self._thread.is_alive()
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        engine = Engine(EngineConfig(self.redis_url))
+        drain = Drain()
+        try:
+            await engine.start()
+            server = grpc.aio.server(interceptors=self.interceptors)
+            services = Services(engine, Limits(), drain)
+            services.register(server)
+            self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+            await server.start()
+        except BaseException as error:
+            self._error = error
+            self._started.set()
+            raise
+        self.target = f"127.0.0.1:{self.port}"
+        self._started.set()
+        await self._stopping.wait()
+        drain.begin()
+        await server.stop(1)
+        await services.close()
+        await engine.close()
+
+
+@contextmanager
+def serving(redis_url: str, *interceptors: grpc.aio.ServerInterceptor) -> Iterator[BrokerThread]:
+    """A broker that ends with the with."""
+    broker = BrokerThread(redis_url, interceptors=interceptors)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
