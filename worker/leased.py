@@ -19,7 +19,7 @@ class LeasedTask(RunningTask):
     Most tasks never look at themselves, and reading all fields would cost more than running a small one.
     """
 
-    __slots__ = ("_outbox", "delivery", "retried")
+    __slots__ = ("_outbox", "delivery")
 
     def __init__(
         self, delivery: tpb.Delivery, name: str, args: list[Any], kwargs: dict[str, Any], outbox: Outbox
