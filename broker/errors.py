@@ -142,6 +142,9 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         engine.EngineClosed: Row(
             grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING", "this broker is shutting down: call another one"
         ),
+        engine.EngineNotStarted: Row(
+            grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"
+        ),
         engine.TooFewReplicas: Row(
             grpc.StatusCode.UNAVAILABLE,
             "TOO_FEW_REPLICAS",

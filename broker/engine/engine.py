@@ -14,10 +14,11 @@ from .checks import check_server
 from .coalesce import Coalescer
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
-from .errors import EngineClosed
+from .errors import EngineClosed, EngineNotStarted, Unavailable
 from .faults import translate
 from .hints import Hints
 from .queues import Queues
+from .schedules import Schedules
 from .scripts import Scripts
 from .timers import Timers
 from .types import (
@@ -99,9 +100,11 @@ class Engine:
         self.hints = Hints(self._client, channel)
         self._timers = Timers(self._advance, config.poll_interval_s)
         self._open = False
+        self._closed = False
         self.queues = Queues(self._call, self._call_known)
         self.dead_letters = DeadLetters(self._call, self.hints)
         self.workers = Workers(self._call, self._call_known)
+        self.schedules = Schedules(self._call, self._call_known)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
@@ -109,8 +112,19 @@ class Engine:
         self._refreshes: dict[str, Coalescer[Refresh, Refreshed]] = {}
 
     async def start(self) -> None:
-        """Connects and begins to look after what is in Redis. Raises `EngineError` when Redis is unfit or not there."""
-        version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
+        """Connects and begins to look after what is in Redis.
+
+        May be called again after `Unavailable`. Until it has returned, operations raise `EngineNotStarted`.
+
+        Raises:
+            UnsuitableRedis: this Redis must not be used.
+            Unavailable: it is not there, or does not answer in time.
+        """
+        try:
+            async with asyncio.timeout(self.config.timeout_s):
+                version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
+        except TimeoutError:
+            raise Unavailable(f"info: no answer from Redis within {self.config.timeout_s:g} s") from None
         self._scripts.prepare(version)
         self._open = True
         self._timers.see_clock(await self._call("probe", "probe", ()))
@@ -120,6 +134,7 @@ class Engine:
 
     async def close(self) -> None:
         """Finishes what is in flight and disconnects."""
+        self._closed = True
         await self._timers.close()
         await self.hints.close()
         await asyncio.gather(
@@ -301,7 +316,9 @@ class Engine:
 
     def _check_open(self, operation: str) -> None:
         if not self._open:
-            raise EngineClosed(f"{operation}: the engine has not been started or is closed")
+            if self._closed:
+                raise EngineClosed(f"{operation}: the engine is closed")
+            raise EngineNotStarted(f"{operation}: the engine has not been started")
 
     async def _learn_namespaces(self) -> None:
         async with self._translated("namespaces"):
@@ -319,7 +336,8 @@ class Engine:
             raise translate(error, operation) from error
 
     async def _advance(self, namespace: str) -> tuple[int, int]:
-        due, now, *ready = await self._call("advance", namespace, (MAX_BATCH,))
+        due, now, look, *ready = await self._call("advance", namespace, (MAX_BATCH,))
+        self.schedules.see_due(namespace, look, now)
         for kind, queues in zip(Kind, ready, strict=True):
             for queue in queues:
                 self.hints.ready(namespace, kind.value, queue.decode())

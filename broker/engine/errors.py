@@ -5,6 +5,7 @@ Outcomes that belong to one item (not found, superseded, ...) are part of the re
     EngineError
     ├── Unavailable            Redis did not answer, or not in time; try again
     │   ├── EngineClosed       this engine has been closed or not been started
+    │   │   └── EngineNotStarted   it has not been started: Redis has not been there so far
     │   └── TooFewReplicas     written, but not on as many replicas as asked for; try again with the same id
     ├── OutOfMemory            Redis is at its maxmemory and takes no new items
     ├── UnsuitableRedis        Redis is too old or set up in a way that would lose items
@@ -40,6 +41,10 @@ class Unavailable(EngineError):
 
 class EngineClosed(Unavailable):
     """The engine has been closed or has not been started."""
+
+
+class EngineNotStarted(EngineClosed):
+    """The engine has not been started, since Redis has not been there so far."""
 
 
 class TooFewReplicas(Unavailable):

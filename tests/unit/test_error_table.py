@@ -23,6 +23,7 @@ RAISED: list[Exception] = [
     errors.Draining(),
     engine.Unavailable("connection refused at 10.1.2.3"),
     engine.EngineClosed("closed"),
+    engine.EngineNotStarted("not yet"),
     engine.TooFewReplicas("0 of 1"),
     engine.OutOfMemory("OOM command not allowed"),
     engine.UnsuitableRedis("5.0"),
