@@ -1,0 +1,114 @@
+"""Attempts, waits and what is kept: from the arguments of decorators to the wire."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dibs import Backoff
+from dibs.policy import Policy
+from dibs.v1.types_pb2 import DeliveryPolicy
+
+
+def wire(policy: Policy, *args: int) -> DeliveryPolicy:
+    return DeliveryPolicy.FromString(policy.encode(*args) if args else policy.encoded)
+
+
+def test_nothing_given_is_one_attempt_delivered_at_most_once_with_nothing_kept() -> None:
+    assert wire(Policy.build()) == DeliveryPolicy(attempts=1)
+
+
+def test_every_argument_arrives() -> None:
+    policy = wire(
+        Policy.build(
+            attempts=3, vis_timeout=timedelta(seconds=1.5), use_dead=True, save_results=60, retry_delay=timedelta(0)
+        )
+    )
+
+    assert policy.attempts == 3
+    assert policy.lease_timeout.ToMilliseconds() == 1500
+    assert policy.result_ttl.seconds == 60
+    assert policy.use_dead_letter
+    assert policy.dead_letter_queue == ""
+    assert policy.HasField("retry")
+    assert policy.retry.initial_delay.ToNanoseconds() == 0
+
+
+def test_a_text_names_another_dead_letter_queue() -> None:
+    policy = wire(Policy.build(use_dead="graveyard"))
+
+    assert policy.use_dead_letter
+    assert policy.dead_letter_queue == "graveyard"
+
+
+def test_without_a_retry_delay_the_lease_decides() -> None:
+    assert not wire(Policy.build(attempts=2, vis_timeout=5)).HasField("retry")
+
+
+def test_a_backoff_arrives_and_goes_on_where_a_retry_left_it() -> None:
+    policy = Policy.build(attempts=5, backoff=Backoff(initial=2, factor=3, maximum=100, jitter=0.5))
+
+    first = wire(policy).retry
+    assert (first.initial_delay.seconds, first.multiplier, first.max_delay.seconds, first.jitter) == (2, 3, 100, 0.5)
+    third = wire(policy, 3, 2).retry
+    assert third.initial_delay.ToMilliseconds() == pytest.approx(18_000, abs=1)
+
+
+def test_waits_grow_up_to_the_maximum() -> None:
+    backoff = Backoff(initial=1, factor=2, maximum=10, jitter=0)
+
+    assert [round(backoff.wait(attempt), 6) for attempt in (1, 2, 3, 4, 5)] == [1, 2, 4, 8, 10]
+    assert backoff.wait(1_000_000) == 10
+    assert Backoff(initial=0).wait(3) == 0
+
+
+def test_jitter_stays_within_its_share() -> None:
+    backoff = Backoff(initial=10, jitter=0.2)
+
+    waits = {backoff.wait_with_jitter(1) for _ in range(200)}
+
+    assert len(waits) > 100
+    assert min(waits) >= 8
+    assert max(waits) <= 12
+
+
+def test_a_retry_waits_half_a_minute_unless_told_otherwise() -> None:
+    assert Policy.build().retry_wait(1) == 30
+    assert Policy.build(retry_delay=5).retry_wait(3) == 5
+    assert Policy.build(backoff=Backoff(initial=1, jitter=0)).retry_wait(3) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"attempts": 0}, "attempts"),
+        ({"attempts": True}, "attempts"),
+        ({"attempts": 1.5}, "attempts"),
+        ({"vis_timeout": -1}, "vis_timeout"),
+        ({"vis_timeout": "5"}, "vis_timeout"),
+        ({"save_results": float("inf")}, "save_results"),
+        ({"save_results": True}, "save_results"),
+        ({"retry_delay": timedelta(seconds=-1)}, "retry_delay"),
+        ({"retry_delay": 1, "backoff": Backoff()}, "backoff"),
+    ],
+)
+def test_a_value_out_of_range_is_named(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Policy.build(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"initial": -1}, "initial"),
+        ({"factor": 0.5}, "factor"),
+        ({"factor": 101}, "factor"),
+        ({"maximum": "1"}, "maximum"),
+        ({"jitter": 1.5}, "jitter"),
+    ],
+)
+def test_a_backoff_that_makes_no_sense_is_refused(arguments: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        Backoff(**arguments)
