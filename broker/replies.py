@@ -26,7 +26,8 @@ from .engine.types import (
     decode_record,
 )
 
-_KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
+#: Kinds of queues, as the wire has them.
+KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
 _ENQUEUED = {
     Enqueued.CREATED: pb.ENQUEUE_OUTCOME_CREATED,
     Enqueued.EXISTS: pb.ENQUEUE_OUTCOME_EXISTS,
@@ -45,7 +46,8 @@ _CANCELLED = {
     Cancelled.REQUESTED: pb.CANCEL_OUTCOME_REQUESTED,
     Cancelled.RESULT_DROPPED: pb.CANCEL_OUTCOME_RESULT_DROPPED,
 }
-_STATES = {
+#: States of items, as the wire has them.
+STATES = {
     State.SUCCEEDED: tpb.ITEM_STATE_SUCCEEDED,
     State.FAILED: tpb.ITEM_STATE_FAILED,
     State.CANCELLED: tpb.ITEM_STATE_CANCELLED,
@@ -68,19 +70,20 @@ def enqueue_response(items: Sequence[NewItem], outcomes: Sequence[Enqueued]) -> 
 
 
 @lru_cache(maxsize=1024)
-def _duration(microseconds: int) -> Duration:
+def duration(microseconds: int) -> Duration:
     """A duration that is only ever copied from."""
-    duration = Duration()
-    duration.FromMicroseconds(microseconds)
-    return duration
+    message = Duration()
+    message.FromMicroseconds(microseconds)
+    return message
 
 
 @lru_cache(maxsize=1024)
-def _retry(retry: Retry) -> tpb.RetryPolicy:
+def retry_policy(retry: Retry) -> tpb.RetryPolicy:
+    """A retry policy that is only ever copied from."""
     return tpb.RetryPolicy(
-        initial_delay=_duration(retry.initial_us),
+        initial_delay=duration(retry.initial_us),
         multiplier=retry.factor,
-        max_delay=_duration(retry.max_us),
+        max_delay=duration(retry.max_us),
         jitter=retry.jitter,
     )
 
@@ -91,7 +94,7 @@ def fill_deliveries(deliveries: RepeatedCompositeFieldContainer[tpb.Delivery], i
         enqueued_us, due_us, spec, body = decode_record(record)
         delivery = deliveries.add(id=id, lease_token=token, queue=spec.queue, attempt=attempt, attempts=attempts)
         delivery.content.MergeFromString(body)
-        delivery.lease_timeout.CopyFrom(_duration(lease_us))
+        delivery.lease_timeout.CopyFrom(duration(lease_us))
         delivery.enqueue_time.FromMicroseconds(enqueued_us)
         delivery.schedule_time.FromMicroseconds(due_us)
         if last_error:
@@ -99,7 +102,7 @@ def fill_deliveries(deliveries: RepeatedCompositeFieldContainer[tpb.Delivery], i
         if spec.keep_us:
             delivery.keep_result = True
         if spec.retry is not None:
-            delivery.retry.CopyFrom(_retry(spec.retry))
+            delivery.retry.CopyFrom(retry_policy(spec.retry))
 
 
 def lease_response(items: Sequence[Leased], leased_at_us: int) -> pb.LeaseResponse:
@@ -116,7 +119,7 @@ def peek_response(found: Sequence[tuple[str, Record]]) -> pb.LeaseResponse:
     for id, record in found:
         delivery = response.deliveries.add(id=id, queue=record.spec.queue, attempts=record.spec.attempts)
         delivery.content.MergeFromString(record.body)
-        delivery.lease_timeout.CopyFrom(_duration(record.spec.lease_us))
+        delivery.lease_timeout.CopyFrom(duration(record.spec.lease_us))
         delivery.enqueue_time.FromMicroseconds(record.enqueued_us)
         delivery.schedule_time.FromMicroseconds(record.due_us)
     return response
@@ -152,11 +155,11 @@ def result_response(statuses: Iterable[ItemStatus]) -> pb.ResultResponse:
     for status in statuses:
         result = response.results.add(
             id=status.id,
-            state=_STATES[status.state],
+            state=STATES[status.state],
             error=status.error,
             attempt=status.deliveries,
             queue=status.queue,
-            kind=_KINDS[status.kind],
+            kind=KINDS[status.kind],
             cancel_requested=status.cancel_requested,
         )
         record = status.record

@@ -26,7 +26,8 @@ _DEFAULT_RESULT_WAIT_US = 30_000_000
 #: repeated request gets the same ids (RFC 9562, 5.5).
 _IDS = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 
-_KINDS: dict[int, Kind] = {tpb.QUEUE_KIND_TASK: Kind.TASK, tpb.QUEUE_KIND_DATA: Kind.DATA}
+#: Kinds of queues, from the wire.
+KINDS: dict[int, Kind] = {tpb.QUEUE_KIND_TASK: Kind.TASK, tpb.QUEUE_KIND_DATA: Kind.DATA}
 _CONFLICTS: dict[int, str] = {
     pb.ON_CONFLICT_UNSPECIFIED: Conflict.KEEP.value,
     pb.ON_CONFLICT_KEEP: Conflict.KEEP.value,
@@ -115,16 +116,16 @@ def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
     if item.id:
         check.identifier(item.id, "id", limits.max_id_length)
     content = item.content
-    _check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
+    check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
     conflict = check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
-    spec = _spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
+    spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
     due = ""
     if item.WhichOneof("due"):
         due = _due(item, limits)
     return NewItem(item.id, spec, due, conflict, content.SerializeToString())
 
 
-def _check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
+def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
     check.no_unknown_fields(content)
     if is_task:
         check.task_name(content.task_name, "content.task_name", limits.max_task_name_length)
@@ -144,11 +145,11 @@ def _due(item: pb.EnqueueItem, limits: Limits) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
+def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
     """The engine's form of how an item is delivered; the same few come again and again."""
     check.name(queue, "queue", limits.max_name_length)
     return Spec(
-        check.choice(kind, "kind", _KINDS), queue, *_policy(tpb.DeliveryPolicy.FromString(policy), limits)
+        check.choice(kind, "kind", KINDS), queue, *_policy(tpb.DeliveryPolicy.FromString(policy), limits)
     ).encode()
 
 
@@ -202,7 +203,7 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
     if request.HasField("lease_timeout"):
         lease_us = _lease_us(request.lease_timeout, "lease_timeout", limits)
     query = LeaseQuery(
-        check.choice(request.kind, "kind", _KINDS),
+        check.choice(request.kind, "kind", KINDS),
         _queues(request.queues, "queues", limits),
         lease_us,
         request.attempts or None,
@@ -231,7 +232,7 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> tuple[str, LeaseQuery
     if hello.HasField("lease_timeout"):
         lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)
     query = LeaseQuery(
-        check.choice(hello.kind, "hello.kind", _KINDS), _queues(hello.queues, "hello.queues", limits), lease_us
+        check.choice(hello.kind, "hello.kind", KINDS), _queues(hello.queues, "hello.queues", limits), lease_us
     )
     check.text(hello.worker_id, "hello.worker_id", 256)
     if len(hello.task_names) > 10_000:
@@ -321,7 +322,7 @@ def _nack(entry: pb.NackEntry, field_name: str, at: int, limits: Limits) -> Nack
 def read_cancel(request: pb.CancelRequest, limits: Limits) -> tuple[str, Sequence[str]]:
     """A CancelRequest."""
     check.no_unknown_fields(request)
-    return check.namespace(request.namespace, limits.max_name_length), _ids(request.ids, limits)
+    return check.namespace(request.namespace, limits.max_name_length), read_ids(request.ids, limits)
 
 
 def read_result(request: pb.ResultRequest, limits: Limits) -> ResultCall:
@@ -332,10 +333,11 @@ def read_result(request: pb.ResultRequest, limits: Limits) -> ResultCall:
     timeout_us = _DEFAULT_RESULT_WAIT_US
     if request.HasField("timeout"):
         timeout_us = check.duration_us(request.timeout, "timeout", limits.max_wait_us)
-    return ResultCall(namespace, _ids(request.ids, limits), until, timeout_us / 1e6, request.include_content)
+    return ResultCall(namespace, read_ids(request.ids, limits), until, timeout_us / 1e6, request.include_content)
 
 
-def _ids(found: Sequence[str], limits: Limits) -> Sequence[str]:
+def read_ids(found: Sequence[str], limits: Limits) -> Sequence[str]:
+    """A batch of item ids."""
     check.batch(len(found), "ids", limits.max_batch_items)
     for at, id in enumerate(found):
         check.identifier(id, f"ids[{at}]", limits.max_id_length)

@@ -83,18 +83,8 @@ class Queues:
         for at in range(0, len(names), _MAX_DESCRIBED):
             some = names[at : at + _MAX_DESCRIBED]
             replies = await self._call("describe_queues", namespace, [kind.value, len(some), *some])
-            for name, (known, *numbers, paused, priority, oldest) in zip(some, replies, strict=True):
-                counts.append(
-                    QueueCounts(
-                        name,
-                        *numbers,
-                        paused == 1,
-                        float(priority) if priority else None,
-                        int(oldest) if oldest else None,
-                    )
-                    if known
-                    else None
-                )
+            for name, (known, *reply) in zip(some, replies, strict=True):
+                counts.append(_counts(name, *reply) if known else None)
         return counts
 
     async def set_priority(self, namespace: str, kind: Kind, queue: str, priority: float | None) -> None:
@@ -166,6 +156,32 @@ class Queues:
     async def forget(self, namespace: str, kind: Kind, queue: str) -> bool:
         """Deletes a queue with its counts and its priority; False: there is something in it, or leased from it."""
         return bool(await self._call("forget_queue", namespace, [kind.value, queue]))
+
+
+def _counts(
+    name: str,
+    ready: int,
+    delayed: int,
+    leased: int,
+    dead: int,
+    seen: int,
+    done: int,
+    paused: int,
+    priority: bytes,
+    oldest: bytes,
+) -> QueueCounts:
+    return QueueCounts(
+        name,
+        ready,
+        delayed,
+        leased,
+        dead,
+        seen,
+        done,
+        paused == 1,
+        float(priority) if priority else None,
+        int(oldest) if oldest else None,
+    )
 
 
 def _stored(

@@ -246,7 +246,7 @@ IdList = Sequence[str]
 
 
 class StoredItem(NamedTuple):
-    """An item as an operator sees it. `time_us`: when it will be due or was, its lease ends, or it died; by its state."""
+    """An item as an operator sees it. `time_us`, by its state: when it will be due, its lease ends, or it died."""
 
     id: str
     state: State

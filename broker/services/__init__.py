@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import grpc
 
-from dibs.v1 import broker_pb2, broker_pb2_grpc
+from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc
 
 from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
 from ..limits import Limits
+from .admin import AdminService
 from .broker import BrokerService
 
 
@@ -20,15 +21,20 @@ class Services:
         names: full names of the services, for health and reflection.
     """
 
-    names = (broker_pb2.DESCRIPTOR.services_by_name["BrokerService"].full_name,)
+    names = (
+        broker_pb2.DESCRIPTOR.services_by_name["BrokerService"].full_name,
+        admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    )
 
     def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         self._dispatch = Dispatch(engine)
         self._broker = BrokerService(engine, self._dispatch, limits, drain)
+        self._admin = AdminService(engine, limits)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, server)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
 
     async def close(self) -> None:
         """Waits until items that were on their way back are back; call when the server has stopped."""

@@ -13,8 +13,8 @@ from dibs.broker.drain import Drain
 from dibs.broker.engine.engine import Engine, EngineConfig
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
+from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
-from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 
 from ..support.redis import RedisServer
@@ -22,8 +22,10 @@ from ..support.redis import RedisServer
 if TYPE_CHECKING:
     # The generated typing tells the asynchronous face apart; at run time it is the same class.
     Stub: TypeAlias = broker_pb2_grpc.BrokerServiceAsyncStub
+    AdminStub: TypeAlias = admin_pb2_grpc.AdminServiceAsyncStub
 else:
     Stub = broker_pb2_grpc.BrokerServiceStub
+    AdminStub = admin_pb2_grpc.AdminServiceStub
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def drain() -> Drain:
 
 
 @pytest.fixture
-async def stub(redis_server: RedisServer, drain: Drain) -> AsyncIterator[Stub]:
-    """Calls the services."""
+async def channel(redis_server: RedisServer, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
+    """Leads to the services."""
     engine = Engine(EngineConfig(redis_server.url))
     await engine.start()
     server = grpc.aio.server()
@@ -43,10 +45,22 @@ async def stub(redis_server: RedisServer, drain: Drain) -> AsyncIterator[Stub]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
+        yield channel
     await server.stop(1)
     await services.close()
     await engine.close()
+
+
+@pytest.fixture
+def stub(channel: grpc.aio.Channel) -> Stub:
+    """Calls BrokerService."""
+    return cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
+
+
+@pytest.fixture
+def admin(channel: grpc.aio.Channel) -> AdminStub:
+    """Calls AdminService."""
+    return cast(AdminStub, admin_pb2_grpc.AdminServiceStub(channel))
 
 
 def item(id: str, queue: str = "q", *, lease_s: int = 30, keep_s: int = 60) -> pb.EnqueueItem:

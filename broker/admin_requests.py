@@ -1,0 +1,175 @@
+"""From the messages of `AdminService` and `LockService` to the engine's values. All raise `InvalidField`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from dibs.v1 import admin_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from . import validation as check
+from .bodies import HEAD_BYTES
+from .engine.engine import MAX_BATCH
+from .engine.queues import Section
+from .engine.types import Kind
+from .errors import InvalidField
+from .limits import Limits
+from .paging import Page, read_page
+from .requests import DEAD_LETTER_QUEUE, KINDS, read_ids
+
+#: Bound of priorities either way.
+MAX_PRIORITY = 1e12
+
+_SECTIONS: dict[int, Section] = {
+    pb.ITEM_SECTION_UNSPECIFIED: Section.READY,
+    pb.ITEM_SECTION_READY: Section.READY,
+    pb.ITEM_SECTION_DELAYED: Section.DELAYED,
+    pb.ITEM_SECTION_LEASED: Section.LEASED,
+}
+#: What stands for both kinds where a request need not name one.
+_SOME_KINDS: dict[int, tuple[Kind, ...]] = {
+    tpb.QUEUE_KIND_UNSPECIFIED: tuple(Kind),
+    tpb.QUEUE_KIND_TASK: (Kind.TASK,),
+    tpb.QUEUE_KIND_DATA: (Kind.DATA,),
+}
+
+#: Requests that name one queue.
+QueueRequest: TypeAlias = pb.SetPriorityRequest | pb.PauseQueueRequest | pb.ResumeQueueRequest | pb.ClearQueueRequest
+#: Requests that name a dead-letter queue.
+DeadRequest: TypeAlias = (
+    pb.ListDeadLettersRequest | pb.TakeDeadLettersRequest | pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCall:
+    """One queue, or dead-letter queue."""
+
+    namespace: str
+    kind: Kind
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListQueuesCall:
+    """A checked ListQueuesRequest."""
+
+    namespace: str
+    kinds: tuple[Kind, ...]
+    names: Sequence[str]
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class ListItemsCall:
+    """A checked ListItemsRequest or ListDeadLettersRequest. `body_bytes`: how much of each body is wanted."""
+
+    queue: QueueCall
+    section: Section
+    page: Page
+    position: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TakeCall:
+    """A checked TakeDeadLettersRequest."""
+
+    queue: QueueCall
+    max_items: int
+    timeout_s: float
+
+
+def read_list_queues(request: pb.ListQueuesRequest, limits: Limits) -> ListQueuesCall:
+    """A ListQueuesRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    names = read_names(request.names, "names", limits)
+    return ListQueuesCall(namespace, read_kinds(request.kind), names, read_page(request))
+
+
+def read_kinds(kind: int) -> tuple[Kind, ...]:
+    """The kinds that a request is about which need not name one."""
+    return check.choice(kind, "kind", _SOME_KINDS)
+
+
+def read_names(found: Sequence[str], field: str, limits: Limits) -> list[str]:
+    """Names of queues, each once; at most 1,000."""
+    names = list(dict.fromkeys(found))
+    if len(names) > MAX_BATCH:
+        raise InvalidField(field, f"has {len(names)} entries, must have at most {MAX_BATCH}")
+    for at, name in enumerate(names):
+        check.name(name, f"{field}[{at}]", limits.max_name_length)
+    return names
+
+
+def read_queue(request: QueueRequest | pb.ListItemsRequest, limits: Limits) -> QueueCall:
+    """The queue that a request names."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    queue = check.name(request.queue, "queue", limits.max_name_length)
+    return QueueCall(namespace, check.choice(request.kind, "kind", KINDS), queue)
+
+
+def read_priority(request: pb.SetPriorityRequest) -> float | None:
+    """The priority of a SetPriorityRequest."""
+    if not request.HasField("priority"):
+        return None
+    return check.number(request.priority, "priority", -MAX_PRIORITY, MAX_PRIORITY)
+
+
+def read_list_items(request: pb.ListItemsRequest, limits: Limits) -> ListItemsCall:
+    """A ListItemsRequest."""
+    queue = read_queue(request, limits)
+    section = check.choice(request.section, "section", _SECTIONS)
+    page = read_page(request)
+    return ListItemsCall(queue, section, page, page.position(), _body_bytes(request.include_content, limits))
+
+
+def _body_bytes(include_content: bool, limits: Limits) -> int:
+    # Without the content the task's name is still wanted, which stands in front.
+    return 2**53 if include_content else HEAD_BYTES + 4 * limits.max_task_name_length
+
+
+def read_delete_items(request: pb.DeleteItemsRequest, limits: Limits) -> tuple[str, Sequence[str]]:
+    """A DeleteItemsRequest."""
+    check.no_unknown_fields(request)
+    return check.namespace(request.namespace, limits.max_name_length), read_ids(request.ids, limits)
+
+
+def read_list_dead_queues(request: pb.ListDeadLetterQueuesRequest, limits: Limits) -> tuple[str, tuple[Kind, ...]]:
+    """A ListDeadLetterQueuesRequest."""
+    check.no_unknown_fields(request)
+    return check.namespace(request.namespace, limits.max_name_length), read_kinds(request.kind)
+
+
+def read_dead_queue(request: DeadRequest, limits: Limits) -> QueueCall:
+    """The dead-letter queue that a request names."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    queue = check.name(request.queue or DEAD_LETTER_QUEUE, "queue", limits.max_name_length)
+    return QueueCall(namespace, check.choice(request.kind, "kind", KINDS), queue)
+
+
+def read_list_dead_letters(request: pb.ListDeadLettersRequest, limits: Limits) -> ListItemsCall:
+    """A ListDeadLettersRequest."""
+    queue = read_dead_queue(request, limits)
+    page = read_page(request)
+    return ListItemsCall(queue, Section.DEAD, page, page.position(), _body_bytes(request.include_content, limits))
+
+
+def read_take(request: pb.TakeDeadLettersRequest, limits: Limits) -> TakeCall:
+    """A TakeDeadLettersRequest."""
+    queue = read_dead_queue(request, limits)
+    check.integer(request.max_items, "max_items", 0, MAX_BATCH)
+    timeout_us = 0
+    if request.HasField("get_timeout"):
+        timeout_us = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us)
+    return TakeCall(queue, request.max_items or 1, timeout_us / 1e6)
+
+
+def read_dead_ids(request: pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest, limits: Limits) -> Sequence[str]:
+    """Ids of a redrive or a purge; none: all."""
+    return read_ids(request.ids, limits) if request.ids else ()

@@ -1,0 +1,98 @@
+"""The part of `dibs.v1.AdminService` that looks after dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from dibs.v1 import admin_pb2 as pb
+
+from .. import admin_replies as replies
+from .. import admin_requests as requests
+from ..engine.dead_letters import NoSuchLetter, Progress
+from ..engine.engine import MAX_LEASE_BYTES, Engine
+from ..errors import NotFound
+from ..limits import Limits
+from ..listings import list_items
+from ..translated import translated
+
+
+@translated
+class DeadLetterHandlers:
+    """Each method checks its request, calls the engine and puts the answer into a message."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    async def ListDeadLetterQueues(
+        self,
+        request: pb.ListDeadLetterQueuesRequest,
+        context: grpc.aio.ServicerContext[pb.ListDeadLetterQueuesRequest, pb.ListDeadLetterQueuesResponse],
+    ) -> pb.ListDeadLetterQueuesResponse:
+        """Dead-letter queues that have something in them."""
+        namespace, kinds = requests.read_list_dead_queues(request, self._limits)
+        response = pb.ListDeadLetterQueuesResponse()
+        for kind in kinds:
+            found = await self._engine.dead_letters.queues(namespace, kind)
+            response.queues.extend(replies.dead_queue_info(kind, queue) for queue in found)
+        return response
+
+    async def ListDeadLetters(
+        self,
+        request: pb.ListDeadLettersRequest,
+        context: grpc.aio.ServicerContext[pb.ListDeadLettersRequest, pb.ListDeadLettersResponse],
+    ) -> pb.ListDeadLettersResponse:
+        """Dead letters."""
+        items, token = await list_items(self._engine, requests.read_list_dead_letters(request, self._limits))
+        return pb.ListDeadLettersResponse(
+            items=replies.item_infos(items, include_content=request.include_content), next_page_token=token
+        )
+
+    async def TakeDeadLetters(
+        self,
+        request: pb.TakeDeadLettersRequest,
+        context: grpc.aio.ServicerContext[pb.TakeDeadLettersRequest, pb.TakeDeadLettersResponse],
+    ) -> pb.TakeDeadLettersResponse:
+        """Removes dead letters and hands them out."""
+        call = requests.read_take(request, self._limits)
+        items = await self._engine.dead_letters.take(
+            call.queue.namespace,
+            call.queue.kind,
+            call.queue.queue,
+            call.max_items,
+            room=MAX_LEASE_BYTES,
+            timeout_s=call.timeout_s,
+        )
+        return pb.TakeDeadLettersResponse(items=replies.item_infos(items, include_content=True))
+
+    async def RedriveDeadLetters(
+        self,
+        request: pb.RedriveDeadLettersRequest,
+        context: grpc.aio.ServicerContext[pb.RedriveDeadLettersRequest, pb.RedriveDeadLettersResponse],
+    ) -> AsyncIterator[pb.RedriveDeadLettersResponse]:
+        """Sends dead letters back."""
+        call = requests.read_dead_queue(request, self._limits)
+        ids = requests.read_dead_ids(request, self._limits)
+        async for step in self._engine.dead_letters.redrive(call.namespace, call.kind, call.queue, ids):
+            done = _done(step)
+            yield pb.RedriveDeadLettersResponse(redriven=done.done, left=done.left)
+
+    async def PurgeDeadLetters(
+        self,
+        request: pb.PurgeDeadLettersRequest,
+        context: grpc.aio.ServicerContext[pb.PurgeDeadLettersRequest, pb.PurgeDeadLettersResponse],
+    ) -> AsyncIterator[pb.PurgeDeadLettersResponse]:
+        """Removes dead letters for good."""
+        call = requests.read_dead_queue(request, self._limits)
+        ids = requests.read_dead_ids(request, self._limits)
+        async for step in self._engine.dead_letters.purge(call.namespace, call.kind, call.queue, ids):
+            done = _done(step)
+            yield pb.PurgeDeadLettersResponse(purged=done.done, left=done.left)
+
+
+def _done(step: Progress | NoSuchLetter) -> Progress:
+    if isinstance(step, NoSuchLetter):
+        raise NotFound("dead letter", step.id)
+    return step

@@ -1,0 +1,111 @@
+"""The part of `dibs.v1.AdminService` that looks after queues: thin translation between the wire and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+
+from dibs.v1 import admin_pb2 as pb
+
+from .. import admin_replies as replies
+from .. import admin_requests as requests
+from ..engine.engine import Engine
+from ..engine.queues import Cleared, QueueCounts
+from ..errors import NotFound, PreconditionFailed
+from ..limits import Limits
+from ..listings import list_items, list_queues
+from ..translated import translated
+
+
+@translated
+class QueueHandlers:
+    """Each method checks its request, calls the engine and puts the answer into a message."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    async def ListQueues(
+        self,
+        request: pb.ListQueuesRequest,
+        context: grpc.aio.ServicerContext[pb.ListQueuesRequest, pb.ListQueuesResponse],
+    ) -> pb.ListQueuesResponse:
+        """Queues with their counts."""
+        return await list_queues(self._engine, requests.read_list_queues(request, self._limits))
+
+    async def SetPriority(
+        self,
+        request: pb.SetPriorityRequest,
+        context: grpc.aio.ServicerContext[pb.SetPriorityRequest, pb.SetPriorityResponse],
+    ) -> pb.SetPriorityResponse:
+        """Sets or clears the priority of a queue."""
+        call = requests.read_queue(request, self._limits)
+        priority = requests.read_priority(request)
+        await self._engine.queues.set_priority(call.namespace, call.kind, call.queue, priority)
+        return pb.SetPriorityResponse()
+
+    async def PauseQueue(
+        self,
+        request: pb.PauseQueueRequest,
+        context: grpc.aio.ServicerContext[pb.PauseQueueRequest, pb.PauseQueueResponse],
+    ) -> pb.PauseQueueResponse:
+        """Stops deliveries from a queue."""
+        return pb.PauseQueueResponse(changed=await self._pause(requests.read_queue(request, self._limits), paused=True))
+
+    async def ResumeQueue(
+        self,
+        request: pb.ResumeQueueRequest,
+        context: grpc.aio.ServicerContext[pb.ResumeQueueRequest, pb.ResumeQueueResponse],
+    ) -> pb.ResumeQueueResponse:
+        """Delivers from a queue again."""
+        return pb.ResumeQueueResponse(
+            changed=await self._pause(requests.read_queue(request, self._limits), paused=False)
+        )
+
+    async def ListItems(
+        self, request: pb.ListItemsRequest, context: grpc.aio.ServicerContext[pb.ListItemsRequest, pb.ListItemsResponse]
+    ) -> pb.ListItemsResponse:
+        """Items of a queue."""
+        items, token = await list_items(self._engine, requests.read_list_items(request, self._limits))
+        return pb.ListItemsResponse(
+            items=replies.item_infos(items, include_content=request.include_content), next_page_token=token
+        )
+
+    async def DeleteItems(
+        self,
+        request: pb.DeleteItemsRequest,
+        context: grpc.aio.ServicerContext[pb.DeleteItemsRequest, pb.DeleteItemsResponse],
+    ) -> pb.DeleteItemsResponse:
+        """Removes items by id."""
+        namespace, ids = requests.read_delete_items(request, self._limits)
+        gone = await self._engine.queues.delete_items(namespace, ids)
+        return pb.DeleteItemsResponse(deleted_ids=[id for id, there in zip(ids, gone, strict=True) if there])
+
+    async def ClearQueue(
+        self,
+        request: pb.ClearQueueRequest,
+        context: grpc.aio.ServicerContext[pb.ClearQueueRequest, pb.ClearQueueResponse],
+    ) -> AsyncIterator[pb.ClearQueueResponse]:
+        """Removes the items of a queue."""
+        call = requests.read_queue(request, self._limits)
+        if (await self._known(call)).leased and request.delete:
+            raise PreconditionFailed("QUEUE_IN_USE", f"items of queue {call.queue!r} are leased")
+        done = Cleared(0, 0)
+        async for done in self._engine.queues.clear(call.namespace, call.kind, call.queue):
+            yield pb.ClearQueueResponse(removed=done.removed, left=done.left)
+        if request.delete:
+            deleted = await self._engine.queues.forget(call.namespace, call.kind, call.queue)
+            yield pb.ClearQueueResponse(removed=done.removed, left=done.left, deleted=deleted)
+
+    async def _pause(self, call: requests.QueueCall, *, paused: bool) -> bool:
+        changed = await self._engine.queues.pause(call.namespace, call.kind, call.queue, paused=paused)
+        if changed is None:
+            raise NotFound("queue", call.queue)
+        return changed
+
+    async def _known(self, call: requests.QueueCall) -> QueueCounts:
+        (counts,) = await self._engine.queues.describe(call.namespace, call.kind, [call.queue])
+        if counts is None:
+            raise NotFound("queue", call.queue)
+        return counts

@@ -1,0 +1,65 @@
+"""The calls of `dibs.v1.AdminService` about schedules."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+
+from dibs.v1 import admin_pb2 as pb
+from dibs.v1 import admin_pb2_grpc
+
+from .. import schedules
+from .. import validation as check
+from ..engine.engine import MAX_LEASE_BYTES, Engine
+from ..limits import Limits
+from ..paging import read_page
+from ..translated import translated
+
+
+@translated
+class ScheduleCalls(admin_pb2_grpc.AdminServiceServicer):
+    """A part of AdminService: putting, listing and deleting schedules. The scheduler of any broker runs them."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    async def PutSchedules(
+        self,
+        request: pb.PutSchedulesRequest,
+        context: grpc.aio.ServicerContext[pb.PutSchedulesRequest, pb.PutSchedulesResponse],
+    ) -> pb.PutSchedulesResponse:
+        """Makes, changes and (of a group) removes schedules."""
+        # Calendars take up to a millisecond a schedule, which other calls shall not wait for.
+        call = await asyncio.to_thread(schedules.read_put, request, self._limits)
+        now_us = await self._engine.schedules.now_us(call.namespace)
+        planned = await asyncio.to_thread(call.planned, now_us)
+        removed = await self._engine.schedules.put(
+            call.namespace, call.group, planned, replace_group=call.replace_group
+        )
+        return pb.PutSchedulesResponse(removed_names=removed)
+
+    async def ListSchedules(
+        self,
+        request: pb.ListSchedulesRequest,
+        context: grpc.aio.ServicerContext[pb.ListSchedulesRequest, pb.ListSchedulesResponse],
+    ) -> pb.ListSchedulesResponse:
+        """Schedules and how they stand, by name."""
+        check.no_unknown_fields(request)
+        namespace = check.namespace(request.namespace, self._limits.max_name_length)
+        page = read_page(request)
+        found, last = await self._engine.schedules.page(namespace, page.size, MAX_LEASE_BYTES, page.cursor)
+        return schedules.list_response(found, page.token(last))
+
+    async def DeleteSchedules(
+        self,
+        request: pb.DeleteSchedulesRequest,
+        context: grpc.aio.ServicerContext[pb.DeleteSchedulesRequest, pb.DeleteSchedulesResponse],
+    ) -> pb.DeleteSchedulesResponse:
+        """Removes schedules and their runs that have not started."""
+        namespace, names = schedules.read_delete(request, self._limits)
+        known = await self._engine.schedules.delete(namespace, names)
+        return pb.DeleteSchedulesResponse(
+            deleted_names=[name for name, was_known in zip(names, known, strict=True) if was_known]
+        )
