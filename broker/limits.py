@@ -66,6 +66,12 @@ class Limits(BaseModel):
         le=timedelta(days=3650),
         description="Longest time that a result is kept.",
     )
+    min_schedule_interval: Span = Field(
+        default=timedelta(milliseconds=10),
+        ge=timedelta(milliseconds=1),
+        le=timedelta(days=1),
+        description="Shortest interval of a schedule.",
+    )
     max_wait: Span = Field(
         default=timedelta(hours=1),
         ge=timedelta(0),
@@ -93,6 +99,11 @@ class Limits(BaseModel):
     def max_result_ttl_us(self) -> int:
         """`max_result_ttl` in microseconds."""
         return microseconds(self.max_result_ttl)
+
+    @cached_property
+    def min_schedule_interval_us(self) -> int:
+        """`min_schedule_interval` in microseconds."""
+        return microseconds(self.min_schedule_interval)
 
     @cached_property
     def max_wait_us(self) -> int:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: Start of the ids of runs of schedules.
+RUN_PREFIX = "schedule:"
 #: Stands for every queue in a wish to be woken.
 ANY_QUEUE = "*"
 
@@ -39,6 +41,7 @@ class Hints:
         self._channel = channel
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
+        self._runs: set[Callable[[str, str], None]] = set()
         self._cancelled: set[Callable[[str, str], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self.subscribed = asyncio.Event()
@@ -93,6 +96,15 @@ class Hints:
                     del self._changed[key]
 
     @contextmanager
+    def on_run(self, tell: Callable[[str, str], None]) -> Iterator[None]:
+        """Calls `tell(namespace, id)` when a watched run of any schedule changes its state."""
+        self._runs.add(tell)
+        try:
+            yield
+        finally:
+            self._runs.discard(tell)
+
+    @contextmanager
     def on_cancelled(self, tell: Callable[[str, str], None]) -> Iterator[None]:
         """Calls `tell(namespace, id)` when a running item is cancelled."""
         self._cancelled.add(tell)
@@ -133,6 +145,9 @@ class Hints:
         elif what == "s":
             for tell in tuple(self._changed.get((namespace, rest), ())):
                 tell(rest)
+            if rest.startswith(RUN_PREFIX):
+                for told in tuple(self._runs):
+                    told(namespace, rest)
         elif what == "c":
             for told in tuple(self._cancelled):
                 told(namespace, rest)

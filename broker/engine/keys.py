@@ -32,6 +32,16 @@ key                     type    holds                                           
 ``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
 ``token``               string  last lease token                                                 never
+``schedule``            hash    schedule → ``<spec> <run> <task> <group> <definition> <body>``,   put, delete
+                                on lines of their own
+``plan``                hash    schedule → ``<state> <due> <run due> <start> <runs>``; state W   with its schedule
+                                planned, N no worker, P run pending, S run started
+``schedules``           zset    names of schedules, all with score 0                             with its schedule
+``timetable``           zset    schedule → when to look at it next                               with its schedule
+``stranded``            set     schedules that are due and lack a worker                         the next look
+``group:<group>``       set     names of the schedules of a group                                with its schedule
+``lock``                dir     lock → ``<length> <owner>``                                      release, its end
+``task``                dir     task → ``<registered> <definition>``                             its end: 30 days
 ``worker``              dir     ``<worker> <stream>`` → ``<skill set> <last report> <info>``     its end: 15 s
 ``skills``              zset    digest of a skill set → when its last worker is gone             that worker's end
 ``skilled:<digest>``    zset    worker → its end                                                 its end

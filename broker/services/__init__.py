@@ -10,6 +10,7 @@ from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
 from ..limits import Limits
+from ..scheduler import Scheduler
 from .admin import AdminService
 from .broker import BrokerService
 
@@ -30,12 +31,18 @@ class Services:
         self._dispatch = Dispatch(engine)
         self._broker = BrokerService(engine, self._dispatch, limits, drain)
         self._admin = AdminService(engine, limits)
+        self._scheduler = Scheduler(engine)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
 
+    def start(self) -> None:
+        """Begins what goes on without anybody's call."""
+        self._scheduler.start()
+
     async def close(self) -> None:
         """Waits until items that were on their way back are back; call when the server has stopped."""
+        await self._scheduler.close()
         await self._dispatch.close()

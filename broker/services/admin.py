@@ -8,11 +8,13 @@ from ..engine.engine import Engine
 from ..limits import Limits
 from .dead_letters import DeadLetterHandlers
 from .queues import QueueHandlers
+from .schedules import ScheduleHandlers
 
 
-class AdminService(QueueHandlers, DeadLetterHandlers, admin_pb2_grpc.AdminServiceServicer):
+class AdminService(QueueHandlers, DeadLetterHandlers, ScheduleHandlers, admin_pb2_grpc.AdminServiceServicer):
     """For the people and programs that run it."""
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         QueueHandlers.__init__(self, engine, limits)
         DeadLetterHandlers.__init__(self, engine, limits)
+        ScheduleHandlers.__init__(self, engine, limits)

@@ -7,7 +7,6 @@ import asyncio
 import grpc
 
 from dibs.v1 import admin_pb2 as pb
-from dibs.v1 import admin_pb2_grpc
 
 from .. import schedules
 from .. import validation as check
@@ -18,8 +17,8 @@ from ..translated import translated
 
 
 @translated
-class ScheduleCalls(admin_pb2_grpc.AdminServiceServicer):
-    """A part of AdminService: putting, listing and deleting schedules. The scheduler of any broker runs them."""
+class ScheduleHandlers:
+    """Each method checks its request, calls the engine and puts the answer into a message."""
 
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine

@@ -42,6 +42,7 @@ async def channel(redis_server: RedisServer, drain: Drain) -> AsyncIterator[grpc
     server = grpc.aio.server()
     services = Services(engine, Limits(), drain)
     services.register(server)
+    services.start()
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

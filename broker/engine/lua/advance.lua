@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, items at most
--- Reply    {next due time in us or -1, now in us, ready task queues, ready data queues}: names of up to 1,000 queues
---          of each kind that have something ready, for waiters that missed a hint
+-- Reply    {next due time in us or -1, now in us, next look at a schedule in us or -1, ready task queues, ready data
+--          queues}: names of up to 1,000 queues of each kind that have something ready, for waiters that missed a hint
 -- Cost     O(log n) an item moved, O(ready queues named).
 --- @include clock
 --- @include records
@@ -11,9 +11,10 @@
 --- @include queues
 --- @include endings
 --- @include advance
+--- @include timetable
 
 advance(tonumber(ARGV[3]))
 return {
-  next_due(), now,
+  next_due(), now, next_look(),
   redis.call('ZRANGE', P .. 'ready:t', 0, 999), redis.call('ZRANGE', P .. 'ready:d', 0, 999),
 }

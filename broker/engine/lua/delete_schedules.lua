@@ -1,0 +1,22 @@
+-- Removes schedules and their runs that have not started.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, number of names (1-1000), names
+-- Reply    for each 1 it was there, 0 not
+-- Cost     O(log n) a schedule.
+--- @include clock
+--- @include records
+--- @include events
+--- @include queues
+--- @include dead
+--- @include endings
+--- @include locate
+--- @include schedules
+--- @include unstarted
+--- @include withdraw
+
+local outcomes = {}
+for i = 1, tonumber(ARGV[3]) do
+  outcomes[i] = remove_schedule(ARGV[3 + i]) and 1 or 0
+end
+return outcomes

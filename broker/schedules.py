@@ -1,0 +1,140 @@
+"""Between the messages about schedules and the engine's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from dibs.v1 import admin_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from . import validation as check
+from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
+from .errors import InvalidField
+from .limits import Limits
+from .recurrence import BadRecurrence, Cron, Every, Recurrence, check_cron, check_zone
+from .requests import check_content, delivery_spec
+
+#: Longest name of a schedule or of a group, in characters.
+MAX_NAME_LENGTH = 256
+_DEFAULT_ZONE = "UTC"
+
+_STATES = {
+    ScheduleState.PLANNED: pb.SCHEDULE_STATE_PLANNED,
+    ScheduleState.NO_WORKER: pb.SCHEDULE_STATE_NO_WORKER,
+    ScheduleState.PENDING: pb.SCHEDULE_STATE_PENDING,
+    # For the moment that it takes until a broker has planned what comes next.
+    ScheduleState.STARTED: pb.SCHEDULE_STATE_PLANNED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PutCall:
+    """A checked PutSchedulesRequest. The schedules have no due times yet."""
+
+    namespace: str
+    group: str
+    schedules: Sequence[NewSchedule]
+    replace_group: bool
+
+    def planned(self, now_us: int) -> list[NewSchedule]:
+        """The schedules with their first due times, if they are made now."""
+        return [one._replace(due_us=decode_recurrence(one.definition).first(now_us)) for one in self.schedules]
+
+
+def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
+    """A PutSchedulesRequest. Raises `InvalidField`."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.text(request.group, "group", MAX_NAME_LENGTH)
+    if len(request.schedules) > limits.max_batch_items:
+        raise InvalidField(
+            "schedules", f"has {len(request.schedules)} entries, must have at most {limits.max_batch_items}"
+        )
+    found: dict[str, NewSchedule] = {}
+    for at, schedule in enumerate(request.schedules):
+        try:
+            if schedule.name in found:
+                raise InvalidField("name", "is that of another schedule in this request")
+            found[schedule.name] = _read_schedule(schedule, limits)
+        except InvalidField as error:
+            raise error.under(f"schedules[{at}]") from None
+    return PutCall(namespace, request.group, list(found.values()), request.replace_group)
+
+
+def _read_schedule(schedule: pb.Schedule, limits: Limits) -> NewSchedule:
+    check.no_unknown_fields(schedule)
+    check.text(schedule.name, "name", MAX_NAME_LENGTH)
+    check_content(schedule.content, limits, is_task=True)
+    spec = delivery_spec(schedule.queue, tpb.QUEUE_KIND_TASK, schedule.policy.SerializeToString(), limits)
+    _check_timing(schedule, limits)
+    definition = pb.Schedule()
+    definition.CopyFrom(schedule)
+    definition.ClearField("content")
+    return NewSchedule(
+        schedule.name,
+        spec,
+        schedule.content.task_name,
+        definition.SerializeToString(deterministic=True),
+        schedule.content.SerializeToString(deterministic=True),
+        due_us=0,
+    )
+
+
+def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
+    timing = schedule.WhichOneof("timing")
+    if timing is None:
+        raise InvalidField("interval", "or cron must be there")
+    if timing == "interval":
+        least = limits.min_schedule_interval_us
+        check.duration_us(schedule.interval, "interval", limits.max_delay_us, minimum_us=least)
+        if schedule.time_zone:
+            raise InvalidField("time_zone", "does not go with interval")
+        return
+    try:
+        check_cron(schedule.cron)
+    except BadRecurrence as error:
+        raise InvalidField("cron", str(error)) from None
+    try:
+        check_zone(schedule.time_zone or _DEFAULT_ZONE)
+    except BadRecurrence as error:
+        raise InvalidField("time_zone", str(error)) from None
+
+
+@lru_cache(maxsize=1024)
+def decode_recurrence(definition: bytes) -> Recurrence:
+    """When a schedule is due, from its definition; the same are looked at again and again."""
+    schedule = pb.Schedule.FromString(definition)
+    if schedule.WhichOneof("timing") == "cron":
+        return Cron(schedule.cron, schedule.time_zone or _DEFAULT_ZONE, schedule.never_skip)
+    interval = schedule.interval
+    return Every(interval.seconds * 1_000_000 + (interval.nanos + 999) // 1000, schedule.never_skip)
+
+
+def read_delete(request: pb.DeleteSchedulesRequest, limits: Limits) -> tuple[str, list[str]]:
+    """Namespace and names of a DeleteSchedulesRequest, each once. Raises `InvalidField`."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.batch(len(request.names), "names", limits.max_batch_items)
+    for at, name in enumerate(request.names):
+        check.text(name, f"names[{at}]", MAX_NAME_LENGTH)
+    return namespace, list(dict.fromkeys(request.names))
+
+
+def list_response(found: Iterable[StoredSchedule], next_page_token: str) -> pb.ListSchedulesResponse:
+    """Reply of ListSchedules."""
+    return pb.ListSchedulesResponse(schedules=[_info(one) for one in found], next_page_token=next_page_token)
+
+
+def _info(stored: StoredSchedule) -> pb.ScheduleInfo:
+    info = pb.ScheduleInfo(group=stored.group, state=_STATES[stored.state], run_id=stored.run_id, runs=stored.runs)
+    info.schedule.MergeFromString(stored.definition)
+    info.schedule.content.MergeFromString(stored.body)
+    due_us = stored.due_us
+    if stored.state is ScheduleState.STARTED:
+        due_us = decode_recurrence(stored.definition).following(stored.run_due_us, stored.start_us)
+    info.due_time.FromMicroseconds(due_us)
+    if stored.start_us:
+        info.last_start_time.FromMicroseconds(stored.start_us)
+    return info
