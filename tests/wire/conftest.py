@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from dibs import Dibs
 from dibs.broker.drain import Drain
 from dibs.broker.engine.engine import Engine, EngineConfig
 from dibs.broker.limits import Limits
@@ -17,6 +18,7 @@ from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from ..support.broker_thread import BrokerThread, serving
 from ..support.redis import RedisServer
 
 if TYPE_CHECKING:
@@ -62,6 +64,20 @@ def stub(channel: grpc.aio.Channel) -> Stub:
 def admin(channel: grpc.aio.Channel) -> AdminStub:
     """Calls AdminService."""
     return cast(AdminStub, admin_pb2_grpc.AdminServiceStub(channel))
+
+
+@pytest.fixture
+def broker(redis_server: RedisServer) -> Iterator[BrokerThread]:
+    """Services in a thread of their own, for blocking clients."""
+    with serving(redis_server.url) as broker:
+        yield broker
+
+
+@pytest.fixture
+def app(broker: BrokerThread) -> Iterator[Dibs]:
+    """A blocking client of `broker`."""
+    with Dibs(broker.target, timeout=20) as app:
+        yield app
 
 
 def item(id: str, queue: str = "q", *, lease_s: int = 30, keep_s: int = 60) -> pb.EnqueueItem:
