@@ -17,10 +17,12 @@ from .engine.types import Kind
 from .errors import InvalidField
 from .limits import Limits
 from .paging import Page, read_page
-from .requests import DEAD_LETTER_QUEUE, KINDS, read_ids
+from .requests import DEAD_LETTER_QUEUE, KINDS, delivery_spec, read_ids
 
 #: Bound of priorities either way.
 MAX_PRIORITY = 1e12
+#: Characters of a task's description; what is longer is cut off.
+MAX_DESCRIPTION_LENGTH = 1000
 
 _SECTIONS: dict[int, Section] = {
     pb.ITEM_SECTION_UNSPECIFIED: Section.READY,
@@ -168,6 +170,57 @@ def read_take(request: pb.TakeDeadLettersRequest, limits: Limits) -> TakeCall:
     if request.HasField("get_timeout"):
         timeout_us = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us)
     return TakeCall(queue, request.max_items or 1, timeout_us / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class ListTasksCall:
+    """A checked ListTasksRequest."""
+
+    namespace: str
+    names: Sequence[str]
+    page: Page
+
+
+def read_register_tasks(request: pb.RegisterTasksRequest, limits: Limits) -> tuple[str, list[tuple[str, bytes]]]:
+    """A RegisterTasksRequest: namespace, names and definitions."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    check.batch(len(request.tasks), "tasks", MAX_BATCH)
+    tasks = []
+    for at, task in enumerate(request.tasks):
+        try:
+            tasks.append((task.name, _definition(task, limits)))
+        except InvalidField as error:
+            raise error.under(f"tasks[{at}]") from None
+    return namespace, tasks
+
+
+def _definition(task: pb.TaskDefinition, limits: Limits) -> bytes:
+    check.no_unknown_fields(task)
+    check.task_name(task.name, "name", limits.max_task_name_length)
+    # Only checked: calls name their own.
+    delivery_spec(task.queue, tpb.QUEUE_KIND_TASK, task.policy.SerializeToString(), limits)
+    definition = pb.TaskDefinition()
+    definition.CopyFrom(task)
+    definition.description = task.description[:MAX_DESCRIPTION_LENGTH]
+    return definition.SerializeToString()
+
+
+def read_list_tasks(request: pb.ListTasksRequest, limits: Limits) -> ListTasksCall:
+    """A ListTasksRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    if len(request.names) > MAX_BATCH:
+        raise InvalidField("names", f"has {len(request.names)} entries, must have at most {MAX_BATCH}")
+    for at, name in enumerate(request.names):
+        check.task_name(name, f"names[{at}]", limits.max_task_name_length)
+    return ListTasksCall(namespace, sorted(set(request.names)), read_page(request))
+
+
+def read_list_workers(request: pb.ListWorkersRequest, limits: Limits) -> tuple[str, Page]:
+    """A ListWorkersRequest."""
+    check.no_unknown_fields(request)
+    return check.namespace(request.namespace, limits.max_name_length), read_page(request)
 
 
 def read_dead_ids(request: pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest, limits: Limits) -> Sequence[str]:

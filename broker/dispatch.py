@@ -61,19 +61,22 @@ class Dispatch:
                 del self._groups[key]
                 group.close()
 
-    def give_back(self, namespace: str, items: Sequence[Leased], *, unseen: bool) -> None:
+    def give_back(self, namespace: str, items: Sequence[Leased], *, unseen: bool, delay_us: int = 0) -> None:
         """Returns items to the heads of their queues, in the background, without using up an attempt.
 
         Args:
             namespace: theirs.
             items: what was leased.
             unseen: they never left this process. Otherwise at-most-once items stay away: somebody may have them.
+            delay_us: have them wait this long instead.
         """
         reason = NackReason.UNSEEN if unseen else NackReason.RELEASED
-        leased = [Nack(item.id, item.token, reason) for item in items if item.token and (unseen or item.lease_us)]
+        leased = [
+            Nack(item.id, item.token, reason, delay_us) for item in items if item.token and (unseen or item.lease_us)
+        ]
         taken = [item for item in items if not item.token] if unseen else []
         if leased or taken:
-            self._own(self._give_back(namespace, leased, taken), f"dibs-give-back-{namespace}")
+            self._own(self._give_back(namespace, leased, taken, delay_us), f"dibs-give-back-{namespace}")
 
     async def close(self) -> None:
         """Waits until everything that was on its way back is back; call when no consumer is left."""
@@ -85,12 +88,12 @@ class Dispatch:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _give_back(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased]) -> None:
+    async def _give_back(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased], delay_us: int) -> None:
         try:
             for at in range(0, len(leased), MAX_BATCH):
                 await self._engine.nack(namespace, leased[at : at + MAX_BATCH])
             for at in range(0, len(taken), MAX_BATCH):
-                await self._engine.restore(namespace, taken[at : at + MAX_BATCH])
+                await self._engine.restore(namespace, taken[at : at + MAX_BATCH], delay_us=delay_us)
         except EngineError as error:
             _log.warning(
                 "could not give back: %s; %d items wait for their leases to run out, %d at-most-once items are lost",

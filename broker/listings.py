@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
 from dibs.v1 import admin_pb2 as pb
 
-from .admin_replies import queue_info
-from .admin_requests import ListItemsCall, ListQueuesCall
+from .admin_replies import queue_info, timestamp
+from .admin_requests import ListItemsCall, ListQueuesCall, ListTasksCall
 from .engine.engine import MAX_LEASE_BYTES, Engine
 from .engine.types import StoredItem
 from .errors import NotFound
 from .paging import Page, bad_token
+
+_M = TypeVar("_M", bound=Message)
+
+#: Task names that are listed of one worker.
+_MAX_LISTED = 1000
 
 
 async def list_queues(engine: Engine, call: ListQueuesCall) -> pb.ListQueuesResponse:
@@ -66,3 +77,51 @@ async def list_items(engine: Engine, call: ListItemsCall) -> tuple[list[StoredIt
     if not page.known:
         raise NotFound("queue", queue.queue)
     return page.items, "" if page.position is None else call.page.token(str(page.position))
+
+
+async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksResponse:
+    """A page of registered tasks, by name."""
+    page = call.page
+    if call.names:
+        left = [name for name in call.names if name > page.cursor]
+        names = left[: page.size]
+        tasks = await engine.tasks.get(call.namespace, names) if names else []
+        last = names[-1] if len(left) > len(names) else ""
+    else:
+        tasks, last = await engine.tasks.page(call.namespace, page.size, page.cursor)
+    counts = await engine.workers.count(call.namespace, [task.name for task in tasks])
+    found = []
+    for task, workers in zip(tasks, counts, strict=True):
+        definition = pb.TaskDefinition.FromString(task.definition)
+        found.append(pb.TaskInfo(definition=definition, register_time=timestamp(task.registered_us), workers=workers))
+    fitting = _fitting(found)
+    if len(fitting) < len(found):
+        last = fitting[-1].definition.name
+    return pb.ListTasksResponse(tasks=fitting, next_page_token=page.token(last))
+
+
+async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWorkersResponse:
+    """A page of connected workers, by name."""
+    workers, last = await engine.workers.page(namespace, page.size, page.cursor)
+    tasks = {
+        skills: await engine.workers.tasks_of(namespace, skills, _MAX_LISTED)
+        for skills in {worker.skills for worker in workers}
+    }
+    found = []
+    for worker in workers:
+        info = pb.WorkerInfo.FromString(worker.info)
+        info.task_names.extend(tasks[worker.skills])
+        info.seen_time.CopyFrom(timestamp(worker.seen_us))
+        found.append(info)
+    fitting = _fitting(found)
+    if len(fitting) < len(found):
+        last = workers[len(fitting) - 1].name
+    return pb.ListWorkersResponse(workers=fitting, next_page_token=page.token(last))
+
+
+def _fitting(messages: Sequence[_M]) -> Sequence[_M]:
+    """As many as fit into a reply, at least one."""
+    for count, size in enumerate(accumulate(message.ByteSize() for message in messages)):
+        if size > MAX_LEASE_BYTES:
+            return messages[: max(count, 1)]
+    return messages

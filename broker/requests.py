@@ -72,6 +72,16 @@ class ResultCall:
     bodies: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A checked WorkHello. `task_names` empty: any task."""
+
+    namespace: str
+    query: LeaseQuery
+    worker_id: str
+    task_names: Sequence[str]
+
+
 @dataclass(slots=True)
 class Entries:
     """What one message settles; `refused` are entries that never reach the engine."""
@@ -126,6 +136,7 @@ def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
 
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
+    """Checks what an item carries. Raises `InvalidField`."""
     check.no_unknown_fields(content)
     if is_task:
         check.task_name(content.task_name, "content.task_name", limits.max_task_name_length)
@@ -221,8 +232,8 @@ def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str,
     return queues
 
 
-def read_hello(request: pb.WorkRequest, limits: Limits) -> tuple[str, LeaseQuery]:
-    """Namespace and wish of a worker, from the first message of its stream."""
+def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
+    """Who a worker is and what it wants, from the first message of its stream."""
     if not request.HasField("hello"):
         raise InvalidField("hello", "must come in the first message of a stream")
     hello = request.hello
@@ -239,7 +250,7 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> tuple[str, LeaseQuery
         raise InvalidField("hello.task_names", "must be at most 10000")
     for at, name in enumerate(hello.task_names):
         check.task_name(name, f"hello.task_names[{at}]", limits.max_task_name_length)
-    return namespace, query
+    return Hello(namespace, query, hello.worker_id, tuple(dict.fromkeys(hello.task_names)))
 
 
 def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
+from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -23,11 +25,13 @@ from .dispatch import Dispatch
 from .drain import Drain
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
 from .engine.errors import EngineError
-from .engine.types import Leased, LeaseQuery, Outcome
+from .engine.types import Kind, Leased, Outcome
 from .errors import InvalidField
 from .limits import Limits
-from .replies import entry_outcome, fill_deliveries
-from .requests import Entries, read_entries
+from .replies import KINDS, entry_outcome, fill_deliveries
+from .requests import Entries, Hello, read_entries
+from .roster import Roster
+from .unknown_tasks import UnknownTasks
 
 _log = logging.getLogger(__name__)
 
@@ -54,16 +58,22 @@ class WorkSession:
         dispatch: Dispatch,
         drain: Drain,
         limits: Limits,
-        namespace: str,
-        query: LeaseQuery,
+        roster: Roster,
+        hello: Hello,
     ) -> None:
         self.credit = 0
         self._engine = engine
         self._dispatch = dispatch
         self._drain = drain
         self._limits = limits
-        self._namespace = namespace
-        self._query = query
+        self._roster = roster
+        self._hello = hello
+        self._namespace = hello.namespace
+        #: None: it takes any task.
+        self._unknown = UnknownTasks(hello.task_names) if hello.task_names else None
+        self._connected_at = time.time()
+        #: For operators.
+        self._delivered = self._acked = self._nacked = 0
         #: Ends the membership in a dispatch group.
         self._serving = ExitStack()
         #: Leased and not written yet; filled by `deliver`, emptied by the writer.
@@ -90,10 +100,27 @@ class WorkSession:
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
+        if self._unknown is not None:
+            items = self._hold_back(self._unknown, items)
         self.credit -= len(items)
         self._outbox.extend(items)
         self._leased_at_us = now_us
         self._something_to_write.set()
+
+    def info(self) -> apb.WorkerInfo:
+        """How the worker stands, for operators."""
+        hello = self._hello
+        info = apb.WorkerInfo(
+            worker_id=hello.worker_id,
+            queues=hello.query.queues,
+            kind=KINDS[hello.query.kind],
+            credit=max(self.credit, 0),
+            delivered=self._delivered,
+            acked=self._acked,
+            nacked=self._nacked,
+        )
+        info.connect_time.FromMicroseconds(int(self._connected_at * 1e6))
+        return info
 
     async def run(
         self,
@@ -102,8 +129,12 @@ class WorkSession:
         write: Callable[[pb.WorkResponse], Awaitable[None]],
     ) -> None:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
+        tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         try:
-            with self._engine.hints.on_cancelled(self._note_cancelled):
+            with (
+                self._engine.hints.on_cancelled(self._note_cancelled),
+                self._roster.on(self._namespace, self, tasks),
+            ):
                 async with asyncio.TaskGroup() as parts:
                     parts.create_task(self._settle(), name="dibs-work-settle")
                     parts.create_task(self._write(write), name="dibs-work-write")
@@ -120,7 +151,7 @@ class WorkSession:
 
     async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
         self._take(first)
-        group = self._serving.enter_context(self._dispatch.serve(self._namespace, self._query, self))
+        group = self._serving.enter_context(self._dispatch.serve(self._namespace, self._hello.query, self))
         async for request in requests:
             if request.HasField("hello"):
                 raise InvalidField("hello", "may only come in the first message of a stream")
@@ -163,6 +194,13 @@ class WorkSession:
             self._dispatch.give_back(self._namespace, tuple(self._outbox), unseen=True)
             self._outbox.clear()
 
+    def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased]) -> Sequence[Leased]:
+        """Puts back what the worker does not know, and answers the rest."""
+        known, held = unknown.sort(items)
+        for delay_us, some in held.items():
+            self._dispatch.give_back(self._namespace, some, unseen=True, delay_us=delay_us)
+        return known
+
     def _note_cancelled(self, namespace: str, id: str) -> None:
         if namespace == self._namespace:
             self._cancelled_ids.append(id)
@@ -198,11 +236,15 @@ class WorkSession:
                     self._report(refresh.id, done.outcome, cancel_requested=done.cancel_requested)
         if acks:
             for ack, outcome in zip(acks, await self._insist(self._engine.ack, acks), strict=True):
-                if outcome is not Outcome.OK:
+                if outcome is Outcome.OK:
+                    self._acked += 1
+                else:
                     self._report(ack.id, outcome)
         if nacks:
             for nack, outcome in zip(nacks, await self._insist(self._engine.nack, nacks), strict=True):
-                if outcome is not Outcome.OK:
+                if outcome is Outcome.OK:
+                    self._nacked += 1
+                else:
                     self._report(nack.id, outcome)
         self._done_sequence = gathered[-1].sequence
         self._unsettled_count -= count
@@ -241,6 +283,10 @@ class WorkSession:
                 response.cancelled_ids.extend(self._cancelled_ids)
                 self._cancelled_ids.clear()
                 anything = True
+            if self._unknown is not None and self._unknown.untold:
+                response.unknown_task_names.extend(self._unknown.untold)
+                self._unknown.untold.clear()
+                anything = True
             if self._draining and not drain_told:
                 drain_told = response.drain = anything = True
             if self._outbox:
@@ -270,3 +316,4 @@ class WorkSession:
         response.lease_time.FromMicroseconds(self._leased_at_us)
         fill_deliveries(response.deliveries, items)
         self._unreceipted.append((self._batch, items))
+        self._delivered += len(items)

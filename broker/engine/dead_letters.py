@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 from .connections import Argument
-from .hints import Hints
 from .queues import STEP
 from .scripts import Call
 from .types import IdList, Kind, State, StoredItem, decode_record
 
 #: Dead-letter queues that are listed at most.
 MAX_QUEUES = 10_000
-#: How often a taker looks by itself: hints may be lost.
-_LOOK_S = 5.0
 
 
 class DeadQueue(NamedTuple):
@@ -41,11 +36,14 @@ class NoSuchLetter(NamedTuple):
 
 
 class DeadLetters:
-    """The dead-letter queues of all namespaces."""
+    """The dead-letter queues of all namespaces.
 
-    def __init__(self, call: Call, hints: Hints) -> None:
+    Args:
+        call: runs a script.
+    """
+
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._hints = hints
 
     async def queues(self, namespace: str, kind: Kind) -> list[DeadQueue]:
         """Dead-letter queues that have something in them, by name."""
@@ -53,7 +51,7 @@ class DeadLetters:
         return sorted(DeadQueue(name.decode(), size, int(oldest)) for name, size, oldest in zip(*columns, strict=True))
 
     async def take(
-        self, namespace: str, kind: Kind, queue: str, wanted: int, *, room: int, timeout_s: float = 0.0
+        self, namespace: str, kind: Kind, queue: str, wanted: int, *, room: int, note_hunger: bool = False
     ) -> list[StoredItem]:
         """Removes up to `wanted` dead letters and hands them out, the oldest death first.
 
@@ -63,25 +61,11 @@ class DeadLetters:
             queue: name of the dead-letter queue.
             wanted: 1 to `STEP`.
             room: bytes of all of them together, beyond the first.
-            timeout_s: how long to wait for a first one.
+            note_hunger: when there is none, have the next death published as a hint.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        some = asyncio.Event()
-        with self._hints.on_dead(namespace, kind, queue, some.set):
-            while True:
-                some.clear()
-                left = deadline - loop.time()
-                args: list[Argument] = [kind.value, queue, wanted, room, int(left > 0)]
-                _, *columns = await self._call("take_dead", namespace, args)
-                items = [_taken(*row) for row in zip(*columns, strict=True)]
-                if items or left <= 0:
-                    return items
-                try:
-                    async with asyncio.timeout(min(left, _LOOK_S * random.uniform(0.75, 1.0))):
-                        await some.wait()
-                except TimeoutError:
-                    continue
+        args: list[Argument] = [kind.value, queue, wanted, room, int(note_hunger)]
+        _, *columns = await self._call("take_dead", namespace, args)
+        return [_taken(*row) for row in zip(*columns, strict=True)]
 
     def redrive(
         self, namespace: str, kind: Kind, queue: str, ids: IdList = ()

@@ -17,9 +17,11 @@ from .dead_letters import DeadLetters
 from .errors import EngineClosed, EngineNotStarted, Unavailable
 from .faults import translate
 from .hints import Hints
+from .locks import Locks
 from .queues import Queues
 from .schedules import Schedules
 from .scripts import Scripts
+from .tasks import Tasks
 from .timers import Timers
 from .types import (
     Ack,
@@ -64,6 +66,7 @@ class EngineConfig:
         key_prefix: start of every key.
         request_window_ms: how long a request id is remembered.
         once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
+        task_retention_us: how long a task is known after its last registration.
         poll_interval_s: seconds between looks at a namespace without a known reason.
         timeout_s: seconds until an unanswered Redis call fails.
         allow_eviction: work with a Redis that may evict keys.
@@ -74,6 +77,7 @@ class EngineConfig:
     key_prefix: str = "dibs"
     request_window_ms: int = 120_000
     once_retention_us: int = 86_400_000_000
+    task_retention_us: int = 30 * 86_400_000_000
     poll_interval_s: float = 0.8
     timeout_s: float = 2.0
     allow_eviction: bool = False
@@ -102,8 +106,10 @@ class Engine:
         self._open = False
         self._closed = False
         self.queues = Queues(self._call, self._call_known)
-        self.dead_letters = DeadLetters(self._call, self.hints)
+        self.dead_letters = DeadLetters(self._call)
         self.workers = Workers(self._call, self._call_known)
+        self.tasks = Tasks(self._call, self._call_known, config.task_retention_us)
+        self.locks = Locks(self._call, self._call_known)
         self.schedules = Schedules(self._call, self._call_known)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}

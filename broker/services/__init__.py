@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import grpc
 
-from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc
+from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock_pb2, lock_pb2_grpc
 
 from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
+from ..identity import Identity
 from ..limits import Limits
+from ..roster import Roster
 from ..scheduler import Scheduler
 from .admin import AdminService
 from .broker import BrokerService
+from .lock import LockService
 
 
 class Services:
@@ -25,18 +28,23 @@ class Services:
     names = (
         broker_pb2.DESCRIPTOR.services_by_name["BrokerService"].full_name,
         admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+        lock_pb2.DESCRIPTOR.services_by_name["LockService"].full_name,
     )
 
     def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
+        identity = Identity()
         self._dispatch = Dispatch(engine)
-        self._broker = BrokerService(engine, self._dispatch, limits, drain)
-        self._admin = AdminService(engine, limits)
         self._scheduler = Scheduler(engine)
+        self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
+        self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster)
+        self._admin = AdminService(engine, limits, drain)
+        self._lock = LockService(engine, limits)
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, server)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
+        lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, server)
 
     def start(self) -> None:
         """Begins what goes on without anybody's call."""
@@ -45,4 +53,5 @@ class Services:
     async def close(self) -> None:
         """Waits until items that were on their way back are back; call when the server has stopped."""
         await self._scheduler.close()
+        await self._roster.close()
         await self._dispatch.close()

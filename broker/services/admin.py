@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from dibs.v1 import admin_pb2_grpc
 
+from ..drain import Drain
 from ..engine.engine import Engine
 from ..limits import Limits
 from .dead_letters import DeadLetterHandlers
 from .queues import QueueHandlers
 from .schedules import ScheduleHandlers
+from .tasks import TaskHandlers
 
 
-class AdminService(QueueHandlers, DeadLetterHandlers, ScheduleHandlers, admin_pb2_grpc.AdminServiceServicer):
+class AdminService(
+    QueueHandlers,
+    DeadLetterHandlers,
+    TaskHandlers,
+    ScheduleHandlers,
+    admin_pb2_grpc.AdminServiceServicer,
+):
     """For the people and programs that run it."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         QueueHandlers.__init__(self, engine, limits)
-        DeadLetterHandlers.__init__(self, engine, limits)
+        DeadLetterHandlers.__init__(self, engine, limits, drain)
+        TaskHandlers.__init__(self, engine, limits)
         ScheduleHandlers.__init__(self, engine, limits)

@@ -16,6 +16,7 @@ from ..engine.engine import Engine
 from ..errors import Draining, InvalidField, status_of
 from ..leasing import serve_lease
 from ..limits import Limits
+from ..roster import Roster
 from ..translated import translated
 from ..work import WorkSession
 
@@ -24,9 +25,10 @@ from ..work import WorkSession
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
-    def __init__(self, engine: Engine, dispatch: Dispatch, limits: Limits, drain: Drain) -> None:
+    def __init__(self, engine: Engine, dispatch: Dispatch, limits: Limits, drain: Drain, roster: Roster) -> None:
         self._engine = engine
         self._dispatch = dispatch
+        self._roster = roster
         self._limits = limits
         self._drain = drain
 
@@ -73,8 +75,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             first = await anext(request_iterator)
         except StopAsyncIteration:
             raise InvalidField("hello", "must come in the first message of a stream") from None
-        namespace, query = requests.read_hello(first, self._limits)
-        session = WorkSession(self._engine, self._dispatch, self._drain, self._limits, namespace, query)
+        hello = requests.read_hello(first, self._limits)
+        session = WorkSession(self._engine, self._dispatch, self._drain, self._limits, self._roster, hello)
         await session.run(first, request_iterator, context.write)
 
     async def Refresh(

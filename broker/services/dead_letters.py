@@ -10,11 +10,13 @@ from dibs.v1 import admin_pb2 as pb
 
 from .. import admin_replies as replies
 from .. import admin_requests as requests
+from ..drain import Drain
 from ..engine.dead_letters import NoSuchLetter, Progress
-from ..engine.engine import MAX_LEASE_BYTES, Engine
+from ..engine.engine import Engine
 from ..errors import NotFound
 from ..limits import Limits
 from ..listings import list_items
+from ..taking import take_dead_letters
 from ..translated import translated
 
 
@@ -22,9 +24,10 @@ from ..translated import translated
 class DeadLetterHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         self._engine = engine
         self._limits = limits
+        self._drain = drain
 
     async def ListDeadLetterQueues(
         self,
@@ -57,14 +60,7 @@ class DeadLetterHandlers:
     ) -> pb.TakeDeadLettersResponse:
         """Removes dead letters and hands them out."""
         call = requests.read_take(request, self._limits)
-        items = await self._engine.dead_letters.take(
-            call.queue.namespace,
-            call.queue.kind,
-            call.queue.queue,
-            call.max_items,
-            room=MAX_LEASE_BYTES,
-            timeout_s=call.timeout_s,
-        )
+        items = await take_dead_letters(self._engine, self._drain, call)
         return pb.TakeDeadLettersResponse(items=replies.item_infos(items, include_content=True))
 
     async def RedriveDeadLetters(

@@ -6,7 +6,6 @@
 -- Cost     O(log n + workers wanted).
 --- @include clock
 --- @include records
---- @include directory
 --- @include listing
 
 return list_entries('worker', tonumber(ARGV[3]), ARGV[4])

@@ -1,0 +1,19 @@
+-- Takes a lock, or starts its time anew for the owner that holds it.
+--
+-- KEYS[1]  prefix "dibs:{<namespace>:0}:"
+-- ARGV     namespace, channel, name, owner, length in us
+-- Reply    {1 taken or 0 held by another, owner that holds it, its end in us}
+-- Cost     O(log n).
+--- @include clock
+--- @include records
+--- @include directory
+
+local name, owner, length = ARGV[3], ARGV[4], tonumber(ARGV[5])
+drop_ended('lock')
+local held, ends = get_entry('lock', name)
+local holder = held and string.match(held, ' (.*)$')
+if holder and holder ~= owner then
+  return { 0, holder, ends }
+end
+put_entry('lock', name, int(length) .. ' ' .. owner, now + length)
+return { 1, owner, now + length }

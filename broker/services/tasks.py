@@ -1,0 +1,47 @@
+"""The part of `dibs.v1.AdminService` that looks after tasks and workers."""
+
+from __future__ import annotations
+
+import grpc
+
+from dibs.v1 import admin_pb2 as pb
+
+from .. import admin_requests as requests
+from ..engine.engine import Engine
+from ..limits import Limits
+from ..listings import list_tasks, list_workers
+from ..translated import translated
+
+
+@translated
+class TaskHandlers:
+    """Each method checks its request, calls the engine and puts the answer into a message."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    async def RegisterTasks(
+        self,
+        request: pb.RegisterTasksRequest,
+        context: grpc.aio.ServicerContext[pb.RegisterTasksRequest, pb.RegisterTasksResponse],
+    ) -> pb.RegisterTasksResponse:
+        """Makes tasks known by name."""
+        namespace, tasks = requests.read_register_tasks(request, self._limits)
+        await self._engine.tasks.register(namespace, tasks)
+        return pb.RegisterTasksResponse()
+
+    async def ListTasks(
+        self, request: pb.ListTasksRequest, context: grpc.aio.ServicerContext[pb.ListTasksRequest, pb.ListTasksResponse]
+    ) -> pb.ListTasksResponse:
+        """Tasks that were registered."""
+        return await list_tasks(self._engine, requests.read_list_tasks(request, self._limits))
+
+    async def ListWorkers(
+        self,
+        request: pb.ListWorkersRequest,
+        context: grpc.aio.ServicerContext[pb.ListWorkersRequest, pb.ListWorkersResponse],
+    ) -> pb.ListWorkersResponse:
+        """Workers that are connected to any broker."""
+        namespace, page = requests.read_list_workers(request, self._limits)
+        return await list_workers(self._engine, namespace, page)

@@ -1,0 +1,39 @@
+"""One `TakeDeadLetters` call: the long poll of a consumer of dead letters."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from .admin_requests import TakeCall
+from .drain import Drain
+from .engine.engine import MAX_LEASE_BYTES, Engine
+from .engine.types import StoredItem
+
+#: How often it looks without a hint: hints may be lost.
+_LOOK_S = 5.0
+
+
+async def take_dead_letters(engine: Engine, drain: Drain, call: TakeCall) -> list[StoredItem]:
+    """Takes what is there, or waits for a first one until the call's time is up or the broker goes away."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + call.timeout_s
+    queue = call.queue
+    look = asyncio.Event()
+    with (
+        engine.hints.on_dead(queue.namespace, queue.kind, queue.queue, look.set),
+        drain.on_begin(look.set),
+    ):
+        while True:
+            look.clear()
+            left = 0.0 if drain.begun else deadline - loop.time()
+            items = await engine.dead_letters.take(
+                queue.namespace, queue.kind, queue.queue, call.max_items, room=MAX_LEASE_BYTES, note_hunger=left > 0
+            )
+            if items or left <= 0:
+                return items
+            try:
+                async with asyncio.timeout(min(left, _LOOK_S * random.uniform(0.75, 1.0))):
+                    await look.wait()
+            except TimeoutError:
+                continue
