@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .aio import AsyncDibs
     from .client import Dibs
     from .context import AFTER_FORK, CURRENT_TASK, RunningTask
+    from .data import Data
     from .errors import (
         AlreadyExists,
         BrokerError,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": ("AsyncDibs",),
     "client": ("Dibs",),
+    "data": ("Data",),
     "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "instance": (
         "batch",
@@ -134,6 +136,7 @@ __all__ = [
     "Backoff",
     "BrokerError",
     "Cron",
+    "Data",
     "DeadlineExceeded",
     "Dibs",
     "DibsError",

@@ -10,6 +10,7 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import flows
+from .aio_data import AsyncData
 from .aio_transport import AioTransport
 from .batching import IN_FLIGHT, Gathering, enter_batch, leave_batch, open_batch
 from .client import Dibs, elsewhere
@@ -184,6 +185,10 @@ class AsyncDibs:
     async def results(self, taskids: Iterable[str]) -> list[Any]:
         """As `Dibs.results`."""
         return await self.run(flows.get_results(self.namespace, taskids))
+
+    def Data(self, queue: QueueName, *args: Any, **kwargs: Any) -> AsyncData:
+        """As `Dibs.Data`, its methods to be awaited."""
+        return AsyncData(self, queue, *args, **kwargs)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[AsyncBatch]:

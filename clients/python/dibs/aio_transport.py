@@ -51,11 +51,18 @@ class AioTransport:
         call = self._method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)
         if not operation.rpc.streams:
             return await call
+        replies = []
         try:
-            reply = await call.read()
-            return None if reply is grpc.aio.EOF else reply
+            async for reply in call:
+                replies.append(reply)
+                if operation.heard is not None:
+                    operation.heard(reply)
+        except grpc.RpcError:
+            if not (operation.rpc.single and replies):
+                raise
         finally:
             call.cancel()
+        return replies
 
     def _method(self, rpc: Rpc) -> Any:
         loop = asyncio.get_running_loop()

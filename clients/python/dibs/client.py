@@ -30,6 +30,8 @@ from .transport import Transport
 if TYPE_CHECKING:
     from _typeshed import StrPath
 
+    from .data import Data
+
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -427,6 +429,22 @@ class Dibs:
             values = results(handle.taskid for handle in handles)
         """
         return self.run(flows.get_results(self.namespace, taskids))
+
+    # Data
+
+    def Data(
+        self,
+        queue: QueueName,
+        attempts: int = 1,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | QueueName | None = None,
+        is_tasks: bool = False,
+        is_dead: bool = False,
+    ) -> Data:
+        """A data queue of this instance; see the class `Data`."""
+        from .data import Data
+
+        return Data(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead, dibs=self)
 
     # Enqueueing
 

@@ -30,7 +30,7 @@ T = TypeVar("T")
 Flow: TypeAlias = Generator[Operation[Any], Any, T]
 
 #: The longest that one request waits; then the next one does. Proxies cut calls that stay silent for long.
-_LONGEST_WAIT_SECONDS = 50.0
+LONGEST_WAIT_SECONDS = 50.0
 
 _ITEM = re.compile(r"items\[(\d+)\]")
 
@@ -51,8 +51,8 @@ def look_up_until(namespace: str, id: str, until: Until, timeout: Seconds | None
     """What is known of one item when it has got that far, or when the time is up (None: never)."""
     deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, "timeout")
     while True:
-        left = _LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
-        wait = min(left, _LONGEST_WAIT_SECONDS)
+        left = LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+        wait = min(left, LONGEST_WAIT_SECONDS)
         found = (yield from do(operations.result(namespace, [id], until=until, timeout=wait)))[0]
         state = state_from_wire(found.state)
         if (state.is_over if until == "done" else state.has_started) or (wait >= left and deadline is not None):

@@ -22,6 +22,7 @@ from .v1.types_pb2 import (
     OUTCOME_NOT_FOUND,
     OUTCOME_OK,
     Delivery,
+    EntryOutcome,
     QueueKind,
 )
 
@@ -49,11 +50,13 @@ class Rpc:
         stub: the generated stub class of the service.
         name: name of the method.
         streams: whether the reply is a stream.
+        single: whether that stream has one message at most, so that a break after it changes nothing.
     """
 
     stub: Callable[[Any], Any]
     name: str
     streams: bool = False
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ class Operation(Generic[T]):
         rpc: the method to call.
         request: what to send, in every attempt the same.
         parse: makes the value of the call from the reply and from whether it took more than one attempt. The
-            reply of a streaming method is its first message, or None when there was none.
+            reply of a streaming method is the list of its messages.
         wait: seconds that the broker may deliberately take to answer, on top of the connection's timeout.
         safe: whether another attempt after a lost reply can do no harm.
+        heard: told each message of a streaming method when it arrives.
     """
 
     rpc: Rpc
@@ -74,10 +78,11 @@ class Operation(Generic[T]):
     parse: Callable[[Any, bool], T]
     wait: float = 0.0
     safe: bool = True
+    heard: Callable[[Any], None] | None = None
 
 
 ENQUEUE = Rpc(BrokerServiceStub, "Enqueue")
-LEASE = Rpc(BrokerServiceStub, "Lease", streams=True)
+LEASE = Rpc(BrokerServiceStub, "Lease", streams=True, single=True)
 ACK = Rpc(BrokerServiceStub, "Ack")
 NACK = Rpc(BrokerServiceStub, "Nack")
 REFRESH = Rpc(BrokerServiceStub, "Refresh")
@@ -138,14 +143,26 @@ def lease(
     return Operation(LEASE, request, _deliveries, wait=get_timeout)
 
 
-def _deliveries(reply: pb.LeaseResponse | None, _: bool) -> Sequence[Delivery]:
-    return reply.deliveries if reply is not None else ()
+def _deliveries(replies: Sequence[pb.LeaseResponse], _: bool) -> Sequence[Delivery]:
+    return replies[0].deliveries if replies else ()
 
 
-def ack(namespace: str, entries: Collection[pb.AckEntry]) -> Operation[int]:
-    """Finish leased items; the value is how many are done. Over a retry, "not found" means done before."""
+def ack(
+    namespace: str,
+    entries: Collection[pb.AckEntry],
+    settled: Callable[[Sequence[EntryOutcome]], None] | None = None,
+) -> Operation[int]:
+    """Finish leased items; the value is how many are done. Over a retry, "not found" means done before.
+
+    Args:
+        namespace: namespace of the items.
+        entries: the items.
+        settled: told what became of each.
+    """
 
     def done(reply: pb.AckResponse, retried: bool) -> int:
+        if settled is not None:
+            settled(reply.outcomes)
         good = (OUTCOME_OK, OUTCOME_NOT_FOUND) if retried else (OUTCOME_OK,)
         return sum(outcome.outcome in good for outcome in reply.outcomes)
 

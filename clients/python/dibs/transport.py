@@ -59,10 +59,19 @@ class Transport:
         call = method(operation.request, timeout=timeout, metadata=self.connection.metadata)
         if not operation.rpc.streams:
             return call
+        replies = []
         try:
-            return next(call, None)
+            # To the end: a stream that is cut off after its last message may look to the broker like a lost delivery.
+            for reply in call:
+                replies.append(reply)
+                if operation.heard is not None:
+                    operation.heard(reply)
+        except grpc.RpcError:
+            if not (operation.rpc.single and replies):
+                raise
         finally:
             call.cancel()
+        return replies
 
     def method(self, rpc: Rpc) -> Any:
         """The callable of one RPC on the open channel.

@@ -1,0 +1,476 @@
+"""`Data`: queues of plain data, and what is dead."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from . import admin, operations
+from .batching import open_batch
+from .codec import encode_json
+from .encoding import ItemForm
+from .enqueue_line import MAX_BATCH_BYTES
+from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
+from .errors import NotFound
+from .flows import LONGEST_WAIT_SECONDS, Flow, do
+from .leases import Leases
+from .names import DEADLETTER_QUEUE, QueueName, queue_name
+from .operations import MAX_BATCH, new_id
+from .policy import Policy, checked_attempts
+from .times import Seconds, to_duration, to_seconds
+from .v1 import broker_pb2 as pb
+from .v1 import types_pb2 as tpb
+
+if TYPE_CHECKING:
+    from .client import Dibs
+
+#: Items that `put_data` sends in one request, unless told otherwise.
+DEFAULT_CHUNKSIZE = 512
+
+
+class BaseData:
+    """What `Data` and `AsyncData` have in common: everything but the calls to the broker.
+
+    Attributes:
+        queue: name of the queue.
+        attempts: deliveries of an item in all, the first included.
+        vis_timeout: seconds that a received item stays invisible to others; 0: it is taken for good.
+        use_dead: whether used-up items go to the dead-letter queue, or the name of another.
+        is_tasks: whether it is a queue of tasks, or one of dead tasks.
+        is_dead: whether it is a dead-letter queue.
+    """
+
+    def __init__(
+        self,
+        queue: QueueName,
+        attempts: int,
+        vis_timeout: Seconds,
+        use_dead: bool | QueueName | None,
+        is_tasks: bool,
+        is_dead: bool,
+    ) -> None:
+        self.queue = queue_name(queue)
+        self.attempts = checked_attempts(attempts)
+        self.vis_timeout = to_seconds(vis_timeout, "vis_timeout")
+        self.use_dead = _dead_choice(use_dead)
+        self.is_tasks = bool(is_tasks)
+        self.is_dead = bool(is_dead) or self.queue == DEADLETTER_QUEUE
+        self._kind = tpb.QUEUE_KIND_TASK if is_tasks else tpb.QUEUE_KIND_DATA
+        self._leases = Leases()
+        self._forms: dict[tuple[int, bool | str], ItemForm] = {}
+
+    @property
+    def _namespace(self) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Name and kind of the queue."""
+        kind = " of tasks" if self.is_tasks else ""
+        return f"<{type(self).__name__} {self.queue}{', dead letters' if self.is_dead else ''}{kind}>"
+
+    # Putting
+
+    def _form(self, use_dead: bool | QueueName | None, attempts: int | None, delay: Seconds) -> ItemForm:
+        """What the items of one `put_data` have in common."""
+        if self.is_tasks or self.is_dead:
+            raise ValueError("data is put into data queues; tasks are enqueued by their execute, and dead letters die")
+        seconds = to_seconds(delay, "delay")
+        if seconds and not self.vis_timeout:
+            raise ValueError("a delay needs a queue with vis_timeout above 0")
+        dead = self.use_dead if use_dead is None else _dead_choice(use_dead)
+        most = self.attempts if attempts is None else checked_attempts(attempts)
+        form = self._forms.get((most, dead)) if not seconds else None
+        if form is None:
+            policy = Policy.build(attempts=most, vis_timeout=self.vis_timeout, use_dead=dead)
+            item = pb.EnqueueItem(queue=self.queue, kind=self._kind, content=tpb.Content())
+            item.policy.MergeFromString(policy.encoded)
+            if seconds:
+                item.delay.CopyFrom(to_duration(seconds))
+            form = ItemForm(item)
+            if not seconds:
+                self._forms[most, dead] = form
+        return form
+
+    def _put(self, form: ItemForm, ids: Sequence[str], payloads: Sequence[bytes], chunksize: int) -> Flow[None]:
+        """Put items, in as many requests as it takes."""
+        sent = 0
+        entry = form.entry
+        for chunk in _chunks([entry(id, payload) for id, payload in zip(ids, payloads, strict=True)], chunksize):
+            request = pb.EnqueueRequest(namespace=self._namespace, request_id=new_id())
+            request.MergeFromString(b"".join(chunk))
+            try:
+                yield from do(operations.enqueue(request))
+            except Exception as error:
+                if sent:
+                    error.add_note(f"the first {sent} items were put")
+                raise
+            sent += len(chunk)
+
+    # Getting
+
+    def _get(
+        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None, attempts: int | None
+    ) -> Flow[dict[str, Any]]:
+        most = _checked_items(items)
+        peek, lease_timeout = self._visibility(vis_timeout)
+        wait = 0.0 if get_timeout is None or peek else to_seconds(get_timeout, "get_timeout")
+        if self.is_dead:
+            return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
+        deliveries: Sequence[tpb.Delivery] = ()
+        for part in _waits(wait):
+            operation = operations.lease(
+                self._namespace,
+                self.queue,
+                self._kind,
+                max_items=most,
+                lease_timeout=lease_timeout,
+                get_timeout=part,
+                peek=peek,
+                attempts=0 if attempts is None else checked_attempts(attempts),
+            )
+            deliveries = yield from do(operation)
+            if deliveries:
+                break
+        if lease_timeout and not peek:
+            self._leases.remember(deliveries)
+        if self.is_tasks:
+            return {delivery.id: task_entry(delivery) for delivery in deliveries}
+        return {delivery.id: data_value(delivery.content.payload) for delivery in deliveries}
+
+    def _visibility(self, vis_timeout: Seconds | None) -> tuple[bool, float]:
+        """Whether to look only, and how long leases are to last."""
+        if vis_timeout is None:
+            return False, self.vis_timeout
+        if not hasattr(vis_timeout, "total_seconds") and isinstance(vis_timeout, int | float) and vis_timeout < 0:
+            return True, 0.0
+        return False, to_seconds(vis_timeout, "vis_timeout")
+
+    def _take_dead(self, most: int, wait: float) -> Flow[dict[str, Any]]:
+        items: Sequence[Any] = ()
+        for part in _waits(wait):
+            operation = admin.take_dead_letters(self._namespace, self.queue, self._kind, most, part)
+            items = yield from do(operation)
+            if items:
+                break
+        return self._dead_entries(items)
+
+    def _peek_dead(self, most: int) -> Flow[dict[str, Any]]:
+        entries: dict[str, Any] = {}
+        token = ""
+        while len(entries) < most:
+            operation = admin.list_dead_letters(self._namespace, self.queue, self._kind, most - len(entries), token)
+            items, token = yield from do(operation)
+            entries.update(self._dead_entries(items))
+            if not token:
+                break
+        return entries
+
+    def _dead_entries(self, items: Iterable[Any]) -> dict[str, Any]:
+        entry = dead_task_entry if self.is_tasks else dead_data_entry
+        return {item.id: entry(item) for item in items}
+
+    # While items are here
+
+    def _refresh(self, items: Iterable[str], vis_timeout: Seconds | None) -> Flow[list[str]]:
+        seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
+        if vis_timeout is not None and not seconds:
+            raise ValueError("vis_timeout must be above 0 for a refresh")
+        refreshed: list[str] = []
+        for ids in _id_batches(items):
+            if self.is_dead:
+                break
+            entries = self._leases.refreshes(ids)
+            if seconds:
+                length = to_duration(seconds)
+                for entry in entries:
+                    entry.lease_timeout.CopyFrom(length)
+            refreshed += yield from do(operations.refresh(self._namespace, entries))
+        return refreshed
+
+    def _done(self, items: Iterable[str]) -> Flow[int]:
+        done = 0
+        for ids in _id_batches(items):
+            if self.is_dead:
+                break
+            entries = self._leases.acks(ids)
+            done += yield from do(operations.ack(self._namespace, entries, self._leases.finish))
+        return done
+
+    # The queue as a whole
+
+    def _available(self) -> Flow[tuple[int, int]]:
+        if self.is_dead:
+            queues = yield from do(admin.list_dead_letter_queues(self._namespace, self._kind))
+            return next((queue.size for queue in queues if queue.name == self.queue), 0), 0
+        try:
+            queues, _ = yield from do(admin.list_queues(self._namespace, self._kind, [self.queue]))
+        except NotFound:
+            return 0, 0
+        return queues[0].ready, queues[0].delayed + queues[0].leased
+
+    def _delete_all(self) -> Flow[int]:
+        if self.is_dead:
+            return (yield from do(admin.purge_dead_letters(self._namespace, self.queue, self._kind)))
+        try:
+            removed = yield from do(admin.clear_queue(self._namespace, self.queue, self._kind))
+            leased: list[str] = []
+            token = ""
+            while True:
+                items, token = yield from do(admin.list_leased(self._namespace, self.queue, self._kind, token))
+                leased += [item.id for item in items]
+                if not token:
+                    break
+        except NotFound:
+            return 0
+        for ids in _id_batches(leased):
+            removed += yield from do(admin.delete_items(self._namespace, ids))
+        return removed
+
+    def _redrive(self, ids: Iterable[str] | None) -> Flow[int]:
+        if not self.is_dead:
+            raise ValueError("only dead letters are sent back: use Data(name, is_dead=True)")
+        if ids is None:
+            return (yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind)))
+        sent = 0
+        for batch in _id_batches(ids):
+            sent += yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind, batch))
+        return sent
+
+
+class Data(BaseData):
+    """A queue of data items, a look into a queue of tasks, or what is dead of either. Safe to use from any thread.
+
+    Items are any JSON values. What is received with a visibility timeout is leased: invisible to others until the
+    time is up, then delivered again, up to `attempts` times in all; `done_data` finishes it. Without one it is taken
+    for good: delivered at most once.
+
+    Args:
+        queue: name of the queue.
+        attempts: deliveries of each item put here, the first included.
+        vis_timeout: length of the leases; seconds or a timedelta. Default 0: items are taken for good.
+        use_dead: put items that have used up their attempts into the dead-letter queue; a name names another.
+        is_tasks: look at the queue of tasks of that name; or, of dead letters, at the tasks.
+        is_dead: it is a dead-letter queue. The one called ``DEADLETTER_QUEUE`` is without being told.
+        dibs: the instance whose connection to use. Default: the default instance.
+
+    Raises:
+        ValueError: an argument is out of range; the text names it.
+
+    What `get_data` gives, by id:
+
+    - of a data queue, the items;
+    - of a task queue, ``[id, task name, args, kwargs, scheduled time]``;
+    - of dead data, ``[id, '', item, extra, insert time]``; `extra` has ``queue``, ``attempts``, ``last_error`` and
+      ``time_of_death``;
+    - of dead tasks, ``[id, task name, args, kwargs, scheduled time, attempts, last error, time of death]``.
+
+    Times are seconds since 1970. What is not JSON, put by another kind of client, comes as its bytes.
+
+    Example::
+
+        queue = dibs.Data("measurements", attempts=5, vis_timeout=30, use_dead=True)
+        queue.put_data([{"sensor": 7, "value": 21.5}, {"sensor": 9, "value": 19.0}])
+        items = queue.get_data(100, get_timeout=10)
+        ...
+        queue.done_data(items)
+    """
+
+    def __init__(
+        self,
+        queue: QueueName,
+        attempts: int = 1,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | QueueName | None = None,
+        is_tasks: bool = False,
+        is_dead: bool = False,
+        *,
+        dibs: Dibs | None = None,
+    ) -> None:
+        if dibs is None:
+            from .instance import default
+
+            dibs = default()
+        super().__init__(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead)
+        self._dibs = dibs
+
+    @property
+    def _namespace(self) -> str:
+        return self._dibs.namespace
+
+    def put_data(
+        self,
+        data: Any,
+        use_dead: bool | QueueName | None = None,
+        is_one: bool = False,
+        chunksize: int = DEFAULT_CHUNKSIZE,
+        delay: Seconds = 0,
+        *,
+        attempts: int | None = None,
+    ) -> dict[str, Any]:
+        """Put items into the queue.
+
+        Inside of a `batch` they go with it, and are there when it ends.
+
+        Args:
+            data: a list, tuple or iterator of items; anything else is one item.
+            use_dead: instead of the queue's.
+            is_one: `data` is one item even if it is a list.
+            chunksize: items of one request, 1 to 1,000; more counts as 1,000.
+            delay: they can be received that much later; seconds or a timedelta. Needs a queue with `vis_timeout`.
+            attempts: instead of the queue's.
+
+        Returns:
+            The items by their new ids, in order.
+
+        Raises:
+            PayloadError: an item cannot be written as JSON; then none was put.
+            ValueError: an argument is out of range, or this is no data queue.
+            BrokerError: the broker refused an item. Of its chunk none was put; a note tells how many were put before.
+        """
+        form = self._form(use_dead, attempts, delay)
+        items = listed(data, is_one)
+        payloads = [encode_json(item) for item in items]
+        if open_batch(self._dibs) is not None:
+            put = self._dibs.put
+            return {put(form, payload): item for item, payload in zip(items, payloads, strict=True)}
+        ids = new_ids(len(items))
+        self._dibs.run(self._put(form, ids, payloads, chunksize))
+        return dict(zip(ids, items, strict=True))
+
+    def get_data(
+        self,
+        items: int = 1,
+        vis_timeout: Seconds | None = None,
+        get_timeout: Seconds | None = None,
+        *,
+        attempts: int | None = None,
+    ) -> dict[str, Any]:
+        """Receive items from the queue.
+
+        Args:
+            items: how many at most, 1 to 1,000.
+            vis_timeout: above 0, lease them that long; 0, take them for good; below 0, look at them without taking
+                them. Default: the queue's `vis_timeout`. Dead letters are taken or looked at.
+            get_timeout: how long to wait for a first item; seconds or a timedelta. Default: not at all.
+            attempts: deliveries that these items may have in all, this one included, instead of what they were put
+                with.
+
+        Returns:
+            What is there by id, as soon as there is anything; empty when the time is up.
+
+        Raises:
+            ValueError: an argument is out of range.
+            BrokerError: the broker could not be reached.
+        """
+        return self._dibs.run(self._get(items, vis_timeout, get_timeout, attempts))
+
+    def refresh_data(self, items: Iterable[str], vis_timeout: Seconds | None = None) -> list[str]:
+        """Restart the leases of items.
+
+        An item that was received here is refreshed only while its lease is still ours. One that was received
+        elsewhere is refreshed whoever has it.
+
+        Args:
+            items: ids, or what `get_data` gave.
+            vis_timeout: length from now on; seconds or a timedelta. Default: the queue's, or else as before.
+
+        Returns:
+            The ids of those that were refreshed. The others are lost: done, deleted, or delivered to somebody else.
+        """
+        return self._dibs.run(self._refresh(items, vis_timeout))
+
+    def done_data(self, items: Iterable[str]) -> int:
+        """Finish items: they are gone for good.
+
+        Args:
+            items: ids, or what `get_data` gave. As for `refresh_data`, an item that was received here is finished only
+                while its lease is still ours.
+
+        Returns:
+            How many are done by this call.
+        """
+        return self._dibs.run(self._done(items))
+
+    def currently_available(self) -> tuple[int, int]:
+        """How many items can be received now, and how many cannot because they are delayed or leased."""
+        return self._dibs.run(self._available())
+
+    def delete_all(self) -> int:
+        """Delete all items, those that are delayed or leased too; how many there were."""
+        return self._dibs.run(self._delete_all())
+
+    def redrive(self, ids: Iterable[str] | None = None) -> int:
+        """Send dead letters back to the queues that they came from, with all their attempts; how many.
+
+        Args:
+            ids: only these. Default: all.
+
+        Raises:
+            ValueError: this is no dead-letter queue.
+            NotFound: one of the ids is not there; of its thousand none was sent back.
+
+        Example::
+
+            dibs.Data(dibs.DEADLETTER_QUEUE).redrive()
+        """
+        return self._dibs.run(self._redrive(ids))
+
+
+def new_ids(count: int) -> list[str]:
+    """New ids, from one call to the operating system."""
+    pool = os.urandom(16 * count).hex()
+    return [pool[at : at + 32] for at in range(0, 32 * count, 32)]
+
+
+def listed(data: Any, is_one: bool) -> list[Any] | tuple[Any, ...]:
+    """The items that `put_data` was given."""
+    if is_one:
+        return [data]
+    if isinstance(data, list | tuple):
+        return data
+    return list(data) if isinstance(data, Iterator) else [data]
+
+
+def _dead_choice(use_dead: bool | QueueName | None) -> bool | str:
+    return queue_name(use_dead) if use_dead and isinstance(use_dead, str | bytes) else bool(use_dead)
+
+
+def _checked_items(items: int) -> int:
+    if isinstance(items, bool) or not isinstance(items, int) or not 1 <= items <= MAX_BATCH:
+        raise ValueError(f"items must be a whole number from 1 to {MAX_BATCH:,}, not {items!r}")
+    return items
+
+
+def _chunks(entries: Sequence[bytes], chunksize: int) -> Iterator[Sequence[bytes]]:
+    """Entries in the chunks that make one request each."""
+    if isinstance(chunksize, bool) or not isinstance(chunksize, int) or chunksize < 1:
+        raise ValueError(f"chunksize must be a whole number from 1 on, not {chunksize!r}")
+    most = min(chunksize, MAX_BATCH)
+    start = size = 0
+    for at, entry in enumerate(entries):
+        size += len(entry)
+        if at > start and (size > MAX_BATCH_BYTES or at - start == most):
+            yield entries[start:at]
+            start, size = at, len(entry)
+    if entries:
+        yield entries[start:]
+
+
+def _id_batches(items: Iterable[str]) -> Iterator[list[str]]:
+    ids = iter([items] if isinstance(items, str) else items)
+    while batch := list(islice(ids, MAX_BATCH)):
+        yield batch
+
+
+def _waits(total: float) -> Iterator[float]:
+    """A wait in parts that one request each may take; at least one part, of no length if there is no wait."""
+    deadline = time.monotonic() + total
+    left = total
+    while True:
+        yield min(left, LONGEST_WAIT_SECONDS)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
