@@ -1,0 +1,209 @@
+"""The command ``dibs worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from dibs.errors import BrokerError
+
+from .load import LoadError, load
+from .logs import Said, configure
+from .run import run
+from .settings import WorkerSettings, default_worker_id, queue_names
+from .supervisor import EXIT_UNFIT, Supervisor, child_command, child_environment
+
+_log = logging.getLogger("dibs.worker")
+_DEFAULTS = WorkerSettings()
+
+app = typer.Typer(add_completion=False)
+
+
+def _env(name: str) -> str:
+    return f"DIBS_WORKER_{name}"
+
+
+@app.command(name="worker", context_settings={"help_option_names": ["-h", "--help"]})
+def worker(
+    module: Annotated[
+        str,
+        typer.Argument(
+            envvar=_env("MODULE"),
+            help="What to import: package.module or file.py; with :name, the tasks of that Dibs instance in it.",
+        ),
+    ],
+    queues: Annotated[
+        str,
+        typer.Option(envvar=_env("QUEUES"), help="Queues to serve, in this order: a,b. Default: all, by priority."),
+    ] = "",
+    threads: Annotated[
+        int, typer.Option(envvar=_env("THREADS"), help="How many plain functions a process runs at once, 1-1,000.")
+    ] = _DEFAULTS.threads,
+    async_tasks: Annotated[
+        int,
+        typer.Option(envvar=_env("ASYNC_TASKS"), help="How many async functions a process runs at once, 1-8,000."),
+    ] = _DEFAULTS.async_tasks,
+    processes: Annotated[int, typer.Option(envvar=_env("PROCESSES"), help="How many worker processes, 1-1,000.")] = 1,
+    wait: Annotated[
+        float, typer.Option(envvar=_env("WAIT"), help="Seconds that a stop gives to what runs.")
+    ] = _DEFAULTS.wait,
+    target: Annotated[
+        str | None,
+        typer.Option(envvar=_env("TARGET"), help="Broker: host:port, https:// before it for TLS. Also DIBS_TARGET."),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(envvar=_env("NAMESPACE"), help="Namespace. Also DIBS_NAMESPACE.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar=_env("TOKEN"), help="Bearer token. Better as DIBS_TOKEN: others see command lines."),
+    ] = None,
+    ca: Annotated[
+        Path | None, typer.Option(envvar=_env("CA"), help="PEM file of authorities to trust. Also DIBS_CA_FILE.")
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("CERT"), help="PEM file of the client's certificate. Also DIBS_CLIENT_CERT_FILE."),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar=_env("KEY"), help="PEM file of its key. Also DIBS_CLIENT_KEY_FILE.")
+    ] = None,
+    prefetch: Annotated[
+        int,
+        typer.Option(envvar=_env("PREFETCH"), help="Most items to hold beyond those that run, 0-8,000."),
+    ] = _DEFAULTS.prefetch,
+    horizon: Annotated[
+        float,
+        typer.Option(envvar=_env("HORIZON"), help="Hold only what begins within these seconds."),
+    ] = _DEFAULTS.horizon,
+    stale_after: Annotated[
+        float,
+        typer.Option(envvar=_env("STALE_AFTER"), help="Seconds after which an item that could not begin goes back."),
+    ] = _DEFAULTS.stale_after,
+    worker_id: Annotated[
+        str, typer.Option(envvar=_env("ID"), help="Who is working, for operators. Default: host and process id.")
+    ] = "",
+    log_level: Annotated[
+        str, typer.Option(envvar=_env("LOG_LEVEL"), help="Least level to log: debug, info, warning, error.")
+    ] = "info",
+    log_format: Annotated[str, typer.Option(envvar=_env("LOG_FORMAT"), help="text or json.")] = "text",
+    supervisor: Annotated[
+        bool,
+        typer.Option(
+            envvar=_env("SUPERVISOR"),
+            help="Watch over the worker processes and replace those that crash; without, work in this one process.",
+        ),
+    ] = True,
+    parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Runs the tasks that MODULE defines.
+
+    SIGTERM or Ctrl-C stops it: what runs may finish within --wait, what has not begun goes back to its queue. A second
+    one ends it at once. SIGUSR2 prints what every thread is doing.
+    """
+    try:
+        configure(log_level, log_format)
+        settings = WorkerSettings(
+            queues=queue_names(part.strip() for part in queues.split(",") if part.strip()),
+            threads=threads,
+            async_tasks=async_tasks,
+            wait=wait,
+            prefetch=prefetch,
+            horizon=horizon,
+            stale_after=stale_after,
+            worker_id=worker_id or default_worker_id(),
+        )
+        if not supervisor and processes != 1:
+            raise ValueError("--no-supervisor works in this one process; leave --processes at 1")
+        _connect_by_environment(target, namespace, token, ca, cert, key)
+        if supervisor:
+            watch = Supervisor(
+                lambda number, parent_fd: child_command(
+                    module,
+                    settings,
+                    number,
+                    parent_fd,
+                    log_level=log_level,
+                    log_format=log_format,
+                    worker_id=worker_id or None,
+                ),
+                processes,
+                settings.wait,
+                child_environment(),
+            )
+            _leave(asyncio.run(watch.run()))
+    except ValueError as error:
+        _refuse(str(error))
+    _work(module, settings, target, namespace, parent_fd)
+
+
+def _work(
+    module: str, settings: WorkerSettings, target: str | None, namespace: str | None, parent_fd: int | None
+) -> NoReturn:
+    """Works in this process."""
+    try:
+        instance = load(module)
+    except LoadError as error:
+        _refuse(str(error))
+    connection = instance.connection
+    _log.info(
+        Said(
+            "worker",
+            target=connection.target,
+            namespace=connection.namespace,
+            queues=",".join(settings.queues) or "(all)",
+            tasks=len(instance.registry.names()),
+            threads=settings.threads,
+        )
+    )
+    for name, asked, used in (
+        ("--target", target, connection.target),
+        ("--namespace", namespace, connection.namespace),
+    ):
+        if asked is not None and asked.removeprefix("https://").rstrip("/") != used:
+            _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
+    try:
+        unfinished = run(instance, settings, parent_fd=parent_fd)
+    except (BrokerError, ValueError) as error:
+        _refuse(str(error))
+    if unfinished:
+        # Their threads would be torn down with the interpreter under them, at a random place.
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    _leave(0)
+
+
+def _connect_by_environment(
+    target: str | None, namespace: str | None, token: str | None, ca: Path | None, cert: Path | None, key: Path | None
+) -> None:
+    """Passes the options on to instances that connect by the environment, here and in the worker processes."""
+    said = {
+        "DIBS_TARGET": target,
+        "DIBS_NAMESPACE": namespace,
+        "DIBS_TOKEN": token,
+        "DIBS_CA_FILE": ca,
+        "DIBS_CLIENT_CERT_FILE": cert,
+        "DIBS_CLIENT_KEY_FILE": key,
+    }
+    os.environ.update({name: str(value) for name, value in said.items() if value})
+
+
+def _refuse(text: str) -> NoReturn:
+    print(f"dibs worker: {text}", file=sys.stderr)
+    _leave(EXIT_UNFIT)
+
+
+def _leave(code: int) -> NoReturn:
+    raise typer.Exit(code)
+
+
+#: The command, for the program that mounts it.
+command = typer.main.get_command(app)

@@ -1,0 +1,179 @@
+"""Runs a worker in this process until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dibs
+from dibs.context import AFTER_FORK
+from dibs.times import Seconds, to_seconds
+
+from .events import Observer
+from .load import Instance, import_module, module_name
+from .logs import Said
+from .runtime import Worker
+from .settings import WorkerSettings, queue_names
+from .stacks import printed_on_signal
+from .supervisor import Supervisor, child_command, child_environment
+
+_log = logging.getLogger("dibs.worker")
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def run(
+    instance: Instance,
+    settings: WorkerSettings | None = None,
+    *,
+    observer: Observer | None = None,
+    parent_fd: int | None = None,
+) -> int:
+    """Runs the tasks of an instance in this process, until SIGTERM or SIGINT.
+
+    The first signal stops it as `Worker.stop` says; a second one ends the process at once, with 128 plus the number
+    of the signal. SIGUSR2 prints stacks.
+
+    Args:
+        instance: whose tasks, and where the broker is.
+        settings: see there.
+        observer: told what happens.
+        parent_fd: a file descriptor whose end means that the parent is gone, which stops the worker too.
+
+    Returns:
+        how many tasks still run, in threads that do not keep the process; 0 as a rule.
+
+    Raises:
+        RuntimeError: this is not the main thread, where signals arrive.
+        ValueError: the instance has no tasks.
+        BrokerError: no broker ever took this worker on, because of what it says or who it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
+    AFTER_FORK.run()
+    registry = instance.registry
+    worker = Worker(instance.connection, registry.find, registry.names(), settings, observer)
+    with _restored_handlers():
+        return asyncio.run(_run(worker, parent_fd))
+
+
+def execute_tasks(
+    instance: Instance,
+    queues: str | bytes | Iterable[str | bytes] | None = None,
+    threads_per_process: int = 1,
+    processes: int = 1,
+    wait_per_thread: Seconds = 1,
+    module: str | None = None,
+) -> None:
+    """Runs tasks until a signal; to be called in the main thread of a program.
+
+    With one process they run in this one, beside whatever else it does. More processes are started anew, not
+    forked: they import `module`, or else the program's own file under its module name, so what must not run there
+    belongs under ``if __name__ == "__main__":``.
+
+    Args:
+        instance: whose tasks.
+        queues: queues to serve, in this order. Default: every queue, by priority.
+        threads_per_process: how many plain functions each process runs at once.
+        processes: how many processes.
+        wait_per_thread: seconds that a stop gives to what runs, for each thread of a process.
+        module: module to import first, that defines or imports the tasks.
+
+    Raises:
+        LoadError: the module cannot be imported.
+        RuntimeError: this is not the main thread, or several processes are asked for and it cannot be told
+            what they would import.
+        ValueError: a number is out of its range.
+    """
+    settings = WorkerSettings(
+        queues=queue_names(queues),
+        threads=threads_per_process,
+        wait=to_seconds(wait_per_thread, "wait_per_thread") * threads_per_process,
+    )
+    if processes == 1:
+        if module is not None:
+            import_module(module_name(module))
+        run(instance, settings)
+        return
+    source = _source_of(instance, module)
+    supervisor = Supervisor(
+        lambda number, parent_fd: child_command(source, settings, number, parent_fd),
+        processes,
+        settings.wait,
+        child_environment(instance),
+    )
+    with _restored_handlers():
+        asyncio.run(supervisor.run())
+
+
+async def _run(worker: Worker, parent_fd: int | None) -> int:
+    loop = asyncio.get_running_loop()
+
+    def stop(number: signal.Signals) -> None:
+        if worker.stopping:
+            _log.warning(Said("exiting now", signal=number.name))
+            logging.shutdown()
+            os._exit(128 + number)
+        worker.stop()
+
+    def orphaned() -> None:
+        assert parent_fd is not None
+        loop.remove_reader(parent_fd)
+        if not worker.stopping:
+            _log.warning("the parent process is gone, stopping")
+            worker.stop()
+
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, stop, number)
+    if parent_fd is not None:
+        loop.add_reader(parent_fd, orphaned)
+    try:
+        with printed_on_signal(loop):
+            return await worker.run()
+    finally:
+        if parent_fd is not None:
+            loop.remove_reader(parent_fd)
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _restored_handlers() -> Iterator[None]:
+    """Leaves the program's own signal handlers as they were."""
+    before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _source_of(instance: Instance, module: str | None) -> str:
+    """What a new process has to load to get the same instance, as the command line names it."""
+    main = sys.modules["__main__"]
+    if module is None:
+        file = getattr(main, "__file__", None)
+        spec = getattr(main, "__spec__", None)
+        if spec is not None and spec.name != "__main__":  # python -m package.module
+            module = spec.name
+        elif file is not None:
+            module = str(Path(file).resolve())
+        else:
+            raise RuntimeError("several processes need a module that they can import: say module=")
+        namespace = vars(main)
+    else:
+        namespace = vars(import_module(module_name(module)))
+    if instance is dibs.default():
+        return module
+    for name, value in namespace.items():
+        if value is instance:
+            return f"{module}:{name}"
+    raise RuntimeError(f"several processes need the Dibs instance as a global name of {module}")
