@@ -1,0 +1,42 @@
+"""Arguments and options that several commands share, each with one meaning everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from ..names import DEADLETTER_QUEUE
+from .completion import dead_queue_names, queue_names
+from .values import Kind
+
+Queue: TypeAlias = Annotated[
+    str, typer.Argument(metavar="QUEUE", help="Name of the queue.", autocompletion=queue_names)
+]
+Queues: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="QUEUE", help="Names of queues.", autocompletion=queue_names)
+]
+Ids: TypeAlias = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of items.")]
+SomeIds: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of items; else say --all.")]
+Data: TypeAlias = Annotated[
+    bool, typer.Option("--data", help="It is a data queue; else it is a task queue.", show_default=False)
+]
+AnyKind: TypeAlias = Annotated[
+    Kind | None, typer.Option("--kind", help="Only queues of this kind. Default: both.", case_sensitive=False)
+]
+DeadQueue: TypeAlias = Annotated[
+    str,
+    typer.Option("--queue", "-q", metavar="NAME", help="The dead-letter queue.", autocompletion=dead_queue_names),
+]
+DEAD_QUEUE = DEADLETTER_QUEUE
+Limit: TypeAlias = Annotated[int, typer.Option("--limit", min=0, help="Show this many at most; 0: all.")]
+PageToken: TypeAlias = Annotated[
+    str, typer.Option("--page-token", metavar="TOKEN", help="Go on where an earlier list ended.", show_default=False)
+]
+ShowArgs: TypeAlias = Annotated[bool, typer.Option("--args", help="Show what each item carries.")]
+All: TypeAlias = Annotated[bool, typer.Option("--all", help="All that are there.")]
+
+
+def kind_of(data: bool) -> Kind:
+    """The kind that `--data` tells."""
+    return Kind.DATA if data else Kind.TASK

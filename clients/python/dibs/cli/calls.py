@@ -1,0 +1,299 @@
+"""Every call that the operator's commands make, typed; lists come as iterators over all pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from ..connection import Connection
+from ..operations import CANCEL, ENQUEUE, MAX_BATCH, Operation, Rpc, Until, result
+from ..status import error_from_call
+from ..times import to_duration
+from ..transport import Transport
+from ..v1 import admin_pb2 as admin
+from ..v1 import broker_pb2 as pb
+from ..v1 import lock_pb2 as lock
+from ..v1.admin_pb2_grpc import AdminServiceStub
+from ..v1.lock_pb2_grpc import LockServiceStub
+from ..v1.types_pb2 import QueueKind
+
+T = TypeVar("T")
+
+
+class Calls:
+    """One broker and one namespace. Close when done.
+
+    Every method raises `dibs.BrokerError` when the broker refuses or cannot be reached.
+
+    Args:
+        connection: where the broker is.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.namespace = connection.namespace
+        self._transport = Transport(connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._transport.close()
+
+    # Queues
+
+    def queues(self, kind: QueueKind.ValueType, names: Sequence[str] = ()) -> list[admin.QueueInfo]:
+        """Queues in the order in which they are served; all, or those named."""
+        found: list[admin.QueueInfo] = []
+        for chunk in chunks(names) or [()]:
+            request = admin.ListQueuesRequest(namespace=self.namespace, kind=kind, names=chunk, page_size=MAX_BATCH)
+            for page in self._pages("ListQueues", request):
+                found.extend(page.queues)
+        return found
+
+    def set_priority(self, queue: str, kind: QueueKind.ValueType, priority: float | None) -> None:
+        """Give a queue a priority; None takes it away."""
+        self._admin("SetPriority", admin.SetPriorityRequest(**self._queue(queue, kind), priority=priority))
+
+    def pause(self, queue: str, kind: QueueKind.ValueType) -> bool:
+        """Stop deliveries from a queue; whether that changed something."""
+        reply: admin.PauseQueueResponse = self._admin("PauseQueue", admin.PauseQueueRequest(**self._queue(queue, kind)))
+        return reply.changed
+
+    def resume(self, queue: str, kind: QueueKind.ValueType) -> bool:
+        """Deliver from a queue again; whether that changed something."""
+        reply: admin.ResumeQueueResponse = self._admin(
+            "ResumeQueue", admin.ResumeQueueRequest(**self._queue(queue, kind))
+        )
+        return reply.changed
+
+    def clear(self, queue: str, kind: QueueKind.ValueType, *, delete: bool) -> Iterator[admin.ClearQueueResponse]:
+        """Remove what waits in a queue, and if asked the queue; tells how far it is."""
+        return self._stream("ClearQueue", admin.ClearQueueRequest(**self._queue(queue, kind), delete=delete))
+
+    # Items
+
+    def items(
+        self,
+        queue: str,
+        kind: QueueKind.ValueType,
+        section: admin.ItemSection.ValueType,
+        *,
+        include_content: bool,
+        page_size: int,
+        page_token: str = "",
+    ) -> Iterator[admin.ListItemsResponse]:
+        """Pages of the items of a queue."""
+        request = admin.ListItemsRequest(
+            **self._queue(queue, kind),
+            section=section,
+            include_content=include_content,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return self._pages("ListItems", request)
+
+    def results(self, ids: Sequence[str], until: Until = "now", timeout: float = 0.0) -> list[pb.ItemResult]:
+        """What is known of items."""
+        found: list[pb.ItemResult] = []
+        for chunk in chunks(ids):
+            operation = result(self.namespace, chunk, until=until, timeout=timeout, include_content=True)
+            results: Sequence[pb.ItemResult] = self._transport.run(operation)
+            found.extend(results)
+        return found
+
+    def cancel(self, ids: Sequence[str]) -> list[pb.CancelledItem]:
+        """Cancel items."""
+        found: list[pb.CancelledItem] = []
+        for chunk in chunks(ids):
+            reply: pb.CancelResponse = self._ask(CANCEL, pb.CancelRequest(namespace=self.namespace, ids=chunk))
+            found.extend(reply.items)
+        return found
+
+    def delete_items(self, ids: Sequence[str]) -> list[str]:
+        """Delete items wherever they are; the ids of those that were there."""
+        found: list[str] = []
+        for chunk in chunks(ids):
+            request = admin.DeleteItemsRequest(namespace=self.namespace, ids=chunk)
+            reply: admin.DeleteItemsResponse = self._admin("DeleteItems", request)
+            found.extend(reply.deleted_ids)
+        return found
+
+    def enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueuedItem:
+        """Enqueue the one item of a request that has a request_id."""
+        reply: pb.EnqueueResponse = self._ask(ENQUEUE, request)
+        return reply.items[0]
+
+    # Dead letters
+
+    def dead_queues(self, kind: QueueKind.ValueType) -> Sequence[admin.DeadLetterQueueInfo]:
+        """Dead-letter queues."""
+        request = admin.ListDeadLetterQueuesRequest(namespace=self.namespace, kind=kind)
+        reply: admin.ListDeadLetterQueuesResponse = self._admin("ListDeadLetterQueues", request)
+        return reply.queues
+
+    def dead_letters(
+        self,
+        queue: str,
+        kind: QueueKind.ValueType,
+        *,
+        include_content: bool,
+        page_size: int,
+        page_token: str = "",
+    ) -> Iterator[admin.ListDeadLettersResponse]:
+        """Pages of dead letters, the oldest death first."""
+        request = admin.ListDeadLettersRequest(
+            **self._queue(queue, kind), include_content=include_content, page_size=page_size, page_token=page_token
+        )
+        return self._pages("ListDeadLetters", request)
+
+    def take_dead(
+        self, queue: str, kind: QueueKind.ValueType, max_items: int, wait: float
+    ) -> admin.TakeDeadLettersResponse:
+        """Take dead letters out, at most once."""
+        request = admin.TakeDeadLettersRequest(**self._queue(queue, kind), max_items=max_items)
+        if wait:
+            request.get_timeout.CopyFrom(to_duration(wait))
+        reply: admin.TakeDeadLettersResponse = self._admin("TakeDeadLetters", request, wait=wait, safe=False)
+        return reply
+
+    def redrive(
+        self, queue: str, kind: QueueKind.ValueType, ids: Sequence[str]
+    ) -> Iterator[admin.RedriveDeadLettersResponse]:
+        """Send dead letters back to their queues; tells how far it is."""
+        return self._stream("RedriveDeadLetters", admin.RedriveDeadLettersRequest(**self._queue(queue, kind), ids=ids))
+
+    def purge(
+        self, queue: str, kind: QueueKind.ValueType, ids: Sequence[str]
+    ) -> Iterator[admin.PurgeDeadLettersResponse]:
+        """Remove dead letters; tells how far it is."""
+        return self._stream("PurgeDeadLetters", admin.PurgeDeadLettersRequest(**self._queue(queue, kind), ids=ids))
+
+    # Tasks, schedules, workers
+
+    def flush(self, request: admin.FlushRequest) -> Iterator[admin.FlushResponse]:
+        """Wait for what is queued now; tells how far it is."""
+        return self._stream("Flush", request)
+
+    def known_tasks(self, names: Sequence[str] = ()) -> list[admin.TaskInfo]:
+        """Registered tasks; all, or those of the names that are known."""
+        found: list[admin.TaskInfo] = []
+        for chunk in chunks(names) or [()]:
+            request = admin.ListTasksRequest(namespace=self.namespace, names=chunk, page_size=MAX_BATCH)
+            for page in self._pages("ListTasks", request):
+                found.extend(page.tasks)
+        return found
+
+    def register_tasks(self, tasks: Sequence[admin.TaskDefinition]) -> None:
+        """Make tasks known."""
+        self._admin("RegisterTasks", admin.RegisterTasksRequest(namespace=self.namespace, tasks=tasks))
+
+    def schedules(self) -> list[admin.ScheduleInfo]:
+        """Schedules, by name."""
+        request = admin.ListSchedulesRequest(namespace=self.namespace, page_size=MAX_BATCH)
+        return [schedule for page in self._pages("ListSchedules", request) for schedule in page.schedules]
+
+    def put_schedule(self, group: str, schedule: admin.Schedule) -> None:
+        """Make or change one schedule."""
+        request = admin.PutSchedulesRequest(namespace=self.namespace, group=group, schedules=[schedule])
+        self._admin("PutSchedules", request)
+
+    def delete_schedules(self, names: Sequence[str]) -> list[str]:
+        """Remove schedules; the names of those that were there."""
+        found: list[str] = []
+        for chunk in chunks(names):
+            request = admin.DeleteSchedulesRequest(namespace=self.namespace, names=chunk)
+            reply: admin.DeleteSchedulesResponse = self._admin("DeleteSchedules", request)
+            found.extend(reply.deleted_names)
+        return found
+
+    def workers(self) -> list[admin.WorkerInfo]:
+        """Workers that are connected to any broker."""
+        request = admin.ListWorkersRequest(namespace=self.namespace, page_size=MAX_BATCH)
+        return [worker for page in self._pages("ListWorkers", request) for worker in page.workers]
+
+    # Locks
+
+    def locks(self) -> list[lock.LockInfo]:
+        """Locks that are held, by name."""
+        request = lock.ListLocksRequest(namespace=self.namespace, page_size=MAX_BATCH)
+        rpc = Rpc(LockServiceStub, "ListLocks")
+        return [held for page in self._all_pages(rpc, request) for held in page.locks]
+
+    def acquire(self, name: str, owner: str, seconds: float) -> lock.AcquireResponse:
+        """Take a lock for `owner`, or fail at once."""
+        request = lock.AcquireRequest(namespace=self.namespace, name=name, owner=owner, duration=to_duration(seconds))
+        reply: lock.AcquireResponse = self._ask(Rpc(LockServiceStub, "Acquire"), request)
+        return reply
+
+    def refresh_lock(self, name: str, owner: str, seconds: float | None) -> lock.RefreshLockResponse:
+        """Start the time of a held lock anew."""
+        request = lock.RefreshLockRequest(namespace=self.namespace, name=name, owner=owner)
+        if seconds is not None:
+            request.duration.CopyFrom(to_duration(seconds))
+        reply: lock.RefreshLockResponse = self._ask(Rpc(LockServiceStub, "RefreshLock"), request)
+        return reply
+
+    def release(self, name: str, owner: str) -> bool:
+        """Free a lock; whether the owner held it."""
+        request = lock.ReleaseRequest(namespace=self.namespace, name=name, owner=owner)
+        reply: lock.ReleaseResponse = self._ask(Rpc(LockServiceStub, "Release"), request)
+        return reply.released
+
+    # The broker
+
+    def server_info(self, timeout: float | None = None) -> admin.GetServerInfoResponse:
+        """The broker, as it sees itself."""
+        rpc = Rpc(AdminServiceStub, "GetServerInfo")
+        reply: admin.GetServerInfoResponse = self._ask(rpc, admin.GetServerInfoRequest(), timeout=timeout)
+        return reply
+
+    def now(self) -> datetime:
+        """The time on Redis's clock, which all times of replies are on; ours when Redis is away."""
+        info = self.server_info()
+        return info.redis_time.ToDatetime(UTC) if info.redis_ready else datetime.now(UTC)
+
+    # How
+
+    def _queue(self, queue: str, kind: QueueKind.ValueType) -> dict[str, Any]:
+        return {"namespace": self.namespace, "queue": queue, "kind": kind}
+
+    def _admin(self, method: str, request: Message, *, wait: float = 0.0, safe: bool = True) -> Any:
+        return self._ask(Rpc(AdminServiceStub, method), request, wait=wait, safe=safe)
+
+    def _ask(
+        self, rpc: Rpc, request: Message, *, wait: float = 0.0, safe: bool = True, timeout: float | None = None
+    ) -> Any:
+        operation: Operation[Any] = Operation(rpc, request, lambda reply, _: reply, wait=wait, safe=safe)
+        return self._transport.run(operation, timeout)
+
+    def _pages(self, method: str, request: Message) -> Iterator[Any]:
+        return self._all_pages(Rpc(AdminServiceStub, method), request)
+
+    def _all_pages(self, rpc: Rpc, request: Any) -> Iterator[Any]:
+        while True:
+            reply = self._ask(rpc, request)
+            yield reply
+            if not reply.next_page_token:
+                return
+            request.page_token = reply.next_page_token
+
+    def _stream(self, method: str, request: Message) -> Iterator[Any]:
+        """The messages of a stream, which has no deadline: it takes as long as there is work.
+
+        A broker that vanishes is noticed by the keepalive of the connection.
+        """
+        call = self._transport.method(Rpc(AdminServiceStub, method))(request, metadata=self.connection.metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise error_from_call(error) from None
+        finally:
+            call.cancel()
+
+
+def chunks(values: Sequence[T]) -> list[Sequence[T]]:
+    """`values` in pieces that one request takes."""
+    return [values[start : start + MAX_BATCH] for start in range(0, len(values), MAX_BATCH)]

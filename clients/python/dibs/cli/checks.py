@@ -1,0 +1,264 @@
+"""The checks of `dibs doctor`, on facts that were gathered before: what is well, what is not, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from ..errors import BrokerError, DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
+from ..v1 import admin_pb2 as admin
+from ..v1.types_pb2 import QUEUE_KIND_TASK
+from . import words
+from .exits import sentence_of
+
+#: Answers of Redis that take longer than this, in seconds, hold everything up.
+SLOW_REDIS = 0.02
+#: Calls that take longer than this, in seconds, are worth a word.
+SLOW_CALL = 0.25
+#: Difference of clocks, in seconds, from which on times in the future come noticeably early or late.
+CLOCK_DIFFERENCE = 2.0
+#: Share of Redis's memory from which on there is something to do, and from which on it is an emergency.
+MEMORY_HIGH, MEMORY_FULL = 0.8, 0.95
+#: An item that has been ready for longer than this, in seconds, is not served as it should be.
+LONG_WAIT = 600.0
+#: Names that one line lists.
+_LISTED = 5
+
+
+class Status(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's.
+
+    Attributes:
+        status: how it stands.
+        subject: what was looked at.
+        text: what was found.
+        advice: what to do; empty: nothing.
+    """
+
+    status: Status
+    subject: str
+    text: str
+    advice: str = ""
+
+
+@dataclass
+class Facts:
+    """What is known of a broker.
+
+    Attributes:
+        target: where it is.
+        client_version: version of this program.
+        error: why it did not answer; None: it did.
+        info: what it says of itself; None: it did not answer.
+        latency: seconds that it took to answer.
+        asked: this machine's clock in the middle of that call.
+        failures: what could not be asked for, and why.
+    """
+
+    target: str
+    client_version: str
+    error: BrokerError | None = None
+    info: admin.GetServerInfoResponse | None = None
+    latency: float = 0.0
+    asked: datetime = field(default_factory=lambda: datetime.now(UTC))
+    queues: Sequence[admin.QueueInfo] = ()
+    dead: Sequence[admin.DeadLetterQueueInfo] = ()
+    workers: Sequence[admin.WorkerInfo] = ()
+    schedules: Sequence[admin.ScheduleInfo] = ()
+    failures: dict[str, BrokerError] = field(default_factory=dict)
+
+    def setting(self, name: str) -> str:
+        """A setting of the broker's; empty when it does not tell."""
+        settings = self.info.settings if self.info is not None else ()
+        return next((setting.value for setting in settings if setting.name == name), "")
+
+
+def examine(facts: Facts) -> list[Finding]:
+    """All checks, the fundamental ones first; what rests on one that fails is left out."""
+    findings = list(_connection(facts))
+    if facts.info is None:
+        return findings
+    findings += _versions(facts, facts.info)
+    findings += _redis(facts, facts.info)
+    if facts.info.redis_ready:
+        for check in _ON_REDIS:
+            findings += check(facts, facts.info)
+    return findings
+
+
+def _connection(facts: Facts) -> Iterator[Finding]:
+    if facts.error is None:
+        text = f"{facts.target} answers in {words.age(facts.latency)}"
+        if facts.latency > SLOW_CALL:
+            yield Finding(Status.WARN, "connection", text, "look at the network in between and at the broker's load")
+        else:
+            yield Finding(Status.OK, "connection", text)
+        return
+    text = sentence_of(facts.error, facts.target)
+    if isinstance(facts.error, Unauthenticated):
+        advice = "give the namespace's token with DIBS_TOKEN or --token"
+    elif isinstance(facts.error, PermissionDenied):
+        advice = "this token is for another namespace: see --namespace"
+    elif isinstance(facts.error, Unavailable | DeadlineExceeded):
+        advice = (
+            "is a broker running there (dibs broker), is --target or DIBS_TARGET right, is a firewall in between, "
+            "does it speak TLS (--tls, --ca-file)?"
+        )
+    else:
+        advice = "is that a broker of dibs, and of this version? Its log says more"
+    yield Finding(Status.FAIL, "connection", text, advice)
+
+
+def _versions(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    if info.version.split(".")[:2] == facts.client_version.split(".")[:2]:
+        yield Finding(Status.OK, "version", f"broker {info.version}, this program {facts.client_version}")
+    else:
+        text = f"the broker is {info.version}, this program is {facts.client_version}"
+        yield Finding(Status.WARN, "version", text, "update the older of the two")
+
+
+def _redis(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    if not info.redis_ready:
+        where = facts.setting("redis")
+        text = "Redis does not answer the broker" + (f" at {where}" if where else "")
+        advice = (
+            "start it, or look at its log and at the network between it and the broker; work goes on by itself then"
+        )
+        yield Finding(Status.FAIL, "redis", text, advice)
+        return
+    latency = words.seconds_of(info.redis_latency)
+    text = f"{info.redis_version} answers in {words.age(latency)}"
+    if latency > SLOW_REDIS:
+        yield Finding(Status.WARN, "redis", text, "bring it closer to the broker, or give it a faster machine")
+    else:
+        yield Finding(Status.OK, "redis", text)
+    yield from _memory(info)
+
+
+def _memory(info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    used, most = info.redis_memory_bytes, info.redis_max_memory_bytes
+    if not most:
+        yield Finding(Status.OK, "memory", f"Redis uses {words.size(used)}, without a limit of its own")
+        return
+    text = f"Redis uses {words.size(used)} of {words.size(most)}"
+    advice = "raise maxmemory, work off or clear queues, purge dead letters, keep results for a shorter time"
+    if used >= MEMORY_FULL * most:
+        yield Finding(Status.FAIL, "memory", f"{text}: new items are refused when it is full", advice)
+    elif used >= MEMORY_HIGH * most:
+        yield Finding(Status.WARN, "memory", text, advice)
+    else:
+        yield Finding(Status.OK, "memory", text)
+
+
+def _advices(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    for advice in info.advices:
+        yield Finding(
+            Status.WARN, "redis settings", words.one_line(advice.text), f"reason {words.plain(advice.reason)}"
+        )
+    if not info.advices:
+        yield Finding(Status.OK, "redis settings", "nothing to change")
+
+
+def _clock(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    difference = (facts.asked - info.redis_time.ToDatetime(UTC)).total_seconds()
+    # What the call took may be on either side.
+    if abs(difference) <= CLOCK_DIFFERENCE + facts.latency / 2:
+        yield Finding(Status.OK, "clock", f"this machine and Redis agree to {words.age(abs(difference))}")
+    else:
+        word = "ahead of" if difference > 0 else "behind"
+        text = f"this machine is {words.age(abs(difference))} {word} Redis, whose clock is the one that counts"
+        yield Finding(Status.WARN, "clock", text, "let NTP set both; items enqueued for a time come early or late")
+
+
+def _limits(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    names = ("max_payload_bytes", "max_batch_items", "max_message_bytes", "max_credit")
+    said = ", ".join(f"{name} {facts.setting(name)}" for name in names if facts.setting(name))
+    yield Finding(Status.OK, "limits", said or "the broker does not tell")
+
+
+def _workers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    unserved = [queue.name for queue in facts.queues if _is_unserved(queue, facts.workers)]
+    if unserved:
+        text = f"no worker serves {_listed(unserved)}, where tasks wait"
+        yield Finding(Status.WARN, "workers", text, "start one: dibs worker MODULE --queues NAME")
+    else:
+        brokers = len({worker.broker_id for worker in facts.workers})
+        where = f" on {brokers} broker(s)" if brokers else ""
+        yield Finding(Status.OK, "workers", f"{len(facts.workers)} connected{where}; no task waits in vain")
+
+
+def _is_unserved(queue: admin.QueueInfo, workers: Sequence[admin.WorkerInfo]) -> bool:
+    if queue.kind != QUEUE_KIND_TASK or not queue.ready or queue.paused:
+        return False
+    kind = (worker for worker in workers if worker.kind == QUEUE_KIND_TASK)
+    return not any(not worker.queues or queue.name in worker.queues for worker in kind)
+
+
+def _schedules(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    stuck = [one.schedule.name for one in facts.schedules if one.state == admin.SCHEDULE_STATE_NO_WORKER]
+    if stuck:
+        text = f"{_listed(stuck)}: due, but no connected worker knows the task"
+        yield Finding(Status.WARN, "schedules", text, "start a worker with that task, or: dibs schedules delete NAME")
+    else:
+        yield Finding(Status.OK, "schedules", f"{len(facts.schedules)}, all can run")
+
+
+def _queues(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    paused = [queue.name for queue in facts.queues if queue.paused]
+    if paused:
+        yield Finding(Status.WARN, "queues", f"paused: {_listed(paused)}", "when that is over: dibs resume QUEUE")
+    now = info.redis_time.ToDatetime(UTC)
+    waits = {
+        queue.name: words.since(queue.oldest_ready_time, now)
+        for queue in facts.queues
+        if queue.HasField("oldest_ready_time") and not queue.paused
+    }
+    late = [name for name, seconds in waits.items() if seconds > LONG_WAIT]
+    if late:
+        text = f"items have waited for up to {words.age(max(waits.values()))} in {_listed(late)}"
+        yield Finding(Status.WARN, "queues", text, "more workers, or a higher priority: dibs priority QUEUE NUMBER")
+    if not paused and not late:
+        yield Finding(Status.OK, "queues", f"{len(facts.queues)}, none paused, none held up")
+
+
+def _dead_letters(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    full = [queue for queue in facts.dead if queue.size]
+    if full:
+        text = f"{sum(queue.size for queue in full):,} in {_listed([queue.name for queue in full])}"
+        advice = "see what they died of: dibs dead show; then dibs dead redrive or dibs dead purge"
+        yield Finding(Status.WARN, "dead letters", text, advice)
+    else:
+        yield Finding(Status.OK, "dead letters", "none")
+
+
+def _failures(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    for subject, error in facts.failures.items():
+        yield Finding(Status.FAIL, subject, sentence_of(error, facts.target), "ask the broker's log")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(words.plain(name) for name in names[:_LISTED])
+    return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
+
+
+_ON_REDIS: tuple[Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]], ...] = (
+    _advices,
+    _clock,
+    _limits,
+    _workers,
+    _schedules,
+    _queues,
+    _dead_letters,
+    _failures,
+)

@@ -1,0 +1,120 @@
+"""`dibs enqueue`: one task or data item by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..codec import encode_call, encode_json
+from ..names import DEFAULT_QUEUE
+from ..operations import new_id
+from ..times import to_duration
+from ..v1 import broker_pb2 as pb
+from ..v1 import types_pb2 as tpb
+from . import words
+from .arguments import kind_of
+from .command import single
+from .completion import queue_names, task_names
+from .exits import Exit
+from .session import Session, usage
+from .show import item_fields
+from .values import json_list, json_object, json_value, span
+
+#: How long the result of a task is kept that somebody waits for and that keeps none by itself.
+KEPT_SECONDS = 60.0
+
+
+def enqueue(
+    session: Session,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of the task; of the queue with --data.", autocompletion=task_names),
+    ],
+    args: Annotated[str | None, typer.Option(metavar="JSON", help="Positional arguments, a JSON list.")] = None,
+    kwargs: Annotated[str | None, typer.Option(metavar="JSON", help="Keyword arguments, a JSON object.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Put this JSON value into the data queue NAME instead.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", help="Default: the task's.", autocompletion=queue_names)
+    ] = None,
+    delay: Annotated[
+        float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="Not to be delivered before.")
+    ] = 0.0,
+    id: Annotated[str, typer.Option("--id", help="Id, instead of a made one.", show_default=False)] = "",
+    attempts: Annotated[int | None, typer.Option(min=1, help="Deliveries in all. Default: the task's.")] = None,
+    lease: Annotated[
+        float | None,
+        typer.Option(parser=span, metavar="TIME", help="How long one may take; 0: at most once. Default: the task's."),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(parser=span, metavar="TIME", help="Keep the result so long. Default: the task's."),
+    ] = None,
+    wait: Annotated[
+        float | None, typer.Option(parser=span, metavar="TIME", help="Wait so long for its end, and show the result.")
+    ] = None,
+) -> Exit:
+    """Enqueue a task and print its id. If the task is registered, it is delivered as its code says.
+
+    Exit code 1: there is an item of that id already; or with --wait: it failed, or is not done in time.
+    """
+    if data is not None:
+        item = _data_item(name, data, args, kwargs, queue)
+    else:
+        item = _task_item(session, name, args, kwargs, queue)
+    item.id = id or new_id()
+    if delay:
+        item.delay.CopyFrom(to_duration(delay))
+    if attempts is not None:
+        item.policy.attempts = attempts
+    if lease is not None:
+        item.policy.lease_timeout.CopyFrom(to_duration(lease))
+    if keep is not None:
+        item.policy.result_ttl.CopyFrom(to_duration(keep))
+    elif wait is not None and not item.policy.HasField("result_ttl"):
+        item.policy.result_ttl.CopyFrom(to_duration(KEPT_SECONDS))
+    request = pb.EnqueueRequest(namespace=session.calls.namespace, request_id=new_id(), items=[item])
+    enqueued = session.calls.enqueue(request)
+    if enqueued.outcome != pb.ENQUEUE_OUTCOME_CREATED:
+        session.note(f"dibs: an item with the id {words.plain(enqueued.id)} is known already; nothing changed")
+    if wait is not None:
+        return _wait(session, enqueued.id, wait)
+    if session.as_json:
+        session.document(item=enqueued)
+    else:
+        session.say(words.plain(enqueued.id))
+    return Exit.OK if enqueued.outcome == pb.ENQUEUE_OUTCOME_CREATED else Exit.NO
+
+
+def _data_item(queue: str, data: str, args: str | None, kwargs: str | None, other: str | None) -> pb.EnqueueItem:
+    for given, option in ((args, "--args"), (kwargs, "--kwargs"), (other, "--queue")):
+        if given is not None:
+            raise usage("does not go with --data", option)
+    content = tpb.Content(payload=encode_json(json_value(data, "--data")))
+    return pb.EnqueueItem(queue=queue, kind=kind_of(True).on_wire, content=content)
+
+
+def _task_item(session: Session, name: str, args: str | None, kwargs: str | None, queue: str | None) -> pb.EnqueueItem:
+    payload = encode_call(json_list(args, "--args"), json_object(kwargs, "--kwargs"))
+    item = pb.EnqueueItem(kind=kind_of(False).on_wire, content=tpb.Content(task_name=name, payload=payload))
+    registered = session.calls.known_tasks([name])
+    if registered:
+        item.policy.CopyFrom(registered[0].definition.policy)
+        item.queue = registered[0].definition.queue
+    item.queue = queue or item.queue or DEFAULT_QUEUE
+    return item
+
+
+def _wait(session: Session, id: str, seconds: float) -> Exit:
+    with session.waiting(f"waiting for {words.plain(id)}"):
+        [found] = session.calls.results([id], "done", seconds)
+    if session.as_json:
+        session.document(item=found)
+    else:
+        session.show(item_fields(found))
+    return Exit.OK if found.state == tpb.ITEM_STATE_SUCCEEDED else Exit.NO
+
+
+command = single(enqueue)

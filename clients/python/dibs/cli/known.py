@@ -1,0 +1,99 @@
+"""`dibs known`: the tasks that workers have registered, and how they are delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from ..names import DEFAULT_QUEUE
+from ..times import to_duration
+from ..v1.admin_pb2 import TaskDefinition, TaskInfo
+from ..v1.types_pb2 import DeliveryPolicy
+from . import words
+from .command import group
+from .completion import task_names
+from .exits import Exit
+from .session import Session
+from .tables import cell, table
+from .values import span
+
+
+def delivery(policy: DeliveryPolicy) -> str:
+    """How items are delivered, in few words."""
+    lease = words.seconds_of(policy.lease_timeout)
+    if not lease:
+        return "at most once"
+    said = f"{policy.attempts or 1} × {words.age(lease)}"
+    return f"{said}, then dead letter" if policy.use_dead_letter else said
+
+
+def known_table(found: Sequence[TaskInfo], now: datetime) -> Table:
+    """The table for people."""
+    made = table("task", "queue", "delivery", "result kept#", "workers#", "registered#", "what it does…")
+    for one in found:
+        definition = one.definition
+        kept = words.seconds_of(definition.policy.result_ttl)
+        made.add_row(
+            cell(definition.name),
+            cell(definition.queue),
+            delivery(definition.policy),
+            words.age(kept) if kept else words.NOTHING,
+            Text(str(one.workers), style="" if one.workers else "yellow"),
+            words.age(words.since(one.register_time, now)) + " ago",
+            cell(words.one_line(definition.description.partition("\n")[0])),
+        )
+    return made
+
+
+def list_tasks(
+    session: Session,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Names of tasks.", autocompletion=task_names)
+    ] = None,
+) -> Exit:
+    """Registered tasks; all, or those named. Exit code 3 if one of the names is not known."""
+    found = session.calls.known_tasks(names or ())
+    if session.as_json:
+        session.document(tasks=found)
+    elif not found:
+        session.say(f"no tasks are registered in namespace {session.calls.namespace}")
+    else:
+        session.show(known_table(found, session.calls.now()))
+    return Exit.NOT_FOUND if set(names or ()) - {one.definition.name for one in found} else Exit.OK
+
+
+def register(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the task.")],
+    queue: Annotated[str, typer.Option(help="Queue of its calls.")] = DEFAULT_QUEUE,
+    attempts: Annotated[int, typer.Option(min=1, help="Deliveries in all.")] = 1,
+    lease: Annotated[
+        float,
+        typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long one may take; 0: at most once."),
+    ] = 0.0,
+    keep: Annotated[
+        float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long its result is kept.")
+    ] = 0.0,
+    dead: Annotated[bool, typer.Option("--dead", help="To a dead-letter queue when attempts are used up.")] = False,
+    description: Annotated[str, typer.Option(help="What it does, for people.")] = "",
+) -> None:
+    """Make a task known by hand, as a worker does at its start for the tasks of its code."""
+    policy = DeliveryPolicy(attempts=attempts, use_dead_letter=dead)
+    if lease:
+        policy.lease_timeout.CopyFrom(to_duration(lease))
+    if keep:
+        policy.result_ttl.CopyFrom(to_duration(keep))
+    definition = TaskDefinition(name=name, queue=queue, policy=policy, description=description)
+    session.calls.register_tasks([definition])
+    if session.as_json:
+        session.document(task=definition)
+    else:
+        session.say(f"{words.plain(name)} is known, in queue {words.plain(queue)}")
+
+
+command = group("Registered tasks. Without a subcommand: list.", list=list_tasks, register=register)

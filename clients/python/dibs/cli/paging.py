@@ -1,0 +1,71 @@
+"""Long lists of items, a page at a time: to a person who may stop, and to programs with a token to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from rich.console import RenderableType
+from rich.prompt import Prompt
+from rich.text import Text
+
+from ..operations import MAX_BATCH
+from ..v1.admin_pb2 import ItemInfo
+from .session import Session
+
+
+class Page(Protocol):
+    """One reply of a paged list of items."""
+
+    @property
+    def items(self) -> Sequence[ItemInfo]:
+        """The items."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Where to go on; empty: nowhere."""
+
+
+def page_size(session: Session, limit: int) -> int:
+    """How many items to ask for at a time: a screen for a person, else as many as possible."""
+    screen = max(session.out.height - 6, 5) if session.is_interactive else MAX_BATCH
+    return min(screen, limit or MAX_BATCH, MAX_BATCH)
+
+
+def show_pages(
+    session: Session, pages: Iterator[Page], limit: int, render: Callable[[Sequence[ItemInfo]], RenderableType]
+) -> None:
+    """Show up to `limit` items (0: all), and say how to get at the rest.
+
+    Pages must not be larger than the limit; after each page a person is asked whether to go on.
+
+    Args:
+        session: where to show them.
+        pages: the replies.
+        limit: how many items.
+        render: makes the table of one page.
+    """
+    gathered: list[ItemInfo] = []
+    shown, token = 0, ""
+    for page in pages:
+        token = page.next_page_token
+        shown += len(page.items)
+        if session.as_json:
+            gathered.extend(page.items)
+        elif page.items:
+            session.show(render(page.items))
+        if (limit and shown >= limit) or not token:
+            break
+        if session.is_interactive and _stops(session, shown):
+            return
+    if session.as_json:
+        session.document(items=gathered, next_page_token=token)
+    elif not shown:
+        session.say("nothing there")
+    elif token:
+        session.note(f"{shown} shown, there are more: --limit 0, or --page-token {token}")
+
+
+def _stops(session: Session, shown: int) -> bool:
+    question = Text(f"{shown} shown; Enter for more, q to end")
+    return Prompt.ask(question, console=session.err, default="", show_default=False).strip().lower().startswith("q")
