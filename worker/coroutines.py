@@ -38,11 +38,15 @@ class _Call:
 
 
 class CoroutineLane(Lane):
-    """Runs coroutine functions, each call in an asyncio task of its own."""
+    """Runs coroutine functions, each call in an asyncio task of its own.
+
+    Attributes:
+        loop: where they run.
+    """
 
     def __init__(self, slots: int, execution: Execution, bell: Bell) -> None:
         super().__init__(slots, execution, bell)
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="dibs-async", daemon=True)
         #: Written in the thread, read by the stream's loop, which takes copies.
         self._calls: dict[_Call, None] = {}
@@ -56,8 +60,8 @@ class CoroutineLane(Lane):
 
     def wake(self, count: int) -> None:
         """Lets the loop look for items."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._begin)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self._begin)
 
     def totals(self) -> tuple[int, float]:
         """Items run so far, and seconds from the begin to the end of each."""
@@ -77,27 +81,27 @@ class CoroutineLane(Lane):
         for call in tuple(self._calls):
             if call.running.taskid == id:
                 call.running.cancelled = True
-                if call.task is not None and not self._loop.is_closed():
-                    self._loop.call_soon_threadsafe(call.task.cancel)
+                if call.task is not None and not self.loop.is_closed():
+                    self.loop.call_soon_threadsafe(call.task.cancel)
 
     def stop(self, timeout_s: float) -> None:
         """Cancels what still runs, without reporting it, and ends the loop."""
         self._stopping = True
         if self._thread.ident is None:
-            self._loop.close()
+            self.loop.close()
             return
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+        if not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout_s + _CLEAN_UP_S)
 
     def _work(self) -> None:
-        asyncio.set_event_loop(self._loop)
+        asyncio.set_event_loop(self.loop)
         try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(self._clean_up())
+            self.loop.run_forever()
+            self.loop.run_until_complete(self._clean_up())
         finally:
             asyncio.set_event_loop(None)
-            self._loop.close()
+            self.loop.close()
 
     async def _clean_up(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -105,7 +109,7 @@ class CoroutineLane(Lane):
             task.cancel()
         if left:
             await asyncio.wait(left, timeout=_CLEAN_UP_S)
-        await self._loop.shutdown_asyncgens()
+        await self.loop.shutdown_asyncgens()
 
     def _begin(self) -> None:
         """Begins as many items as there are free slots."""
@@ -122,7 +126,7 @@ class CoroutineLane(Lane):
             task = item[2]
             call = _Call(running, now)
             self._calls[call] = None
-            call.task = self._loop.create_task(self._run(call, task.function), name=task.name)
+            call.task = self.loop.create_task(self._run(call, task.function), name=task.name)
 
     async def _run(self, call: _Call, function: Callable[..., Awaitable[Any]]) -> None:
         running = call.running

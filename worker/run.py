@@ -135,7 +135,7 @@ async def _run(worker: Worker, parent_fd: int | None) -> int:
     if parent_fd is not None:
         loop.add_reader(parent_fd, orphaned)
     try:
-        with printed_on_signal(loop):
+        with printed_on_signal(loop, lambda: worker.loops):
             return await worker.run()
     finally:
         if parent_fd is not None:

@@ -115,6 +115,11 @@ class Worker:
         """Whether it takes no more items."""
         return self._stop_asked
 
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops at work: that of the stream, and that of the tasks if some are coroutine functions."""
+        return [*([] if self._loop is None else [self._loop]), *self._slots.loops]
+
     async def run(self) -> int:
         """Works until `stop`, and then until what is here is done or the wait is over.
 

@@ -91,6 +91,11 @@ class Slots:
         """Items run so far."""
         return sum(counted.lane.totals()[0] for counted in self._counted)
 
+    @property
+    def loops(self) -> list[asyncio.AbstractEventLoop]:
+        """The event loops that run tasks."""
+        return [counted.lane.loop for counted in self._counted if isinstance(counted.lane, CoroutineLane)]
+
     def start(self) -> None:
         """Starts the lanes."""
         for counted in self._counted:
