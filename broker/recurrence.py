@@ -95,27 +95,16 @@ def check_cron(expression: str) -> None:
         raise BadRecurrence(f"has {len(fields)} fields, must have five, or six with seconds first")
     if any(_HASHED.search(field) for field in fields):
         raise BadRecurrence("must not leave times to chance")
-    try:
-        _match(expression, datetime(2000, 1, 1, tzinfo=UTC))
-    except BadRecurrence:
-        raise
-    except (ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
-        # croniter is not strict about what it raises.
-        raise BadRecurrence(f"makes no sense: {error}") from None
-
-
-def check_zone(name: str) -> None:
-    """Checks the name of a time zone. Raises `BadRecurrence`."""
-    try:
-        zone(name)
-    except (ValueError, OSError, LookupError):
-        raise BadRecurrence(f"is {name!r:.100}, must be a time zone of the IANA database") from None
+    _match(expression, datetime(2000, 1, 1, tzinfo=UTC))
 
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """A time zone by name."""
-    return ZoneInfo(name)
+    """A time zone by its name in the IANA database. Raises `BadRecurrence`."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise BadRecurrence(f"is {name!r:.100}, must be a time zone of the IANA database") from None
 
 
 def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
@@ -156,6 +145,9 @@ def _match(expression: str, wall: datetime) -> datetime:
         ).get_next(datetime)
     except CroniterBadDateError:
         raise BadRecurrence(f"matches no time within {_MAX_YEARS} years") from None
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        # croniter is not strict about what it raises.
+        raise BadRecurrence(f"makes no sense: {error}") from None
     return found
 
 

@@ -92,9 +92,15 @@ class Scheduler:
         for run in runs:
             try:
                 plans.append((run, decode_recurrence(run.definition).following(run.due_us, run.start_us)))
-            except BadRecurrence as error:
-                # Was good when it was put: by a broker with other time zones or another croniter.
-                _log.error("schedule %s in namespace %s cannot go on: %s", run.name, namespace, error)
+            except Exception as error:  # noqa: BLE001 - one schedule must not hold up the others
+                # It was good when it was put: by a broker with other time zones or another croniter.
+                _log.error(
+                    "schedule %s in namespace %s cannot go on: %s",
+                    run.name,
+                    namespace,
+                    error,
+                    exc_info=not isinstance(error, BadRecurrence),
+                )
             # One costs up to a millisecond.
             await asyncio.sleep(0)
         await self._engine.schedules.plan(namespace, plans)

@@ -13,7 +13,7 @@ from . import validation as check
 from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
 from .errors import InvalidField
 from .limits import Limits
-from .recurrence import BadRecurrence, Cron, Every, Recurrence, check_cron, check_zone
+from .recurrence import BadRecurrence, Cron, Every, Recurrence, check_cron, zone
 from .requests import check_content, delivery_spec
 
 #: Longest name of a schedule or of a group, in characters.
@@ -97,7 +97,7 @@ def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
     except BadRecurrence as error:
         raise InvalidField("cron", str(error)) from None
     try:
-        check_zone(schedule.time_zone or _DEFAULT_ZONE)
+        zone(schedule.time_zone or _DEFAULT_ZONE)
     except BadRecurrence as error:
         raise InvalidField("time_zone", str(error)) from None
 
