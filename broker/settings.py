@@ -61,7 +61,9 @@ class Settings(BaseSettings, Limits):
         default=None, description="Redis to work on: redis://, rediss:// or unix:// URL. Default: a private one."
     )
     data_dir: Path = Field(
-        default_factory=default_data_dir, description="Folder where the private Redis keeps its data between runs."
+        default_factory=default_data_dir,
+        description="Folder where the private Redis keeps its data between runs. "
+        "Default: $XDG_DATA_HOME/dibs, or ~/.local/share/dibs.",
     )
     key_prefix: str = Field(
         default="dibs", pattern=r"^[A-Za-z0-9_./@-]{1,64}$", description="Start of every key in Redis."
@@ -143,6 +145,11 @@ class Settings(BaseSettings, Limits):
         ge=timedelta(0),
         le=timedelta(days=1),
         description="How long the calls on such a connection may take to finish.",
+    )
+    ready_file: Path | None = Field(
+        default=None,
+        description="File that holds the addresses, one a line, while the broker listens; how others learn what port 0 "
+        "became. Default: none.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level to log.")
     log_format: Literal["text", "json"] = Field(

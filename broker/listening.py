@@ -1,0 +1,101 @@
+"""Opens the addresses that a broker listens on, and says in one sentence why one cannot be opened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from .addresses import with_port
+from .settings import Settings
+from .units import microseconds
+
+
+class CannotListen(Exception):
+    """An address cannot be listened on; the text is one sentence that names it."""
+
+
+def server_options(settings: Settings) -> list[tuple[str, int]]:
+    """The settings in gRPC's own words."""
+    options = {
+        "grpc.max_receive_message_length": settings.max_message_bytes,
+        "grpc.max_send_message_length": settings.max_message_bytes,
+        "grpc.max_concurrent_streams": settings.max_concurrent_streams,
+        # Half-open connections otherwise stay for long.
+        "grpc.server_handshake_timeout_ms": microseconds(settings.handshake_timeout) // 1000,
+        "grpc.keepalive_time_ms": microseconds(settings.keepalive_time) // 1000,
+        "grpc.keepalive_timeout_ms": microseconds(settings.keepalive_timeout) // 1000,
+        # A worker without work has a stream open and sends nothing for hours.
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.min_ping_interval_without_data_ms": microseconds(settings.min_ping_interval) // 1000,
+        # Two brokers on one port would each get some of its connections, and nobody would know which.
+        "grpc.so_reuseport": 0,
+    }
+    if settings.max_connection_age is not None:
+        options["grpc.max_connection_age_ms"] = microseconds(settings.max_connection_age) // 1000
+        options["grpc.max_connection_age_grace_ms"] = microseconds(settings.max_connection_age_grace) // 1000
+    return list(options.items())
+
+
+def open_listeners(server: grpc.aio.Server, addresses: Sequence[str]) -> tuple[str, ...]:
+    """Has a server that has not started listen on addresses.
+
+    Returns:
+        The addresses, with the ports that the system chose for port 0.
+
+    Raises:
+        CannotListen: one of them is taken, or not of this host, or not allowed.
+    """
+    opened = []
+    for address in addresses:
+        if address.startswith("unix:"):
+            _refuse_taken_socket(address)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError:
+            raise CannotListen(f"cannot listen on {address}: {_reason(address)}") from None
+        opened.append(with_port(address, port))
+    return tuple(opened)
+
+
+def _socket_path(address: str) -> Path:
+    return Path(address.removeprefix("unix:").removeprefix("//"))
+
+
+def _refuse_taken_socket(address: str) -> None:
+    """gRPC replaces the socket of another process without asking; only one that nobody answers at may be replaced."""
+    path = _socket_path(address)
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise CannotListen(f"cannot listen on {address}: there is a file of that name which is no socket")
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
+            probe.connect(str(path))
+            raise CannotListen(f"cannot listen on {address}: another process listens there")
+
+
+def _reason(address: str) -> str:
+    """Why it could not be opened: gRPC does not say, so it is tried again the plain way."""
+    try:
+        if address.startswith("unix:"):
+            path = _socket_path(address)
+            if not path.parent.is_dir():
+                return f"there is no folder {path.parent}"
+            if not os.access(path.parent, os.W_OK):
+                return f"no right to write in {path.parent}"
+        else:
+            host, _, port = address.rpartition(":")
+            family, kind, protocol, _, where = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+                probe.listen(1)
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "gRPC refused it"

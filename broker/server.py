@@ -1,0 +1,187 @@
+"""The life of a broker: built, serving, drained. `Server` owns everything that is started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from . import health
+from .drain import Drain
+from .embedded import EmbeddedRedis
+from .engine.engine import Engine, EngineConfig
+from .engine.errors import Unavailable
+from .health import Health
+from .listening import open_listeners, server_options
+from .services import Services
+from .settings import BadSettings, Settings
+from .units import microseconds
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between attempts to reach a Redis that has not been there so far.
+_CONNECT_AGAIN_S = 0.5
+
+
+def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
+    """The engine's share of the settings."""
+    return EngineConfig(
+        redis_url=redis_url,
+        key_prefix=settings.key_prefix,
+        request_window_ms=microseconds(settings.request_id_window) // 1000,
+        once_retention_us=microseconds(settings.once_retention),
+        poll_interval_s=settings.poll_interval.total_seconds(),
+        timeout_s=settings.redis_timeout.total_seconds(),
+        allow_eviction=settings.allow_eviction,
+    )
+
+
+class Server:
+    """One broker.
+
+    A Redis that was named and is not there does not keep it from starting: it listens, says NOT_SERVING, answers
+    UNAVAILABLE, and goes on trying. A Redis that is there and unfit does: that will not mend itself.
+
+    Args:
+        settings: of this broker.
+
+    Attributes:
+        addresses: where it listens, with the ports that the system chose; valid after `start`.
+        health: what it tells of itself.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self._settings = settings
+        self.health = Health(Services.names)
+        self._drain = Drain()
+        self._stack = AsyncExitStack()
+        self._redis_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Starts Redis if it is a private one, connects, and listens.
+
+        Raises:
+            EmbeddedRedisError: the private Redis cannot be started.
+            UnsuitableRedis: Redis must not be used.
+            CannotListen: an address is taken.
+            BadSettings: the ready file cannot be written.
+        """
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            engine = Engine(engine_config(settings, await self._redis_url(stack)))
+            stack.push_async_callback(engine.close)
+            connected = await _connect(engine)
+            services = Services(engine, settings, self._drain)
+            stack.push_async_callback(services.close)
+            server = grpc.aio.server(options=server_options(settings))
+            services.register(server)
+            services.start()
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
+            reflection.enable_server_reflection((*services.names, health.NAME, reflection.SERVICE_NAME), server)
+            self.addresses = open_listeners(server, settings.listen)
+            self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
+            stack.push_async_callback(self._stop_following, self._redis_task)
+            self.health.set(connected)
+            await server.start()
+            stack.push_async_callback(self._stop_serving, server)
+            if settings.ready_file is not None:
+                stack.enter_context(_ready_file(settings.ready_file, self.addresses))
+            self._stack = stack.pop_all()
+        for address in self.addresses:
+            _log.info("listening on %s", address)
+
+    async def stop(self) -> None:
+        """Drains and ends everything, in the reverse order of its start; a second call does nothing."""
+        await self._stack.aclose()
+
+    async def failed(self) -> None:
+        """Waits until the broker cannot go on. Raises `UnsuitableRedis` then."""
+        assert self._redis_task is not None
+        await asyncio.shield(self._redis_task)
+
+    async def __aenter__(self) -> Self:
+        """Starts it."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stops it."""
+        await self.stop()
+
+    async def _redis_url(self, stack: AsyncExitStack) -> str:
+        settings = self._settings
+        if settings.redis is not None:
+            _log.info("working on the Redis at %s", _without_password(settings.redis))
+            return settings.redis
+        embedded = await stack.enter_async_context(EmbeddedRedis(settings.data_dir))
+        _log.info("working on a private Redis, its data in %s", embedded.data_dir)
+        return embedded.url
+
+    async def _follow_redis(self, engine: Engine, connected: bool) -> None:
+        while not connected:
+            await asyncio.sleep(_CONNECT_AGAIN_S)
+            connected = await _connect(engine, quietly=True)
+        await health.follow(engine, self.health)
+
+    async def _stop_following(self, task: asyncio.Task[None]) -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def _stop_serving(self, server: grpc.aio.Server) -> None:
+        settings = self._settings
+        # First the word that sends clients and balancers elsewhere, while everything still works ...
+        _log.info("leaving: health says NOT_SERVING")
+        self.health.leave()
+        await asyncio.sleep(settings.drain_delay.total_seconds())
+        # ... then the end of what stays open for long, which would hold up the server's stop for all of the grace ...
+        self._drain.begin()
+        self.health.close()
+        # ... and then the listeners close, and calls in flight have the grace to finish.
+        await server.stop(settings.grace.total_seconds())
+        _log.info("no longer listening")
+
+
+async def _connect(engine: Engine, *, quietly: bool = False) -> bool:
+    """Starts the engine; False: Redis is not there."""
+    try:
+        await engine.start()
+    except Unavailable as error:
+        _log.log(logging.DEBUG if quietly else logging.ERROR, "Redis is not there, trying again: %s", error)
+        return False
+    return True
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+
+
+@contextlib.contextmanager
+def _ready_file(path: Path, addresses: Sequence[str]) -> Iterator[None]:
+    """The file is there, whole, inside the with."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_text("".join(f"{address}\n" for address in addresses))
+        draft.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise BadSettings(f"--ready-file {path} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
