@@ -27,6 +27,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 
 if TYPE_CHECKING:
     from .aio import AsyncDibs
+    from .aio_data import AsyncData
     from .client import Dibs
     from .context import AFTER_FORK, CURRENT_TASK, RunningTask
     from .data import Data
@@ -54,19 +55,26 @@ if TYPE_CHECKING:
     from .instance import (
         batch,
         call_task,
+        clear_queue,
         close,
         connect,
         cron_task,
         default,
         execute_tasks,
+        flush_tasks,
         get_task,
         handle,
+        known_queues,
         known_tasks,
+        lock,
         periodic_task,
+        queue_sizes,
         result,
         results,
+        set_priority,
         task,
     )
+    from .locks import AsyncLock, SimpleLock
     from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE
     from .policy import Backoff
     from .schedules import Cron, Every
@@ -77,22 +85,30 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": ("AsyncDibs",),
     "client": ("Dibs",),
+    "aio_data": ("AsyncData",),
     "data": ("Data",),
     "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
+    "locks": ("AsyncLock", "SimpleLock"),
     "instance": (
         "batch",
         "call_task",
+        "clear_queue",
         "close",
         "connect",
         "cron_task",
         "default",
         "execute_tasks",
+        "flush_tasks",
         "get_task",
         "handle",
+        "known_queues",
         "known_tasks",
+        "lock",
         "periodic_task",
+        "queue_sizes",
         "result",
         "results",
+        "set_priority",
         "task",
     ),
     "errors": (
@@ -130,8 +146,10 @@ __all__ = [
     "DEADLETTER_QUEUE",
     "DEFAULT_QUEUE",
     "AlreadyExists",
+    "AsyncData",
     "AsyncDibs",
     "AsyncEnqueuedTask",
+    "AsyncLock",
     "AsyncTask",
     "Backoff",
     "BrokerError",
@@ -151,6 +169,7 @@ __all__ = [
     "PermissionDenied",
     "ResultUnavailable",
     "RunningTask",
+    "SimpleLock",
     "State",
     "Task",
     "TaskCancelled",
@@ -161,17 +180,23 @@ __all__ = [
     "UnknownTask",
     "batch",
     "call_task",
+    "clear_queue",
     "close",
     "connect",
     "cron_task",
     "default",
     "execute_tasks",
+    "flush_tasks",
     "get_task",
     "handle",
+    "known_queues",
     "known_tasks",
+    "lock",
     "periodic_task",
+    "queue_sizes",
     "result",
     "results",
+    "set_priority",
     "task",
 ]
 

@@ -10,16 +10,19 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import flows
+from .administration import AsyncAdministration
 from .aio_data import AsyncData
 from .aio_transport import AioTransport
 from .batching import IN_FLIGHT, Gathering, enter_batch, leave_batch, open_batch
-from .client import Dibs, elsewhere
+from .client import Dibs
 from .connection import Connection
 from .decorators import AsyncTaskDecorator, Delivery, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .encoding import ItemForm
-from .errors import BrokerError, DibsError
+from .errors import BrokerError, DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
+from .known_tasks import KnownTasks, elsewhere
+from .locks import AsyncLock
 from .names import QueueName
 from .operations import new_id
 from .options import NO_OPTIONS, Options
@@ -36,7 +39,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncDibs:
+class AsyncDibs(AsyncAdministration):
     """A `Dibs` for asyncio: the same names, to be awaited. Belongs to the event loop of its first call.
 
     Args:
@@ -62,6 +65,7 @@ class AsyncDibs:
             raise ValueError("of goes without the other arguments")
         self._of = of if of is not None else Dibs(target, namespace, **settings)
         self._transport: AioTransport | None = None
+        self._known_tasks = KnownTasks()
 
     @property
     def registry(self) -> Registry[BaseTask[..., Any]]:
@@ -163,14 +167,18 @@ class AsyncDibs:
 
     async def known_tasks(self) -> list[str]:
         """As `Dibs.known_tasks`."""
-        return self.registry.names()
+        return sorted({*self.registry.names(), *await self.run(self._known_tasks.names(self.namespace))})
 
     async def call_task(
         self, name: str, queue: QueueName | None, *args: Any, _verify_call: bool = False, **kwargs: Any
     ) -> AsyncEnqueuedTask[Any]:
         """As `Dibs.call_task`."""
-        known = self.registry.get(name) if _verify_call else self.registry.find(name)
-        definition = known.definition if known is not None else Definition(elsewhere, queue=queue, name=name)
+        here = self.registry.find(name)
+        definition = here.definition if here else await self.run(self._known_tasks.find(self.namespace, name))
+        if definition is None:
+            if _verify_call:
+                raise UnknownTask(name)
+            definition = Definition(elsewhere, queue=queue, name=name)
         handle: AsyncEnqueuedTask[Any] = await self.bind(definition).execute(*args, **kwargs)
         return handle
 
@@ -189,6 +197,10 @@ class AsyncDibs:
     def Data(self, queue: QueueName, *args: Any, **kwargs: Any) -> AsyncData:
         """As `Dibs.Data`, its methods to be awaited."""
         return AsyncData(self, queue, *args, **kwargs)
+
+    def lock(self, name: str, duration: Seconds = 1) -> AsyncLock:
+        """As `Dibs.lock`, for ``async with``."""
+        return AsyncLock(self, name, duration)
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[AsyncBatch]:

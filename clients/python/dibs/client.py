@@ -10,14 +10,16 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import flows
+from .administration import Administration
 from .batching import Batch, enter_batch, leave_batch, open_batch
 from .connection import Connection
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .encoding import ItemForm
 from .enqueue_line import EnqueueLine
-from .errors import DibsError
+from .errors import DibsError, UnknownTask
 from .handles import EnqueuedTask
+from .known_tasks import KnownTasks, elsewhere
 from .names import QueueName
 from .operations import new_id
 from .options import NO_OPTIONS, Options
@@ -31,13 +33,14 @@ if TYPE_CHECKING:
     from _typeshed import StrPath
 
     from .data import Data
+    from .locks import SimpleLock
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Dibs:
+class Dibs(Administration):
     """Tasks and calls of one broker and one namespace. Safe to use from any thread, and after a fork.
 
     Nothing is connected before the first call. What is not given comes from the environment at that moment:
@@ -83,6 +86,7 @@ class Dibs:
     ) -> None:
         #: The tasks of this instance, by name.
         self.registry: Registry[BaseTask[..., Any]] = Registry()
+        self._known_tasks = KnownTasks()
         self._lock = threading.Lock()
         self._connection: Connection | None = None
         self._transport: Transport | None = None
@@ -383,19 +387,22 @@ class Dibs:
         return task if isinstance(task, Task) else self.bind(task.definition)
 
     def known_tasks(self) -> list[str]:
-        """The names of the tasks that are registered here, sorted."""
-        return self.registry.names()
+        """The names of the tasks that are registered here, or by a worker anywhere in the last 30 days, sorted."""
+        return sorted({*self.registry.names(), *self.run(self._known_tasks.names(self.namespace))})
 
     def call_task(
         self, name: str, queue: QueueName | None, *args: Any, _verify_call: bool = False, **kwargs: Any
     ) -> EnqueuedTask[Any]:
         """Enqueue a call of the task of that name, whether or not its code is here.
 
+        How a task is delivered whose code is elsewhere, the broker knows from the workers that run it; what it says
+        is believed for a minute.
+
         Args:
             name: name of the task.
-            queue: queue to use if the task is not registered here, and so its own is not known. Default ``default``.
+            queue: queue to use if neither this program nor the broker knows the task. Default ``default``.
             args: as for `Task.execute`.
-            _verify_call: raise UnknownTask if it is not registered here.
+            _verify_call: raise UnknownTask if neither knows it.
             kwargs: as for `Task.execute`.
 
         Raises:
@@ -407,8 +414,12 @@ class Dibs:
 
             call_task("mytasks.send", "mail", "a@example.org").wait(5)
         """
-        known = self.registry.get(name) if _verify_call else self.registry.find(name)
-        definition = known.definition if known is not None else Definition(elsewhere, queue=queue, name=name)
+        here = self.registry.find(name)
+        definition = here.definition if here else self.run(self._known_tasks.find(self.namespace, name))
+        if definition is None:
+            if _verify_call:
+                raise UnknownTask(name)
+            definition = Definition(elsewhere, queue=queue, name=name)
         handle: EnqueuedTask[Any] = self.bind(definition).execute(*args, **kwargs)
         return handle
 
@@ -445,6 +456,17 @@ class Dibs:
         from .data import Data
 
         return Data(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead, dibs=self)
+
+    def lock(self, name: str, duration: Seconds = 1) -> SimpleLock:
+        """A lock of this instance, for a ``with`` that fails at once if it is held; see `SimpleLock`.
+
+        Example::
+
+            with dibs.lock("nightly-report", duration=60) as lock: ...
+        """
+        from .locks import SimpleLock
+
+        return SimpleLock(self, name, duration)
 
     # Enqueueing
 
@@ -572,8 +594,3 @@ class Dibs:
             wait_per_thread=wait_per_thread,
             module=module,
         )
-
-
-def elsewhere(*args: Any, **kwargs: Any) -> Any:
-    """Stands for a function whose code is not here."""
-    raise DibsError("the code of this task is not here")

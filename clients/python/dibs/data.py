@@ -203,8 +203,8 @@ class BaseData:
 
     def _available(self) -> Flow[tuple[int, int]]:
         if self.is_dead:
-            queues = yield from do(admin.list_dead_letter_queues(self._namespace, self._kind))
-            return next((queue.size for queue in queues if queue.name == self.queue), 0), 0
+            dead = yield from do(admin.list_dead_letter_queues(self._namespace, self._kind))
+            return next((queue.size for queue in dead if queue.name == self.queue), 0), 0
         try:
             queues, _ = yield from do(admin.list_queues(self._namespace, self._kind, [self.queue]))
         except NotFound:

@@ -17,14 +17,20 @@ def default() -> Dibs:
 
 batch = _instance.batch
 call_task = _instance.call_task
+clear_queue = _instance.clear_queue
 close = _instance.close
 connect = _instance.connect
 cron_task = _instance.cron_task
 execute_tasks = _instance.execute_tasks
+flush_tasks = _instance.flush_tasks
 get_task = _instance.get_task
 handle = _instance.handle
+known_queues = _instance.known_queues
 known_tasks = _instance.known_tasks
+lock = _instance.lock
 periodic_task = _instance.periodic_task
+queue_sizes = _instance.queue_sizes
 result = _instance.result
 results = _instance.results
+set_priority = _instance.set_priority
 task = _instance.task

@@ -1,0 +1,92 @@
+"""Tasks whose code is elsewhere: what workers have told the broker of them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import grpc
+
+from . import admin
+from .definition import Definition
+from .errors import BrokerError, DibsError
+from .flows import Flow, do
+from .policy import Backoff, Policy
+from .v1 import admin_pb2 as pb
+from .v1.types_pb2 import DeliveryPolicy
+
+_log = logging.getLogger("dibs")
+
+#: How long what the broker said of a task is believed, in seconds; shorter if it did not know the task.
+KEEP_SECONDS = 60.0
+KEEP_UNKNOWN_SECONDS = 1.0
+#: Tasks to remember; beyond that all are asked for again.
+_MAX_REMEMBERED = 10_000
+
+#: Brokers that do not let us ask, or cannot say.
+_NO_ANSWER = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
+
+
+class KnownTasks:
+    """The tasks that the broker knows, each asked for when it is first needed, and believed for a while."""
+
+    def __init__(self) -> None:
+        #: By namespace and name: until when it is believed, and what it is; None: the broker does not know it.
+        self._remembered: dict[tuple[str, str], tuple[float, Definition | None]] = {}
+
+    def find(self, namespace: str, name: str) -> Flow[Definition | None]:
+        """The task of that name, or None."""
+        key = (namespace, name)
+        until, definition = self._remembered.get(key, (0.0, None))
+        if until > time.monotonic():
+            return definition
+        try:
+            tasks, _ = yield from do(admin.list_tasks(namespace, [name]))
+        except BrokerError as error:
+            if error.code not in _NO_ANSWER:
+                raise
+            _log.debug("the broker does not say how task %s is to be called: %s", name, error)
+            tasks = ()
+        definition = _definition(tasks[0].definition) if tasks else None
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        keep = KEEP_UNKNOWN_SECONDS if definition is None else KEEP_SECONDS
+        self._remembered[key] = (time.monotonic() + keep, definition)
+        return definition
+
+    def names(self, namespace: str) -> Flow[list[str]]:
+        """The names of all tasks that the broker knows."""
+        found: list[str] = []
+        token = ""
+        while True:
+            tasks, token = yield from do(admin.list_tasks(namespace, page_token=token))
+            found += [task.definition.name for task in tasks]
+            if not token:
+                return found
+
+
+def elsewhere(*args: Any, **kwargs: Any) -> Any:
+    """Stands for a function whose code is not here."""
+    raise DibsError("the code of this task is not here")
+
+
+def _definition(task: pb.TaskDefinition) -> Definition:
+    return Definition(elsewhere, queue=task.queue, name=task.name, policy=_policy(task.policy))
+
+
+def _policy(wire: DeliveryPolicy) -> Policy:
+    retry = wire.retry
+    backoff = None
+    if wire.HasField("retry") and retry.multiplier > 1:
+        backoff = Backoff(
+            retry.initial_delay.ToTimedelta(), retry.multiplier, retry.max_delay.ToTimedelta(), retry.jitter
+        )
+    return Policy.build(
+        attempts=wire.attempts or 1,
+        vis_timeout=wire.lease_timeout.ToTimedelta(),
+        use_dead=wire.dead_letter_queue or wire.use_dead_letter,
+        save_results=wire.result_ttl.ToTimedelta(),
+        retry_delay=retry.initial_delay.ToTimedelta() if wire.HasField("retry") and backoff is None else None,
+        backoff=backoff,
+    )

@@ -1,0 +1,150 @@
+"""Locks that fail at once when they are held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import FailedPrecondition, NoLock
+from .flows import Flow, do
+from .operations import Operation, Rpc, new_id
+from .times import Seconds, to_duration, to_seconds
+from .v1 import lock_pb2 as pb
+from .v1.lock_pb2_grpc import LockServiceStub
+
+if TYPE_CHECKING:
+    from .aio import AsyncDibs
+    from .client import Dibs
+
+ACQUIRE = Rpc(LockServiceStub, "Acquire")
+REFRESH = Rpc(LockServiceStub, "RefreshLock")
+RELEASE = Rpc(LockServiceStub, "Release")
+
+_HELD = "LOCK_HELD"
+_LOST = "LOCK_LOST"
+
+
+class _Hold:
+    """What both faces have in common: the calls, and who we are while we hold it."""
+
+    def __init__(self, name: str, duration: Seconds) -> None:
+        self.name = name
+        self.duration = to_seconds(duration, "duration")
+        if not self.duration:
+            raise ValueError("duration must be above 0")
+        #: Who holds it, as the broker knows us; empty while we do not.
+        self._owner = ""
+
+    def _acquire(self, namespace: str) -> Flow[None]:
+        owner = new_id()  # one for each time, so that no lock is taken twice at once
+        request = pb.AcquireRequest(
+            namespace=namespace, name=self.name, owner=owner, duration=to_duration(self.duration)
+        )
+        try:
+            yield from do(Operation(ACQUIRE, request, _nothing))
+        except FailedPrecondition as error:
+            if error.reason != _HELD:
+                raise
+            raise NoLock(f"the lock {self.name!r} is held") from error
+        self._owner = owner
+
+    def _refresh(self, namespace: str, duration: Seconds | None) -> Flow[None]:
+        if not self._owner:
+            raise NoLock(f"the lock {self.name!r} is not held here")
+        seconds = self.duration if duration is None else to_seconds(duration, "duration")
+        request = pb.RefreshLockRequest(
+            namespace=namespace, name=self.name, owner=self._owner, duration=to_duration(seconds)
+        )
+        try:
+            yield from do(Operation(REFRESH, request, _nothing))
+        except FailedPrecondition as error:
+            if error.reason != _LOST:
+                raise
+            raise NoLock(f"the lock {self.name!r} was lost: its time had run out") from error
+
+    def _release(self, namespace: str) -> Flow[None]:
+        owner, self._owner = self._owner, ""
+        if owner:
+            request = pb.ReleaseRequest(namespace=namespace, name=self.name, owner=owner)
+            yield from do(Operation(RELEASE, request, _nothing))
+
+
+class SimpleLock(_Hold):
+    """A lock by name, for everybody in the namespace; for a ``with``, which fails at once if it is held.
+
+    It is held for `duration`, unless refreshed; then somebody else may take it, while the body still runs.
+
+    Args:
+        conn: the `Dibs` whose connection to use. None: the default instance.
+        name: name of the lock, 1-256 printable characters.
+        duration: how long it is held without a refresh, 1 ms to 30 days; seconds or a timedelta. Default 1 s.
+
+    Raises:
+        ValueError: `duration` is not above 0.
+        NoLock: at the beginning of the ``with``, if somebody holds it.
+
+    Example::
+
+        with SimpleLock(None, "nightly-report", duration=60) as lock:
+            for page in pages:
+                ...
+                lock.refresh()
+    """
+
+    def __init__(self, conn: Dibs | None, name: str, duration: Seconds = 1) -> None:
+        super().__init__(name, duration)
+        if conn is None:
+            from .instance import default
+
+            conn = default()
+        self._dibs = conn
+
+    def __enter__(self) -> SimpleLock:
+        """Take it."""
+        self._dibs.run(self._acquire(self._dibs.namespace))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free it, if it is still ours."""
+        self._dibs.run(self._release(self._dibs.namespace))
+
+    def refresh(self, duration: Seconds | None = None) -> None:
+        """Start its time anew.
+
+        Args:
+            duration: how long from now. Default: as long as it was taken for.
+
+        Raises:
+            NoLock: its time had run out, or it is not held.
+        """
+        self._dibs.run(self._refresh(self._dibs.namespace, duration))
+
+
+class AsyncLock(_Hold):
+    """A `SimpleLock` for asyncio, for an ``async with``. Made by `AsyncDibs.lock`.
+
+    Example::
+
+        async with adibs.lock("nightly-report", duration=60) as lock:
+            await lock.refresh()
+    """
+
+    def __init__(self, dibs: AsyncDibs, name: str, duration: Seconds = 1) -> None:
+        super().__init__(name, duration)
+        self._dibs = dibs
+
+    async def __aenter__(self) -> AsyncLock:
+        """Take it."""
+        await self._dibs.run(self._acquire(self._dibs.namespace))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Free it, if it is still ours."""
+        await self._dibs.run(self._release(self._dibs.namespace))
+
+    async def refresh(self, duration: Seconds | None = None) -> None:
+        """As `SimpleLock.refresh`."""
+        await self._dibs.run(self._refresh(self._dibs.namespace, duration))
+
+
+def _nothing(_: object, __: bool) -> None:
+    return None
