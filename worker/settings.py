@@ -23,7 +23,8 @@ class WorkerSettings:
     Attributes:
         queues: queues to serve, strictly in this order. Default (empty): every task queue, by priority.
         threads: how many plain functions run at once, 1-1,000. Default 1: code that was never meant for threads
-            is safe, and tasks of one queue begin in their order. Raise it for tasks that wait for I/O.
+            is safe, and tasks of one queue begin in their order. Raise it for tasks that wait for I/O, and beside
+            ``async def`` tasks: while every thread is busy the worker asks for nothing that might need one.
         async_tasks: how many ``async def`` tasks run at once, 1-8,000. Default 100.
         wait: seconds that a stopping worker gives to what runs, 0 or more. Default 10.
         prefetch: most items to hold beyond those that run, 0-8,000. Default 1,024. As many are held as begin within
