@@ -23,6 +23,8 @@ from .requests import DEAD_LETTER_QUEUE, KINDS, delivery_spec, read_ids
 MAX_PRIORITY = 1e12
 #: Characters of a task's description; what is longer is cut off.
 MAX_DESCRIPTION_LENGTH = 1000
+_LONGEST_FLUSH_US = 30 * 86_400_000_000
+_SHORTEST_REPORT_US, _DEFAULT_REPORT_US, _LONGEST_REPORT_US = 100_000, 10_000_000, 3_600_000_000
 
 _SECTIONS: dict[int, Section] = {
     pb.ITEM_SECTION_UNSPECIFIED: Section.READY,
@@ -215,6 +217,43 @@ def read_list_tasks(request: pb.ListTasksRequest, limits: Limits) -> ListTasksCa
     for at, name in enumerate(request.names):
         check.task_name(name, f"names[{at}]", limits.max_task_name_length)
     return ListTasksCall(namespace, sorted(set(request.names)), read_page(request))
+
+
+@dataclass(frozen=True, slots=True)
+class FlushCall:
+    """A checked FlushRequest. `timeout_s` None: as long as it takes."""
+
+    namespace: str
+    queues: Sequence[str]
+    complete: bool
+    force_delayed: bool
+    wait_on_hidden: bool
+    timeout_s: float | None
+    report_interval_s: float
+
+
+def read_flush(request: pb.FlushRequest, limits: Limits) -> FlushCall:
+    """A FlushRequest."""
+    check.no_unknown_fields(request)
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    queues = read_names(request.queues, "queues", limits)
+    timeout_s = None
+    if request.HasField("timeout"):
+        timeout_s = check.duration_us(request.timeout, "timeout", _LONGEST_FLUSH_US) / 1e6
+    interval_us = _DEFAULT_REPORT_US
+    if request.HasField("report_interval"):
+        interval_us = check.duration_us(
+            request.report_interval, "report_interval", _LONGEST_REPORT_US, minimum_us=_SHORTEST_REPORT_US
+        )
+    return FlushCall(
+        namespace,
+        queues,
+        request.complete,
+        request.force_delayed,
+        request.wait_on_hidden,
+        timeout_s,
+        interval_us / 1e6,
+    )
 
 
 def read_list_workers(request: pb.ListWorkersRequest, limits: Limits) -> tuple[str, Page]:

@@ -81,6 +81,9 @@ class Limits(BaseModel):
     max_credit: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Most items that one Work stream may have coming at a time."
     )
+    max_flush_items: int = Field(
+        default=1_000_000, ge=1, le=100_000_000, description="Most tasks that one Flush waits for."
+    )
     max_queues_per_lease: int = Field(
         default=1000, ge=1, le=1000, description="Most queues that one Lease or Work stream may name."
     )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import redis.asyncio as redis_async
 
@@ -12,6 +15,10 @@ from .faults import translate
 _log = logging.getLogger(__name__)
 
 _OLDEST = (6, 2)
+#: Reason of the one advice that a broker insists on.
+MAY_EVICT = "REDIS_MAY_EVICT"
+#: Share of Redis's memory from which on it is nearly full.
+_FULL_SHARE = 0.9
 #: First release of each line that mends CVE-2025-49844 (a script can run native code) and its family, for Redis;
 #: from Redis's security advisory of 3 October 2025.
 _LUA_MENDED = {
@@ -21,6 +28,19 @@ _LUA_MENDED = {
     (8, 0): (8, 0, 4),
     (8, 2): (8, 2, 2),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something about a Redis that an operator had better change.
+
+    Attributes:
+        reason: machine-readable, in UPPER_SNAKE_CASE.
+        text: one sentence for a person.
+    """
+
+    reason: str
+    text: str
 
 
 async def check_server(client: redis_async.Redis, *, allow_eviction: bool) -> tuple[int, ...]:
@@ -41,24 +61,47 @@ async def check_server(client: redis_async.Redis, *, allow_eviction: bool) -> tu
         info = await client.info()
     except Exception as error:
         raise translate(error, "info") from error
-    version = tuple(int(part) for part in info["redis_version"].split(".")[:3])
-    name = f"{info.get('server_name', 'redis')} {info['redis_version']}"
+    version = _version(info)
     if version < _OLDEST:
-        raise UnsuitableRedis(f"{name} is too old: Redis 6.2 or newer, or Valkey, is needed")
+        raise UnsuitableRedis(f"{server_name(info)} is too old: Redis 6.2 or newer, or Valkey, is needed")
+    for advice in advices(info):
+        if advice.reason == MAY_EVICT and not allow_eviction:
+            raise UnsuitableRedis(f"{advice.text} (or start the broker with --allow-eviction)")
+        _log.warning(advice.text)
+    return version
+
+
+def advices(info: Mapping[str, Any]) -> list[Advice]:
+    """What an operator had better change, from what INFO says."""
+    found = []
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         text = f"Redis may evict queued items: its maxmemory-policy is {policy}, it must be noeviction"
-        if not allow_eviction:
-            raise UnsuitableRedis(f"{text} (or start the broker with --allow-eviction)")
-        _log.warning(text)
+        found.append(Advice(MAY_EVICT, text))
     if not info.get("aof_enabled"):
-        _log.warning("Redis keeps no append-only file: what was enqueued last is lost if it dies (appendonly yes)")
-    if info.get("server_name", "redis") == "redis" and not _mended(version):
-        _log.warning(
-            "%s has known faults in its Lua interpreter (CVE-2025-49844): let only trusted programs reach it",
-            name,
+        text = "Redis keeps no append-only file: what was enqueued last is lost if it dies (appendonly yes)"
+        found.append(Advice("REDIS_WITHOUT_AOF", text))
+    if info.get("server_name", "redis") == "redis" and not _mended(_version(info)):
+        text = (
+            f"{server_name(info)} has known faults in its Lua interpreter (CVE-2025-49844): "
+            "let only trusted programs reach it"
         )
-    return version
+        found.append(Advice("REDIS_LUA_FAULTS", text))
+    used, most = info.get("used_memory", 0), info.get("maxmemory", 0)
+    if most and used > most * _FULL_SHARE:
+        text = f"Redis's memory is full to {used / most:.0%}: when it is full nothing more can be enqueued"
+        found.append(Advice("REDIS_MEMORY_NEARLY_FULL", text))
+    return found
+
+
+def server_name(info: Mapping[str, Any]) -> str:
+    """Name and version, such as "redis 7.0.15", from what INFO says."""
+    name = info.get("server_name", "redis")
+    return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
+
+
+def _version(info: Mapping[str, Any]) -> tuple[int, ...]:
+    return tuple(int(part) for part in info["redis_version"].split(".")[:3])
 
 
 def _mended(version: tuple[int, ...]) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from . import keys
-from .checks import check_server
+from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
@@ -21,6 +21,7 @@ from .locks import Locks
 from .queues import Queues
 from .schedules import Schedules
 from .scripts import Scripts
+from .snapshots import Snapshots
 from .tasks import Tasks
 from .timers import Timers
 from .types import (
@@ -91,6 +92,17 @@ class EnqueueCall(NamedTuple):
     items: Sequence[NewItem]
 
 
+class ServerState(NamedTuple):
+    """How Redis stands: what it is, its clock and how long a script took, memory in use and at most (0: no limit)."""
+
+    name: str
+    now_us: int
+    latency_s: float
+    memory_bytes: int
+    max_memory_bytes: int
+    advices: Sequence[Advice]
+
+
 class Engine:
     """A queue on Redis. Batches of at most `MAX_BATCH` in and out; every method raises `EngineError`."""
 
@@ -109,6 +121,7 @@ class Engine:
         self.dead_letters = DeadLetters(self._call)
         self.workers = Workers(self._call, self._call_known)
         self.tasks = Tasks(self._call, self._call_known, config.task_retention_us)
+        self.snapshots = Snapshots(self._call)
         self.locks = Locks(self._call, self._call_known)
         self.schedules = Schedules(self._call, self._call_known)
         self._namespaces: set[str] = set()
@@ -156,6 +169,23 @@ class Engine:
     async def ready(self) -> None:
         """Runs a real script that Redis would refuse if it could not take writes."""
         await self._call("probe", "probe", ())
+
+    async def server_state(self) -> ServerState:
+        """How Redis stands now."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        now_us = await self._call("probe", "probe", ())
+        latency_s = loop.time() - begun
+        async with self._translated("info"), asyncio.timeout(self.config.timeout_s):
+            info = await self._client.info()
+        return ServerState(
+            server_name(info), now_us, latency_s, info["used_memory"], info.get("maxmemory", 0), advices(info)
+        )
+
+    async def namespaces(self, most: int) -> list[str]:
+        """Up to `most` of the namespaces in use, by name."""
+        self._check_open("namespaces")
+        return sorted(await self._read_namespaces())[:most]
 
     async def enqueue(self, namespace: str, request_id: str, items: Sequence[NewItem]) -> list[Enqueued]:
         """Puts items into their queues, durable when this returns.
@@ -327,11 +357,14 @@ class Engine:
             raise EngineNotStarted(f"{operation}: the engine has not been started")
 
     async def _learn_namespaces(self) -> None:
+        for namespace in await self._read_namespaces():
+            self._namespaces.add(namespace)
+            self._timers.add(namespace)
+
+    async def _read_namespaces(self) -> list[str]:
         async with self._translated("namespaces"):
             known: list[bytes] = await self._pipe.call("SMEMBERS", keys.namespaces(self.config.key_prefix))
-        for namespace in known:
-            self._namespaces.add(namespace.decode())
-            self._timers.add(namespace.decode())
+        return [namespace.decode() for namespace in known]
 
     @staticmethod
     @asynccontextmanager

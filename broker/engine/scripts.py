@@ -28,6 +28,7 @@ _DRAINING = frozenset(
         "delete",
         "delete_schedules",
         "forget_queue",
+        "hasten",
         "lease",
         "lookup",
         "nack",
@@ -66,6 +67,7 @@ _GROWING = frozenset(
         "queue_names",
         "register_tasks",
         "skill_names",
+        "snapshot",
         "teach_skills",
     }
 )

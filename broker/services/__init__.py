@@ -37,7 +37,7 @@ class Services:
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster)
-        self._admin = AdminService(engine, limits, drain)
+        self._admin = AdminService(engine, limits, drain, identity)
         self._lock = LockService(engine, limits)
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -6,10 +6,12 @@ from dibs.v1 import admin_pb2_grpc
 
 from ..drain import Drain
 from ..engine.engine import Engine
+from ..identity import Identity
 from ..limits import Limits
 from .dead_letters import DeadLetterHandlers
 from .queues import QueueHandlers
 from .schedules import ScheduleHandlers
+from .server import ServerHandlers
 from .tasks import TaskHandlers
 
 
@@ -18,12 +20,14 @@ class AdminService(
     DeadLetterHandlers,
     TaskHandlers,
     ScheduleHandlers,
+    ServerHandlers,
     admin_pb2_grpc.AdminServiceServicer,
 ):
     """For the people and programs that run it."""
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain, identity: Identity) -> None:
         QueueHandlers.__init__(self, engine, limits)
         DeadLetterHandlers.__init__(self, engine, limits, drain)
-        TaskHandlers.__init__(self, engine, limits)
+        TaskHandlers.__init__(self, engine, limits, drain)
+        ServerHandlers.__init__(self, engine, limits, identity)
         ScheduleHandlers.__init__(self, engine, limits)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
 import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
 from .. import admin_requests as requests
+from ..drain import Drain
 from ..engine.engine import Engine
+from ..flushing import flush
 from ..limits import Limits
 from ..listings import list_tasks, list_workers
 from ..translated import translated
@@ -17,9 +22,19 @@ from ..translated import translated
 class TaskHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         self._engine = engine
         self._limits = limits
+        self._drain = drain
+
+    async def Flush(
+        self, request: pb.FlushRequest, context: grpc.aio.ServicerContext[pb.FlushRequest, pb.FlushResponse]
+    ) -> AsyncIterator[pb.FlushResponse]:
+        """Waits until the tasks that are queued now have started, or are done."""
+        call = requests.read_flush(request, self._limits)
+        async with aclosing(flush(self._engine, self._drain, self._limits, call)) as responses:
+            async for response in responses:
+                yield response
 
     async def RegisterTasks(
         self,

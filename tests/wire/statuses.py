@@ -1,14 +1,17 @@
-"""How calls end that are refused."""
+"""How calls end, and what streams say before."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 async def refused(call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "", reason: str = "") -> None:
@@ -27,3 +30,21 @@ async def refused(call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "
             reasons.append(info.reason)
     assert not field or fields == [field]
     assert not reason or reasons == [reason]
+
+
+class Readable(Protocol[T_co]):
+    """A stream of responses."""
+
+    async def read(self) -> Any:
+        """The next response, or EOF."""
+
+    def __aiter__(self) -> AsyncIterator[T_co]:
+        """The responses."""
+
+
+async def next_of(stream: Readable[T_co]) -> T_co:
+    """The next message of a stream that must not have ended."""
+    async with asyncio.timeout(20):
+        message = await stream.read()
+    assert message is not grpc.aio.EOF
+    return cast(T_co, message)

@@ -15,7 +15,7 @@ from dibs.v1 import broker_pb2 as bpb
 from dibs.v1 import types_pb2 as tpb
 
 from .conftest import item
-from .statuses import refused
+from .statuses import next_of, refused
 
 if TYPE_CHECKING:
     from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
@@ -98,7 +98,7 @@ async def test_a_paused_queue_delivers_nothing_until_it_is_resumed(stub: Stub, a
     waiting = stub.Lease(bpb.LeaseRequest(kind=TASK, max_items=2, get_timeout=Duration(seconds=20)))
     assert (await admin.ResumeQueue(pb.ResumeQueueRequest(queue="q", kind=TASK))).changed
     assert not (await admin.ResumeQueue(pb.ResumeQueueRequest(queue="q", kind=TASK))).changed
-    assert [delivery.id for reply in [await waiting.read()] for delivery in reply.deliveries] == ["a", "b"]
+    assert [delivery.id for delivery in (await next_of(waiting)).deliveries] == ["a", "b"]
 
 
 async def test_items_are_listed_by_section_in_pages(stub: Stub, admin: AdminStub) -> None:

@@ -1,0 +1,71 @@
+"""What a broker tells of itself, its settings and its Redis."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from pydantic import BeforeValidator
+
+from dibs.v1 import admin_pb2 as pb
+
+from .admin_replies import timestamp
+from .engine.engine import Engine
+from .engine.errors import Unavailable
+from .identity import Identity
+from .limits import Limits
+from .units import format_size, format_span, parse_size
+
+#: Namespaces that are listed.
+_MAX_NAMESPACES = 1000
+
+
+async def server_info(engine: Engine, identity: Identity, settings: Limits) -> pb.GetServerInfoResponse:
+    """Everything; what is about Redis stays empty while it does not answer."""
+    response = pb.GetServerInfoResponse(
+        version=identity.version,
+        broker_id=identity.id,
+        start_time=timestamp(int(identity.started * 1e6)),
+        settings=[pb.Setting(name=name, value=value) for name, value in listed(settings)],
+    )
+    try:
+        state = await engine.server_state()
+        namespaces = await engine.namespaces(_MAX_NAMESPACES)
+    except Unavailable:
+        return response
+    response.redis_version = state.name
+    response.redis_ready = True
+    response.redis_latency.FromMicroseconds(int(state.latency_s * 1e6))
+    response.redis_time.CopyFrom(timestamp(state.now_us))
+    response.redis_memory_bytes = state.memory_bytes
+    response.redis_max_memory_bytes = state.max_memory_bytes
+    response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
+    response.namespaces.extend(namespaces)
+    return response
+
+
+def listed(settings: Limits) -> list[tuple[str, str]]:
+    """Settings by name, each value as one would write it; URLs without what may be secret, and no other secrets."""
+    found = []
+    for name, field in sorted(type(settings).model_fields.items()):
+        is_size = any(isinstance(one, BeforeValidator) and one.func is parse_size for one in field.metadata)
+        found.append((name, _written(getattr(settings, name), is_size=is_size)))
+    return found
+
+
+def _written(value: object, *, is_size: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        return format_span(value)
+    if isinstance(value, int) and is_size:
+        return format_size(value)
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    text = str(value)
+    if "://" in text:
+        parts = urlsplit(text)
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    return text

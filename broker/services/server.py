@@ -1,0 +1,33 @@
+"""The part of `dibs.v1.AdminService` that tells of the broker itself."""
+
+from __future__ import annotations
+
+import grpc
+
+from dibs.v1 import admin_pb2 as pb
+
+from .. import validation as check
+from ..engine.engine import Engine
+from ..identity import Identity
+from ..limits import Limits
+from ..server_info import server_info
+from ..translated import translated
+
+
+@translated
+class ServerHandlers:
+    """Each method checks its request, calls the engine and puts the answer into a message."""
+
+    def __init__(self, engine: Engine, limits: Limits, identity: Identity) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._identity = identity
+
+    async def GetServerInfo(
+        self,
+        request: pb.GetServerInfoRequest,
+        context: grpc.aio.ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],
+    ) -> pb.GetServerInfoResponse:
+        """This broker: version, Redis, limits."""
+        check.no_unknown_fields(request)
+        return await server_info(self._engine, self._identity, self._limits)
