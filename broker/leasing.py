@@ -8,11 +8,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from dibs.v1 import broker_pb2 as pb
 
+from .deliveries import lease_response
 from .dispatch import Dispatch
 from .drain import Drain
 from .engine.engine import MAX_BATCH, Engine
 from .engine.types import Leased
-from .replies import lease_response
 from .requests import LeaseCall
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -17,13 +16,10 @@ from .engine.types import (
     Enqueued,
     ItemStatus,
     Kind,
-    Leased,
     NewItem,
     Outcome,
-    Record,
     Retry,
     State,
-    decode_record,
 )
 
 #: Kinds of queues, as the wire has them.
@@ -86,43 +82,6 @@ def retry_policy(retry: Retry) -> tpb.RetryPolicy:
         max_delay=duration(retry.max_us),
         jitter=retry.jitter,
     )
-
-
-def fill_deliveries(deliveries: RepeatedCompositeFieldContainer[tpb.Delivery], items: Iterable[Leased]) -> None:
-    """Appends leased items to a field of deliveries."""
-    for id, token, attempt, attempts, lease_us, last_error, record in items:
-        enqueued_us, due_us, spec, body = decode_record(record)
-        delivery = deliveries.add(id=id, lease_token=token, queue=spec.queue, attempt=attempt, attempts=attempts)
-        delivery.content.MergeFromString(body)
-        delivery.lease_timeout.CopyFrom(duration(lease_us))
-        delivery.enqueue_time.FromMicroseconds(enqueued_us)
-        delivery.schedule_time.FromMicroseconds(due_us)
-        if last_error:
-            delivery.last_error = last_error
-        if spec.keep_us:
-            delivery.keep_result = True
-        if spec.retry is not None:
-            delivery.retry.CopyFrom(retry_policy(spec.retry))
-
-
-def lease_response(items: Sequence[Leased], leased_at_us: int) -> pb.LeaseResponse:
-    """One batch of a Lease stream."""
-    response = pb.LeaseResponse()
-    response.lease_time.FromMicroseconds(leased_at_us)
-    fill_deliveries(response.deliveries, items)
-    return response
-
-
-def peek_response(found: Sequence[tuple[str, Record]]) -> pb.LeaseResponse:
-    """The batch of a peek: deliveries without token or lease."""
-    response = pb.LeaseResponse()
-    for id, record in found:
-        delivery = response.deliveries.add(id=id, queue=record.spec.queue, attempts=record.spec.attempts)
-        delivery.content.MergeFromString(record.body)
-        delivery.lease_timeout.CopyFrom(duration(record.spec.lease_us))
-        delivery.enqueue_time.FromMicroseconds(record.enqueued_us)
-        delivery.schedule_time.FromMicroseconds(record.due_us)
-    return response
 
 
 def entry_outcome(id: str, outcome: Outcome, *, cancel_requested: bool = False) -> tpb.EntryOutcome:

@@ -21,6 +21,7 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from .deliveries import add_deliveries
 from .dispatch import Dispatch
 from .drain import Drain
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
@@ -28,7 +29,7 @@ from .engine.errors import EngineError
 from .engine.types import Kind, Leased, Outcome
 from .errors import InvalidField
 from .limits import Limits
-from .replies import KINDS, entry_outcome, fill_deliveries
+from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .roster import Roster
 from .unknown_tasks import UnknownTasks
@@ -314,6 +315,6 @@ class WorkSession:
         self._batch += 1
         response.batch = self._batch
         response.lease_time.FromMicroseconds(self._leased_at_us)
-        fill_deliveries(response.deliveries, items)
+        add_deliveries(response, items)
         self._unreceipted.append((self._batch, items))
         self._delivered += len(items)

@@ -10,6 +10,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
 from .. import replies, requests
+from ..deliveries import peek_response
 from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
@@ -59,7 +60,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         if call.peek:
             found = await self._engine.peek(call.namespace, call.query.kind, call.query.queues, call.max_items)
             if found:
-                await context.write(replies.peek_response(found))
+                await context.write(peek_response(found))
             return
         await serve_lease(self._engine, self._dispatch, self._drain, call, context.write)
 
