@@ -49,6 +49,7 @@ TABLE: dict[str, Row] = {
     "delete": Row("dibs.cli.cancel:delete_command", "Delete items wherever they are.", panel=_ITEMS),
     "top": Row("dibs.cli.top:command", "Live view of the queues and the broker."),
     "doctor": Row("dibs.cli.doctor:command", "Check everything, and say what to change."),
+    "health": Row("dibs.cli.health:command", "Ask whether the broker serves; for scripts and containers."),
     "workers": Row("dibs.cli.workers:command", "Workers that are connected."),
     "known": Row("dibs.cli.known:command", "Tasks that workers have registered."),
     "schedules": Row("dibs.cli.schedules:command", "What runs by itself, and when next."),
