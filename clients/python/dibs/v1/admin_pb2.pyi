@@ -6,7 +6,7 @@ For the people and programs that run it: queues, items, dead letters, tasks, sch
 Common to all calls: namespaces, queues, ids and batches are as in broker.proto. Lists are paged (AIP-158): page_size
 1 to 1,000, default (0) 100; page_token is what the last page gave as next_page_token, anything else is
 INVALID_ARGUMENT; an empty next_page_token ends the list. A page is a view of a moment: what moves between two
-calls may come twice or not at all.
+calls may come twice or not at all. A page may be shorter than asked for although there are more.
 
 Calls that touch any number of items are streams: they work in steps of at most 1,000 items, each step atomic and
 short, and report after each. A call that is cancelled stops after the step it is in; what is done stays done.
@@ -147,7 +147,7 @@ class QueueInfo(google.protobuf.message.Message):
     seen: builtins.int
     """Items ever put in."""
     done: builtins.int
-    """Items ever taken out for good: acknowledged, or delivered at most once with nothing kept."""
+    """Items that ever ended well: acknowledged, or delivered at most once with nothing kept."""
     priority: builtins.float
     """Priority; absent: none, served after all that have one."""
     paused: builtins.bool
@@ -680,7 +680,7 @@ class ListDeadLetterQueuesResponse(google.protobuf.message.Message):
     QUEUES_FIELD_NUMBER: builtins.int
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DeadLetterQueueInfo]:
-        """By kind, then name; at most 10,000."""
+        """By kind, then name; at most 10,000 of each kind."""
 
     def __init__(
         self,
@@ -774,7 +774,9 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
     """Items wanted: 1 to 1,000. Default (0): 1."""
     @property
     def get_timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """How long to wait for a first one, at most 1 hour. Default (absent): not at all."""
+        """How long to wait for a first one, at most 1 hour (a broker setting). Default (absent): not at all. A broker that
+        goes away answers at once, with none.
+        """
 
     def __init__(
         self,
@@ -945,7 +947,7 @@ class FlushRequest(google.protobuf.message.Message):
     """Also wait for tasks that are leased already, when waiting until they are done."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Only these task queues, at most 1,000. Default (empty): all."""
+        """Only these task queues, at most 1,000; NOT_FOUND if one is not known. Default (empty): all."""
 
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
@@ -995,7 +997,9 @@ global___FlushedItem = FlushedItem
 
 @typing.final
 class FlushResponse(google.protobuf.message.Message):
-    """Progress of Flush; the last messages list every task that was waited for."""
+    """Progress of Flush; the last messages list every task that was waited for. Tasks are waited for a thousand at a time:
+    until the end, those behind count as they stood when the call began.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

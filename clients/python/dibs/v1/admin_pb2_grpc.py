@@ -177,21 +177,23 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteItems(self, request, context):
-        """Removes items by id, wherever they are; leased ones too, whose leases end as superseded.
+        """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
+        sends for it is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClearQueue(self, request, context):
-        """Removes the items of a queue that are ready or delayed, and if asked the queue itself.
+        """Removes the items of a queue that are ready or delayed when the call begins, and if asked the queue itself. Those
+        with a result_ttl end as cancelled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetterQueues(self, request, context):
-        """Names and sizes of dead-letter queues.
+        """Names and sizes of dead-letter queues that hold something.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -212,7 +214,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RedriveDeadLetters(self, request, context):
-        """Sends dead letters back to the queues that they came from, as new: with all their attempts.
+        """Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
+        their error text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,7 +229,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Flush(self, request, context):
-        """Waits until the tasks that are queued now have started, or are done.
+        """Waits until the tasks that are queued now have started, or are done: at most 1,000,000 (a broker setting), else
+        FAILED_PRECONDITION with reason TOO_MANY_ITEMS. A broker that goes away ends it with UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

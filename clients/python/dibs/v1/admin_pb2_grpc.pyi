@@ -6,7 +6,7 @@ For the people and programs that run it: queues, items, dead letters, tasks, sch
 Common to all calls: namespaces, queues, ids and batches are as in broker.proto. Lists are paged (AIP-158): page_size
 1 to 1,000, default (0) 100; page_token is what the last page gave as next_page_token, anything else is
 INVALID_ARGUMENT; an empty next_page_token ends the list. A page is a view of a moment: what moves between two
-calls may come twice or not at all.
+calls may come twice or not at all. A page may be shorter than asked for although there are more.
 
 Calls that touch any number of items are streams: they work in steps of at most 1,000 items, each step atomic and
 short, and report after each. A call that is cancelled stops after the step it is in; what is done stays done.
@@ -64,19 +64,23 @@ class AdminServiceStub:
         dibs.v1.admin_pb2.DeleteItemsRequest,
         dibs.v1.admin_pb2.DeleteItemsResponse,
     ]
-    """Removes items by id, wherever they are; leased ones too, whose leases end as superseded."""
+    """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
+    sends for it is NOT_FOUND.
+    """
 
     ClearQueue: grpc.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.ClearQueueRequest,
         dibs.v1.admin_pb2.ClearQueueResponse,
     ]
-    """Removes the items of a queue that are ready or delayed, and if asked the queue itself."""
+    """Removes the items of a queue that are ready or delayed when the call begins, and if asked the queue itself. Those
+    with a result_ttl end as cancelled.
+    """
 
     ListDeadLetterQueues: grpc.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.ListDeadLetterQueuesRequest,
         dibs.v1.admin_pb2.ListDeadLetterQueuesResponse,
     ]
-    """Names and sizes of dead-letter queues."""
+    """Names and sizes of dead-letter queues that hold something."""
 
     ListDeadLetters: grpc.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.ListDeadLettersRequest,
@@ -94,7 +98,9 @@ class AdminServiceStub:
         dibs.v1.admin_pb2.RedriveDeadLettersRequest,
         dibs.v1.admin_pb2.RedriveDeadLettersResponse,
     ]
-    """Sends dead letters back to the queues that they came from, as new: with all their attempts."""
+    """Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
+    their error text.
+    """
 
     PurgeDeadLetters: grpc.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.PurgeDeadLettersRequest,
@@ -106,7 +112,9 @@ class AdminServiceStub:
         dibs.v1.admin_pb2.FlushRequest,
         dibs.v1.admin_pb2.FlushResponse,
     ]
-    """Waits until the tasks that are queued now have started, or are done."""
+    """Waits until the tasks that are queued now have started, or are done: at most 1,000,000 (a broker setting), else
+    FAILED_PRECONDITION with reason TOO_MANY_ITEMS. A broker that goes away ends it with UNAVAILABLE.
+    """
 
     RegisterTasks: grpc.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.RegisterTasksRequest,
@@ -187,19 +195,23 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.DeleteItemsRequest,
         dibs.v1.admin_pb2.DeleteItemsResponse,
     ]
-    """Removes items by id, wherever they are; leased ones too, whose leases end as superseded."""
+    """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
+    sends for it is NOT_FOUND.
+    """
 
     ClearQueue: grpc.aio.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.ClearQueueRequest,
         dibs.v1.admin_pb2.ClearQueueResponse,
     ]
-    """Removes the items of a queue that are ready or delayed, and if asked the queue itself."""
+    """Removes the items of a queue that are ready or delayed when the call begins, and if asked the queue itself. Those
+    with a result_ttl end as cancelled.
+    """
 
     ListDeadLetterQueues: grpc.aio.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.ListDeadLetterQueuesRequest,
         dibs.v1.admin_pb2.ListDeadLetterQueuesResponse,
     ]
-    """Names and sizes of dead-letter queues."""
+    """Names and sizes of dead-letter queues that hold something."""
 
     ListDeadLetters: grpc.aio.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.ListDeadLettersRequest,
@@ -217,7 +229,9 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.RedriveDeadLettersRequest,
         dibs.v1.admin_pb2.RedriveDeadLettersResponse,
     ]
-    """Sends dead letters back to the queues that they came from, as new: with all their attempts."""
+    """Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
+    their error text.
+    """
 
     PurgeDeadLetters: grpc.aio.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.PurgeDeadLettersRequest,
@@ -229,7 +243,9 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.FlushRequest,
         dibs.v1.admin_pb2.FlushResponse,
     ]
-    """Waits until the tasks that are queued now have started, or are done."""
+    """Waits until the tasks that are queued now have started, or are done: at most 1,000,000 (a broker setting), else
+    FAILED_PRECONDITION with reason TOO_MANY_ITEMS. A broker that goes away ends it with UNAVAILABLE.
+    """
 
     RegisterTasks: grpc.aio.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.RegisterTasksRequest,
@@ -322,7 +338,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.DeleteItemsRequest,
         context: _ServicerContext,
     ) -> typing.Union[dibs.v1.admin_pb2.DeleteItemsResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.DeleteItemsResponse]]:
-        """Removes items by id, wherever they are; leased ones too, whose leases end as superseded."""
+        """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
+        sends for it is NOT_FOUND.
+        """
 
     @abc.abstractmethod
     def ClearQueue(
@@ -330,7 +348,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.ClearQueueRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[dibs.v1.admin_pb2.ClearQueueResponse], collections.abc.AsyncIterator[dibs.v1.admin_pb2.ClearQueueResponse]]:
-        """Removes the items of a queue that are ready or delayed, and if asked the queue itself."""
+        """Removes the items of a queue that are ready or delayed when the call begins, and if asked the queue itself. Those
+        with a result_ttl end as cancelled.
+        """
 
     @abc.abstractmethod
     def ListDeadLetterQueues(
@@ -338,7 +358,7 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.ListDeadLetterQueuesRequest,
         context: _ServicerContext,
     ) -> typing.Union[dibs.v1.admin_pb2.ListDeadLetterQueuesResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.ListDeadLetterQueuesResponse]]:
-        """Names and sizes of dead-letter queues."""
+        """Names and sizes of dead-letter queues that hold something."""
 
     @abc.abstractmethod
     def ListDeadLetters(
@@ -362,7 +382,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.RedriveDeadLettersRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[dibs.v1.admin_pb2.RedriveDeadLettersResponse], collections.abc.AsyncIterator[dibs.v1.admin_pb2.RedriveDeadLettersResponse]]:
-        """Sends dead letters back to the queues that they came from, as new: with all their attempts."""
+        """Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
+        their error text.
+        """
 
     @abc.abstractmethod
     def PurgeDeadLetters(
@@ -378,7 +400,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.FlushRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[dibs.v1.admin_pb2.FlushResponse], collections.abc.AsyncIterator[dibs.v1.admin_pb2.FlushResponse]]:
-        """Waits until the tasks that are queued now have started, or are done."""
+        """Waits until the tasks that are queued now have started, or are done: at most 1,000,000 (a broker setting), else
+        FAILED_PRECONDITION with reason TOO_MANY_ITEMS. A broker that goes away ends it with UNAVAILABLE.
+        """
 
     @abc.abstractmethod
     def RegisterTasks(
