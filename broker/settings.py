@@ -95,6 +95,12 @@ class Settings(BaseSettings, Limits):
         le=timedelta(days=366),
         description="How long an at-most-once item whose result is wanted may run before it is forgotten.",
     )
+    task_retention: Span = Field(
+        default=timedelta(days=30),
+        ge=timedelta(minutes=1),
+        le=timedelta(days=3650),
+        description="How long a task is known by name after a worker registered it last.",
+    )
     grace: Span = Field(
         default=timedelta(seconds=10),
         ge=timedelta(0),

@@ -47,7 +47,8 @@ def test_the_contract_lints_clean(generated: Path, tmp_path: Path) -> None:
     subprocess.run(
         [
             *(GENERATOR, "-m", "grpc_tools.protoc", f"-I{ROOT / 'proto'}", f"-I{Path(common).parents[1]}"),
-            *("--include_imports", "--include_source_info", f"--descriptor_set_out={image}", *protos),
+            *("--include_imports", "--include_source_info", f"--descriptor_set_out={image}"),
+            *protos,
         ],
         check=True,
     )
