@@ -48,7 +48,13 @@ class Pipe:
         network = {} if url.startswith("unix:") else {"socket_keepalive": True}
         # Only knows how to make connections; never hands any out.
         self._maker = redis_async.ConnectionPool.from_url(
-            url, socket_connect_timeout=connect_timeout_s, protocol=2, retry=Retry(NoBackoff(), 0), **network
+            url,
+            socket_connect_timeout=connect_timeout_s,
+            # `call` has its own; with this one redis-py would make a task for every write.
+            socket_timeout=None,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            **network,
         )
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 #: Start of the ids of runs of schedules.
 RUN_PREFIX = "schedule:"
+#: Seconds until a cancellation that had no effect is repeated.
+_CANCEL_AGAIN_S = 0.1
 #: Stands for every queue in a wish to be woken.
 ANY_QUEUE = "*"
 
@@ -53,7 +55,11 @@ class Hints:
     async def close(self) -> None:
         """Stops listening."""
         if self._task is not None:
-            self._task.cancel()
+            # More than once if need be: redis-py writes inside of asyncio.wait_for, which before Python 3.12 swallows a
+            # cancellation that comes in the moment in which it ends by itself.
+            while not self._task.done():
+                self._task.cancel()
+                await asyncio.wait((self._task,), timeout=_CANCEL_AGAIN_S)
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
