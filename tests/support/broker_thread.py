@@ -50,25 +50,30 @@ class BrokerThread:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         engine = Engine(EngineConfig(self.redis_url))
-        drain = Drain()
         try:
             await engine.start()
-            server = grpc.aio.server(interceptors=self.interceptors)
-            services = Services(engine, Limits(), drain)
-            services.register(server)
-            self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
-            await server.start()
+            await self._serve_from(engine)
         except BaseException as error:
             self._error = error
-            self._started.set()
             raise
+        finally:
+            self._started.set()
+            await engine.close()
+
+    async def _serve_from(self, engine: Engine) -> None:
+        drain = Drain()
+        server = grpc.aio.server(interceptors=self.interceptors)
+        services = Services(engine, Limits(), drain)
+        services.register(server)
+        services.start()
+        self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await server.start()
         self.target = f"127.0.0.1:{self.port}"
         self._started.set()
         await self._stopping.wait()
         drain.begin()
         await server.stop(1)
         await services.close()
-        await engine.close()
 
 
 @contextmanager

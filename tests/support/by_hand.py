@@ -11,12 +11,13 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 
-def take(app: Dibs, count: int = 1, queue: str = "default") -> list[tpb.Delivery]:
-    """Leases that many tasks, waiting for a first one."""
+def take(app: Dibs, count: int = 1, queue: str = "default", *, wait: float = 10) -> list[tpb.Delivery]:
+    """Leases that many tasks, waiting up to `wait` seconds for a first one."""
     lease = operations.lease(
-        app.namespace, queue, tpb.QUEUE_KIND_TASK, max_items=count, lease_timeout=None, get_timeout=10
+        app.namespace, queue, tpb.QUEUE_KIND_TASK, max_items=count, lease_timeout=None, get_timeout=wait
     )
-    return list(app.transport.run(lease))
+    deliveries = app.transport.run(lease)
+    return list(deliveries)
 
 
 def finish(app: Dibs, delivery: tpb.Delivery, value: Any) -> None:

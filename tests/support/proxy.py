@@ -44,6 +44,11 @@ class Proxy:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
+    def cut_when_swallowed(self) -> None:
+        """Waits until something of the broker's is lost, then ends every connection."""
+        assert self.swallowed.wait(10)
+        self.cut()
+
     def close(self) -> None:
         """Ends everything."""
         with suppress(OSError):

@@ -47,9 +47,9 @@ def in_background(call: Callable[[], object]) -> threading.Thread:
 
 
 def test_a_task_is_followed_from_its_call_to_its_result(app: Dibs, add: Task[[int, int], int]) -> None:
-    handle = add.execute(1, b=2)
+    handle = add.execute(1, 2)
     assert (handle.status, handle.state, handle.result) == ("waiting", State.WAITING, None)
-    assert handle.args == ([1], {"b": 2})
+    assert handle.args == ([1, 2], {})
     assert not handle.wait(0)
 
     (delivery,) = take(app)

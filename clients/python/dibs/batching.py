@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -109,6 +110,8 @@ class Batch(Gathering["Dibs"]):
 
     def __init__(self, owner: Dibs) -> None:
         super().__init__(owner)
+        #: Held while the stream is put and taken away: a fork in another thread does that, too.
+        self._lock = threading.Lock()
         self._stream: EnqueueStream | None = None
         #: Requests that were given to the stream and have no reply; all of them if the stream is gone.
         self._sent: deque[pb.EnqueueRequest] = deque()
@@ -155,7 +158,8 @@ class Batch(Gathering["Dibs"]):
             self._sent.append(request)
             stream = self._stream
             if stream is None and len(self._sent) == 1:
-                stream = self._stream = EnqueueStream(self.owner.transport)
+                with self._lock:
+                    stream = self._stream = EnqueueStream(self.owner.transport)
             if stream is not None:
                 stream.send(pb.EnqueueStreamRequest(request=request), self.owner.connection.timeout)
 
@@ -183,18 +187,27 @@ class Batch(Gathering["Dibs"]):
         self.refusals += self.owner.run(flows.enqueue(request, error))
 
     def _drop_stream(self) -> None:
-        stream, self._stream = self._stream, None
+        with self._lock:
+            stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
 
     def before_fork(self) -> None:
         """End the stream: while it is open, gRPC cannot be forked. What was sent goes again, with its request_id."""
-        self._drop_stream()
+        self._lock.acquire()
+        if self._stream is not None:
+            self._stream.halt()
+            self._stream = None
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
 
     def after_fork_in_child(self) -> None:
         """Forget what is the parent's."""
         super().after_fork_in_child()
         self._sent.clear()
+        self._lock.release()
 
 
 _innermost: ContextVar[Gathering[object] | None] = ContextVar("dibs_batch", default=None)

@@ -223,7 +223,10 @@ class EnqueueLine:
     def before_fork(self) -> None:
         """End the stream: while it is open, gRPC cannot be forked. A leader goes on with a unary call."""
         self._lock.acquire()
+        stream = self._stream
         self._close_stream()
+        if stream is not None:
+            stream.halt()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -12,6 +13,9 @@ from .operations import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
 from .v1.broker_pb2_grpc import BrokerServiceStub
+
+#: What gRPC's thread gets to end.
+_END_SECONDS = 1.0
 
 ENQUEUE_STREAM = Rpc(BrokerServiceStub, "EnqueueStream", streams=True)
 
@@ -26,7 +30,7 @@ class EnqueueStream:
         transport: whose channel to use.
     """
 
-    __slots__ = ("_call", "_deadline", "_requests", "sent")
+    __slots__ = ("_begun", "_call", "_deadline", "_requests", "_thread", "sent")
 
     def __init__(self, transport: Transport) -> None:
         self._requests: SimpleQueue[pb.EnqueueStreamRequest | None] = SimpleQueue()
@@ -35,6 +39,9 @@ class EnqueueStream:
         self._deadline: float | None = None
         #: Requests whose replies have not been received; written by whoever sends and receives.
         self.sent = 0
+        #: gRPC's thread; written by it.
+        self._thread: threading.Thread | None = None
+        self._begun = threading.Event()
         method = transport.method(ENQUEUE_STREAM)
         self._call: Any = method(self, metadata=transport.connection.metadata)
 
@@ -69,12 +76,24 @@ class EnqueueStream:
         self._requests.put(None)
         self._call.cancel()
 
+    def halt(self) -> None:
+        """End the stream at once, and wait until gRPC's thread has ended, too.
+
+        For a fork: gRPC stops its threads where they are, and this one may hold what another waits for.
+        """
+        self.close()
+        if self._begun.wait(_END_SECONDS) and self._thread is not None:
+            self._thread.join(_END_SECONDS)
+
     def __iter__(self) -> EnqueueStream:
         """The stream iterates over its requests, for gRPC."""
         return self
 
     def __next__(self) -> pb.EnqueueStreamRequest:
         """The next request; runs in gRPC's thread."""
+        if self._thread is None:
+            self._thread = threading.current_thread()
+            self._begun.set()
         while True:
             deadline = self._deadline
             timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)

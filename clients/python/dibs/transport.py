@@ -18,6 +18,9 @@ from .status import error_from_call
 
 T = TypeVar("T")
 
+#: What the calls of other threads get to end before a fork.
+_LEAVE_SECONDS = 1.0
+
 
 class Transport:
     """A channel, opened when it is first needed, and again in a process that was forked.
@@ -32,7 +35,11 @@ class Transport:
         self._channel: grpc.Channel | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
         self._closed = False
-        forking.watch(self)
+        #: Calls that are under way, in any thread.
+        self._calls: set[Any] = set()
+        #: Forks so far; each cancels the calls that are under way, and they are made again.
+        self._forks = 0
+        forking.watch(self, last=True)
 
     def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Do it, with retries.
@@ -55,10 +62,25 @@ class Transport:
             time.sleep(pause)
 
     def _call(self, operation: Operation[Any], timeout: float) -> Any:
-        method = self.method(operation.rpc)
-        call = method(operation.request, timeout=timeout, metadata=self.connection.metadata)
-        if not operation.rpc.streams:
-            return call
+        while True:
+            with self._lock:
+                forks = self._forks
+            method = self.method(operation.rpc)
+            if not operation.rpc.streams:
+                method = method.future
+            # Under the lock, so that a fork finds every call that has begun.
+            with self._lock:
+                call = method(operation.request, timeout=timeout, metadata=self.connection.metadata)
+                self._calls.add(call)
+            try:
+                return self._replies(operation, call) if operation.rpc.streams else call.result()
+            except (grpc.RpcError, grpc.FutureCancelledError):
+                if forks == self._forks or not operation.safe:
+                    raise
+            finally:
+                self._calls.discard(call)
+
+    def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
         replies = []
         try:
             # To the end: a stream that is cut off after its last message may look to the broker like a lost delivery.
@@ -102,8 +124,15 @@ class Transport:
             channel.close()
 
     def before_fork(self) -> None:
-        """Keep the state still until the fork is over."""
+        """Let no call begin until the fork is over, and end those of other threads, which are made again."""
         self._lock.acquire()
+        self._forks += 1
+        for call in tuple(self._calls):
+            call.cancel()
+        # Their threads leave gRPC by themselves; while one is inside, gRPC does not prepare for the fork.
+        deadline = time.monotonic() + _LEAVE_SECONDS
+        while self._calls and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -112,6 +141,9 @@ class Transport:
     def after_fork_in_child(self) -> None:
         """Forget the parent's channel without closing it: its threads and its socket are the parent's."""
         forking.abandon(self._channel)
+        for call in self._calls:
+            forking.abandon(call)
         self._channel = None
+        self._calls = set()
         self._stubs = {}
         self._lock.release()

@@ -1,0 +1,161 @@
+"""A program that forks after it has talked to the broker goes on in both processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dibs import Dibs
+
+from ..support.broker_thread import BrokerThread
+from ..support.by_hand import take
+from ..support.imports import SOURCES
+
+PREAMBLE = """
+import multiprocessing, os, sys, threading
+import dibs
+
+@dibs.task(name="note")
+def note(who): ...
+
+def end_of(child):
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+OS_FORK = """
+note.execute("parent")
+children = []
+for number in range(3):
+    child = os.fork()
+    if not child:
+        note.execute("child")
+        assert note.execute("child").status == "waiting"
+        os._exit(0)
+    children.append(child)
+    note.execute("parent")
+for child in children:
+    end_of(child)
+note.execute("parent")
+"""
+
+GRANDCHILD = """
+note.execute("parent")
+child = os.fork()
+if not child:
+    note.execute("child")
+    grandchild = os.fork()
+    if not grandchild:
+        note.execute("grandchild")
+        os._exit(0)
+    end_of(grandchild)
+    note.execute("child")
+    os._exit(0)
+end_of(child)
+note.execute("parent")
+"""
+
+MULTIPROCESSING = """
+def run(number):
+    note.execute("child")
+    with dibs.batch():
+        for _ in range(9):
+            note.execute("child")
+
+note.execute("parent")
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    pool.map(run, range(4))
+    pool.close()
+    pool.join()
+note.execute("parent")
+"""
+
+BATCH = """
+with dibs.batch():
+    for _ in range(2_500):
+        note.execute("parent")
+    child = os.fork()
+    if not child:
+        for _ in range(10):
+            note.execute("child")
+    else:
+        for _ in range(2_500):
+            note.execute("parent")
+if not child:
+    dibs.close()
+    os._exit(0)
+end_of(child)
+"""
+
+THREADS = """
+go_on = True
+sent = 0
+def work():
+    global sent
+    while go_on:
+        note.execute("parent")
+        sent += 1
+note.execute("parent")
+thread = threading.Thread(target=work)
+thread.start()
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        note.execute("child")
+        os._exit(0)
+    end_of(child)
+go_on = False
+thread.join()
+print(sent + 1)
+"""
+
+
+def run(program: str, target: str) -> str:
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SOURCES / "clients/python"),
+        "DIBS_TARGET": target,
+        "GRPC_VERBOSITY": "ERROR",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PREAMBLE + program], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def notes(app: Dibs) -> dict[str, int]:
+    """How often who has enqueued; ids are all different."""
+    found: dict[str, int] = {}
+    ids: set[str] = set()
+    while batch := take(app, 1_000, wait=0):
+        for delivery in batch:
+            who = delivery.content.payload.decode().split('"')[3]
+            found[who] = found.get(who, 0) + 1
+            ids.add(delivery.id)
+    assert len(ids) == sum(found.values())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [
+        (OS_FORK, {"parent": 5, "child": 6}),
+        (GRANDCHILD, {"parent": 2, "child": 2, "grandchild": 1}),
+        (MULTIPROCESSING, {"parent": 2, "child": 40}),
+        (BATCH, {"parent": 5_000, "child": 10}),
+    ],
+    ids=["fork", "grandchild", "multiprocessing", "batch"],
+)
+def test_parent_and_children_enqueue(app: Dibs, broker: BrokerThread, program: str, expected: dict[str, int]) -> None:
+    run(program, broker.target)
+
+    assert notes(app) == expected
+
+
+def test_a_fork_while_another_thread_enqueues(app: Dibs, broker: BrokerThread) -> None:
+    sent = int(run(THREADS, broker.target))
+
+    assert notes(app) == {"parent": sent, "child": 5}
