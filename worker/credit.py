@@ -85,7 +85,8 @@ def credit_change(rooms: Sequence[float], on_wire: int, *, slots: int, held: int
     """By how much to change the credit that the broker has.
 
     Small additions are left to gather, or every finished item would fetch its successor alone; unless a slot would
-    stand idle for it.
+    stand idle for it. Nor is a little taken back: task times waver, and an item that the broker has leased by then
+    would go back to its queue in vain. When tasks turn long `ahead` is small, and so is what counts as a little.
 
     Args:
         rooms: room that each lane leaves.
@@ -99,5 +100,7 @@ def credit_change(rooms: Sequence[float], on_wire: int, *, slots: int, held: int
     """
     change = int(min(rooms)) - on_wire
     if change > 0 and change < ahead // 4 and held + on_wire >= slots:
+        return 0
+    if change < 0 and -change <= ahead // 2:
         return 0
     return max(change, -on_wire) if change < 0 < on_wire else max(change, 0)

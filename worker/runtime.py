@@ -224,7 +224,6 @@ class Worker:
             self._note_taken_on(stream, began)
             if error.code() in _HOPELESS and not self._ever_taken_on:
                 raise error_from_call(error) from error
-            self._release_unreceipted(stream)
             if not self._out_of_time:
                 await self._pause(error)
         except asyncio.CancelledError:
@@ -236,9 +235,6 @@ class Worker:
             self._note_taken_on(stream, began)
             if stream.draining:
                 _log.info(Said("the broker goes away, looking for another one", target=target))
-            elif not self._stop_asked:
-                # Not by its rules, such as a proxy that ends calls of some age.
-                self._release_unreceipted(stream)
         finally:
             self._stream = None
 
@@ -269,16 +265,6 @@ class Worker:
         self._outbox.bell.armed = True
         if not self._done() and not self._outbox:
             await self._wake.wait()
-
-    def _release_unreceipted(self, stream: WorkStream) -> None:
-        """Hands back what had just arrived when the stream broke.
-
-        If the broker did not learn that it had arrived it puts it back itself, and then this changes nothing; if the
-        broker died, nobody else does.
-        """
-        since = stream.unreceipted_since
-        if since is not None:
-            self._release(self._slots.take_back(lambda item: item[1] >= since and lease_seconds(item[0]) > 0))
 
     def _release(self, items: Iterable[Item]) -> None:
         count = 0

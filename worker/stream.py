@@ -4,6 +4,10 @@ A reader takes the broker's messages apart; a writer sends what there is to say,
 message: what gathers while a write is in flight goes with the next. Nothing here is done for each item but to hand
 it to its lane.
 
+An item begins when the receipt of its batch is out, not before: without a receipt the broker takes it that nothing of
+the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
+without end.
+
 The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
 what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
 """
@@ -37,8 +41,6 @@ class WorkStream:
     Attributes:
         answered: whether the broker has sent anything.
         draining: whether the broker said that it goes away.
-        unreceipted_since: when the first batch arrived (on the monotonic clock) of which the broker may not know
-            that it has; None if there is none.
 
     Args:
         call: the open call.
@@ -65,7 +67,6 @@ class WorkStream:
     ) -> None:
         self.answered = False
         self.draining = False
-        self.unreceipted_since: float | None = None
         self._call = call
         self._slots = slots
         self._outbox = outbox
@@ -78,6 +79,9 @@ class WorkStream:
         self._on_wire = 0
         self._received = 0
         self._receipted = 0
+        #: Batches whose receipts are not out: number, items, when they arrived (on the monotonic clock).
+        self._unreceipted: deque[tuple[int, Any, float]] = deque()
+        self._unreceipted_count = 0
         self._half_closed = False
         self._sequence = 0
         #: Sent and not settled, by sequence.
@@ -104,6 +108,7 @@ class WorkStream:
             if writer is not None:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
+            self._deal_what_is_left()
             self._outbox.give_back([sent for _, sent in self._unsettled], refused=refused)
             self._unsettled.clear()
 
@@ -147,12 +152,33 @@ class WorkStream:
         if self._half_closed:
             # There can be no receipt any more, so the broker puts back what may be delivered again. The rest runs:
             # nobody else will ever have it.
-            deliveries = [delivery for delivery in deliveries if not lease_seconds(delivery)]
-        elif self._received == self._receipted:
-            self.unreceipted_since = now
-        self._received = batch
-        self._slots.deal(deliveries, now)
+            self._slots.deal([delivery for delivery in deliveries if not lease_seconds(delivery)], now)
+        else:
+            self._received = batch
+            self._unreceipted.append((batch, deliveries, now))
+            self._unreceipted_count += count
         self._announce(EventName.RECEIVED, count=count)
+
+    def _deal(self, up_to: int) -> None:
+        """Lets items begin whose receipts are out."""
+        unreceipted = self._unreceipted
+        while unreceipted and unreceipted[0][0] <= up_to:
+            _, deliveries, arrived = unreceipted.popleft()
+            self._unreceipted_count -= len(deliveries)
+            self._slots.deal(deliveries, arrived)
+
+    def _deal_what_is_left(self) -> None:
+        """The stream has ended before some receipts were out.
+
+        What is delivered at most once runs: nobody else will ever have it. The rest goes back; the broker may have
+        done that already, and then this changes nothing, but if it died nobody else does.
+        """
+        for _, deliveries, arrived in self._unreceipted:
+            self._slots.deal([delivery for delivery in deliveries if not lease_seconds(delivery)], arrived)
+            for delivery in deliveries:
+                if lease_seconds(delivery):
+                    self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
+        self._unreceipted.clear()
 
     def _take_outcomes(self, outcomes: Any) -> None:
         sent: dict[str, tuple[Entry, bool]] = {
@@ -185,9 +211,9 @@ class WorkStream:
                         await wake.wait()
                         continue
                     bell.armed = False
+                receipted = self._receipted
                 await write(request)
-                if self._receipted == self._received:
-                    self.unreceipted_since = None
+                self._deal(receipted)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has ended; the reader learns why.
             return
@@ -209,7 +235,7 @@ class WorkStream:
             request.received_batch = self._receipted = self._received
             something = True
         if not self.draining and self._takes():
-            change = self._slots.credit_change(self._on_wire)
+            change = self._slots.credit_change(self._on_wire + self._unreceipted_count)
             if change:
                 request.add_credit = change
                 self._on_wire += change
