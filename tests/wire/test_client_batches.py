@@ -180,10 +180,10 @@ def test_a_lost_reply_enqueues_nothing_twice(redis_server: RedisServer) -> None:
 def test_a_connection_that_breaks_in_the_middle_loses_and_doubles_nothing(broker: BrokerThread) -> None:
     with between(broker.target) as proxy, Dibs(proxy.target) as app:
         task: Task[[int], None] = app.task(name="t")(lambda _: None)
+        handles = [task.execute(-1)]  # the connection is there
         cutter = threading.Thread(target=proxy.cut_when_swallowed)
         cutter.start()
         with app.batch():
-            handles = []
             for n in range(6_000):
                 if n == 2_500:
                     proxy.swallow()
