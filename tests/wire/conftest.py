@@ -37,9 +37,15 @@ def drain() -> Drain:
 
 
 @pytest.fixture
-async def channel(redis_server: RedisServer, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
+def engine_config(redis_server: RedisServer) -> EngineConfig:
+    """Settings of the engine behind the services."""
+    return EngineConfig(redis_server.url)
+
+
+@pytest.fixture
+async def channel(engine_config: EngineConfig, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
     """Leads to the services."""
-    engine = Engine(EngineConfig(redis_server.url))
+    engine = Engine(engine_config)
     await engine.start()
     server = grpc.aio.server()
     services = Services(engine, Limits(), drain)
