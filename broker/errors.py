@@ -164,6 +164,8 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
             "a script of the broker failed; its log says why",
             is_bug=True,
         ),
+        # A read or write of a handler failed under it, most often because the client is gone: no bug of the broker.
+        grpc.aio.InternalError: Row(grpc.StatusCode.UNAVAILABLE, "STREAM_BROKEN", "the stream broke"),
         Exception: _UNEXPECTED,
     }
 )

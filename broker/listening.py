@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import stat
@@ -53,49 +52,53 @@ def open_listeners(server: grpc.aio.Server, addresses: Sequence[str]) -> tuple[s
     """
     opened = []
     for address in addresses:
-        if address.startswith("unix:"):
-            _refuse_taken_socket(address)
+        # gRPC says on stderr that it failed, in its own words, and not why.
+        reason = _why_not_socket(address) if address.startswith("unix:") else _why_not_port(address)
+        if reason:
+            raise CannotListen(f"cannot listen on {address}: {reason}")
         try:
             port = server.add_insecure_port(address)
-        except RuntimeError:
-            raise CannotListen(f"cannot listen on {address}: {_reason(address)}") from None
+        except RuntimeError as error:
+            raise CannotListen(f"cannot listen on {address}: {error}") from None
         opened.append(with_port(address, port))
     return tuple(opened)
 
 
-def _socket_path(address: str) -> Path:
-    return Path(address.removeprefix("unix:").removeprefix("//"))
-
-
-def _refuse_taken_socket(address: str) -> None:
-    """gRPC replaces the socket of another process without asking; only one that nobody answers at may be replaced."""
-    path = _socket_path(address)
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise CannotListen(f"cannot listen on {address}: there is a file of that name which is no socket")
-        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):
-            probe.connect(str(path))
-            raise CannotListen(f"cannot listen on {address}: another process listens there")
-
-
-def _reason(address: str) -> str:
-    """Why it could not be opened: gRPC does not say, so it is tried again the plain way."""
+def _why_not_socket(address: str) -> str:
+    """Why a unix socket cannot be listened on; "": it can."""
+    path = Path(address.removeprefix("unix:").removeprefix("//"))
+    if not path.parent.is_dir():
+        return f"there is no folder {path.parent}"
+    if not os.access(path.parent, os.W_OK):
+        return f"no right to write in {path.parent}"
+    # gRPC replaces what is there without asking, but only a socket that nobody answers at may be replaced.
     try:
-        if address.startswith("unix:"):
-            path = _socket_path(address)
-            if not path.parent.is_dir():
-                return f"there is no folder {path.parent}"
-            if not os.access(path.parent, os.W_OK):
-                return f"no right to write in {path.parent}"
-        else:
-            host, _, port = address.rpartition(":")
-            family, kind, protocol, _, where = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(where)
-                probe.listen(1)
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            return "there is a file of that name which is no socket"
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(path))
+        return "another process listens there"
+    except (FileNotFoundError, ConnectionRefusedError):
+        return ""
     except OSError as error:
-        return (error.strerror or str(error)).lower()
-    return "gRPC refused it"
+        return _words(error)
+
+
+def _why_not_port(address: str) -> str:
+    """Why a port cannot be listened on; "": it can."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen(1)
+    except OSError as error:
+        return _words(error)
+    return ""
+
+
+def _words(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import wraps
@@ -13,6 +15,8 @@ from grpc_status import rpc_status
 
 from .errors import status_of
 
+_log = logging.getLogger(__name__)
+
 _T = TypeVar("_T", bound=Callable[..., Any])
 
 
@@ -20,8 +24,8 @@ def translated(target: _T) -> _T:
     """Decorates a handler, or a servicer class whose handlers shall all be decorated.
 
     Works for every form that `grpc.aio` knows: coroutine functions (unary, or streaming with `context.read` and
-    `context.write`) and asynchronous generators. A cancelled call stays cancelled, and a handler's own
-    `context.abort` goes through.
+    `context.write`) and asynchronous generators. A cancelled call stays cancelled, one whose stream
+    broke ends without a word, and a handler's own `context.abort` goes through.
 
     Args:
         target: A method `(self, request, context)`, or a class; of a class, the public asynchronous methods that it
@@ -72,5 +76,9 @@ def _wrap(handler: Any) -> Any:
 
 
 async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any], name: str) -> NoReturn:
+    if context.cancelled() or context.done():
+        # Nobody is there to be told, and nothing is wrong with the broker.
+        _log.debug("%s ended before its handler: %r", name, error)
+        raise asyncio.CancelledError from None
     status = rpc_status.to_status(status_of(error, name))
     await context.abort(status.code, status.details, status.trailing_metadata)

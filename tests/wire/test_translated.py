@@ -165,6 +165,20 @@ async def test_a_cancelled_call_stays_cancelled(
     assert not caplog.records
 
 
+async def test_a_write_to_a_broken_stream_is_no_failure_of_the_broker(
+    failing: tuple[Failing, stubs.BrokerServiceAsyncStub], caplog: pytest.LogCaptureFixture
+) -> None:
+    servicer, stub = failing
+    # What gRPC raises when the operation fails before the handler learns of the cancellation.
+    servicer.error = grpc.aio.InternalError("Failed grpc_call_start_batch")
+
+    with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+        async with asyncio.timeout(5):
+            await reply_of(stub, "bidirectional coroutine")
+
+    assert not caplog.records
+
+
 async def test_a_generator_is_closed_when_it_raises(failing: tuple[Failing, stubs.BrokerServiceAsyncStub]) -> None:
     servicer, stub = failing
 
