@@ -1,0 +1,223 @@
+"""Worker processes, and what becomes of their items whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from google.protobuf.duration_pb2 import Duration
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc
+from dibs.v1 import types_pb2 as tpb
+
+from ..support.fleet import Fleet
+from ..support.redis import RedisServer
+from ..support.worker_process import WorkerProcess, until
+
+
+@dataclass
+class Scene:
+    """Two brokers on one Redis, and the folder of the journal."""
+
+    fleet: Fleet
+    folder: Path
+    stub: broker_pb2_grpc.BrokerServiceStub
+
+    @property
+    def target(self) -> str:
+        return "ipv4:" + ",".join(self.fleet.addresses)
+
+    def worker(self, *options: str) -> WorkerProcess:
+        return WorkerProcess(self.target, self.folder, *options)
+
+    def put(self, *ids: str, task: str = "hold", lease_s: float = 30, attempts: int = 3, dead: bool = False) -> None:
+        policy = tpb.DeliveryPolicy(attempts=attempts, use_dead_letter=dead, result_ttl=Duration(seconds=60))
+        policy.lease_timeout.FromMicroseconds(round(lease_s * 1e6))
+        request = pb.EnqueueRequest()
+        for id in ids:
+            payload = json.dumps({"args": [] if task == "die" else [id]}).encode()
+            content = tpb.Content(task_name=task, payload=payload)
+            request.items.add(id=id, queue="q", kind=tpb.QUEUE_KIND_TASK, content=content, policy=policy)
+        self.stub.Enqueue(request, timeout=10)
+
+    def ended(self, *ids: str) -> list[pb.ItemResult]:
+        request = pb.ResultRequest(ids=ids, until=pb.WAIT_UNTIL_DONE, timeout=Duration(seconds=30))
+        return list(self.stub.Result(request, timeout=40).results)
+
+    def state(self, id: str) -> tpb.ItemState.ValueType:
+        return self.stub.Result(pb.ResultRequest(ids=[id]), timeout=10).results[0].state
+
+    def pids(self, event: str) -> list[int]:
+        """The processes that wrote the line, in order."""
+        try:
+            lines = (self.folder / "journal").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [int(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == event]
+
+    def until_written(self, event: str, times: int = 1, timeout_s: float = 30) -> int:
+        """The process that wrote the line for the n-th time, when it has."""
+        until(lambda: len(self.pids(event)) >= times, f"{event!r} in the journal {times} times", timeout_s)
+        return self.pids(event)[times - 1]
+
+    def let(self, name: str) -> None:
+        (self.folder / name).touch()
+
+
+@pytest.fixture
+def scene(redis_server: RedisServer, tmp_path: Path) -> Iterator[Scene]:
+    with Fleet(redis_server.url) as fleet:
+        fleet.start()
+        with grpc.insecure_channel("ipv4:" + ",".join(fleet.addresses)) as channel:
+            yield Scene(fleet, tmp_path, broker_pb2_grpc.BrokerServiceStub(channel))
+
+
+def test_a_worker_killed_mid_task_loses_no_item_that_may_come_again(scene: Scene) -> None:
+    with scene.worker("--no-supervisor", "--threads", "2") as first:
+        scene.put("once", lease_s=0)
+        scene.put("again", lease_s=1)
+        assert scene.until_written("begun once") == scene.until_written("begun again") == first.pid
+        with scene.worker("--no-supervisor", "--threads", "2") as second:
+            first.signal(signal.SIGKILL)
+            assert first.wait() == -signal.SIGKILL
+            assert scene.until_written("begun again", 2, timeout_s=2.0) == second.pid
+            scene.let("again")
+            (again,) = scene.ended("again")
+            assert (json.loads(again.result), again.attempt) == (second.pid, 2)
+            assert scene.pids("begun once") == [first.pid]
+
+
+def test_the_ack_of_a_worker_that_slept_through_its_lease_changes_nothing(scene: Scene) -> None:
+    with scene.worker("--no-supervisor") as first:
+        scene.put("a", lease_s=1)
+        scene.until_written("begun a")
+        first.signal(signal.SIGSTOP)
+        with scene.worker("--no-supervisor") as second:
+            assert scene.until_written("begun a", 2) == second.pid
+            scene.let("a")
+            (ended,) = scene.ended("a")
+            first.signal(signal.SIGCONT)
+            first.says("an ack came too late and changes nothing")
+            assert json.loads(ended.result) == second.pid
+            assert scene.ended("a") == [ended]
+
+
+def test_sigterm_lets_what_runs_finish_and_leaves_the_rest(scene: Scene) -> None:
+    with scene.worker() as worker:
+        scene.put("running")
+        scene.until_written("begun running")
+        scene.put("waiting")
+        worker.signal(signal.SIGTERM)
+        worker.says("stopping unfinished=1")
+        scene.let("running")
+        assert worker.wait() == 0
+    assert scene.state("running") == tpb.ITEM_STATE_SUCCEEDED
+    assert scene.state("waiting") == tpb.ITEM_STATE_WAITING
+
+
+def test_what_does_not_finish_within_the_wait_is_left_and_the_exit_is_orderly(scene: Scene) -> None:
+    with scene.worker("--wait", "0.1") as worker:
+        scene.put("running")
+        scene.until_written("begun running")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        assert "they are left unfinished" in worker.log
+    assert scene.state("running") == tpb.ITEM_STATE_STARTED
+
+
+@pytest.mark.parametrize("options", [(), ("--no-supervisor",)], ids=["supervised", "alone"])
+def test_a_second_signal_ends_it_now(scene: Scene, options: tuple[str, ...]) -> None:
+    with scene.worker(*options) as worker:
+        scene.put("running")
+        scene.until_written("begun running")
+        worker.signal(signal.SIGINT)
+        worker.says("stopping unfinished=1")
+        worker.signal(signal.SIGINT)
+        assert worker.wait() == 128 + signal.SIGINT
+
+
+def test_a_task_that_kills_its_process_is_buried_and_the_others_run(scene: Scene) -> None:
+    with scene.worker("--processes", "2") as worker:
+        scene.put("die", task="die", lease_s=0.3, attempts=2, dead=True)
+        scene.put(*(f"i{n}" for n in range(100)), task="quick", lease_s=1)
+        assert {item.state for item in scene.ended(*(f"i{n}" for n in range(100)))} == {tpb.ITEM_STATE_SUCCEEDED}
+        (died,) = scene.ended("die")
+        assert (died.state, died.attempt) == (tpb.ITEM_STATE_DEAD, 2)
+        worker.says('how="exit code 7"')
+        assert len(scene.pids("die")) == 2
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+
+
+def test_workers_go_on_when_one_of_two_brokers_is_killed(scene: Scene) -> None:
+    ids = [f"i{n}" for n in range(400)]
+    with scene.worker("--no-supervisor") as one, scene.worker("--no-supervisor") as two:
+        scene.put("hold-one", "hold-two", lease_s=2)
+        scene.until_written("begun hold-one")
+        scene.until_written("begun hold-two")
+        scene.put(*ids, task="quick", lease_s=2)
+        scene.fleet.brokers[0].kill()
+        scene.let("hold-one")
+        scene.let("hold-two")
+        everything = scene.ended(*ids, "hold-one", "hold-two")
+        assert {item.state for item in everything} == {tpb.ITEM_STATE_SUCCEEDED}
+        for worker in (one, two):
+            worker.signal(signal.SIGTERM)
+            assert worker.wait() == 0
+
+
+def test_no_worker_is_left_behind_when_the_supervisor_is_killed(scene: Scene) -> None:
+    with scene.worker("--processes", "2") as supervisor:
+        until(lambda: len(psutil.Process(supervisor.pid).children()) == 2, "two workers")
+        children = psutil.Process(supervisor.pid).children()
+        supervisor.says("tasks=")
+        supervisor.signal(signal.SIGKILL)
+        supervisor.wait()
+        gone, left = psutil.wait_procs(children, timeout=20)
+        assert (len(gone), left) == (2, [])
+
+
+def test_sigusr2_prints_what_every_thread_is_doing(scene: Scene) -> None:
+    with scene.worker() as worker:
+        scene.put("a")
+        scene.until_written("begun a")
+        worker.signal(signal.SIGUSR2)
+        worker.says("in hold")
+        worker.says("asyncio task dibs-work-write")
+        scene.let("a")
+        assert scene.ended("a")[0].state == tpb.ITEM_STATE_SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("no.such.module", "there is no module named 'no'"),
+        ("json", "importing json registered no task with the default instance"),
+        ("tests.acceptance.jobs:nothing", "has no Dibs instance named 'nothing'"),
+        ("missing.py", "there is no file missing.py"),
+        ("{folder}/broken.py", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, module: str, text: str) -> None:
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    worker = WorkerProcess("127.0.0.1:1", tmp_path, module=module.format(folder=tmp_path), ready=False)
+    with worker:
+        assert worker.wait() == os.EX_CONFIG
+        assert text in worker.log
+
+
+def test_a_start_takes_little_time(scene: Scene) -> None:
+    began = time.monotonic()
+    with scene.worker("--no-supervisor"):
+        scene.put("a", task="quick")
+        scene.until_written("quick a")
+        assert time.monotonic() - began < 10
