@@ -42,10 +42,19 @@ class BrokerProcess:
 
     def start(self) -> None:
         """Starts it; returns when it listens."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """Starts it, and does not wait."""
         # One that was killed leaves it behind.
         self._ready.unlink(missing_ok=True)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def await_ready(self) -> None:
+        """Returns when it listens."""
+        assert self._process is not None
         deadline = time.monotonic() + _START_S
         while not self._ready.exists():
             assert self._process.poll() is None, self._log.read_text()
@@ -93,9 +102,11 @@ class Fleet:
         return [broker.address for broker in self.brokers]
 
     def start(self) -> None:
-        """Starts both."""
+        """Starts both, side by side."""
         for broker in self.brokers:
-            broker.start()
+            broker.launch()
+        for broker in self.brokers:
+            broker.await_ready()
 
     def __enter__(self) -> Fleet:
         """As it is."""
