@@ -21,7 +21,10 @@ from dibs.v1 import types_pb2 as tpb
     ("seconds", "text"),
     [
         (-3, "0 ms"),
-        (0.0004, "0 ms"),
+        (0, "0 ms"),
+        (0.0004, "0.4 ms"),
+        (0.0099, "9.9 ms"),
+        (0.00999, "10 ms"),
         (0.25, "250 ms"),
         (0.9999, "1.0 s"),
         (1.04, "1.0 s"),
@@ -46,7 +49,7 @@ def test_lengths_of_time_have_two_units(seconds: float, text: str) -> None:
         (1024, "1 KiB"),
         (1536, "1.5 KiB"),
         (3 * 1024**3, "3 GiB"),
-        (2**60, "1.049e+06 TiB"),
+        (2**60, "1048576 TiB"),
     ],
 )
 def test_amounts_of_bytes(number: int, text: str) -> None:
@@ -54,7 +57,16 @@ def test_amounts_of_bytes(number: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("per_second", "text"), [(None, "–"), (0, "·"), (0.25, "0.25/s"), (12.345, "12.3/s"), (12_345.6, "12,346/s")]
+    ("per_second", "text"),
+    [
+        (None, "–"),
+        (0, "·"),
+        (0.25, "0.25/s"),
+        (0.999, "1/s"),
+        (9.94, "9.9/s"),
+        (12.345, "12/s"),
+        (12_345.6, "12,346/s"),
+    ],
 )
 def test_rates(per_second: float | None, text: str) -> None:
     assert words.rate(per_second) == text

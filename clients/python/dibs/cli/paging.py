@@ -63,7 +63,7 @@ def show_pages(
     elif not shown:
         session.say("nothing there")
     elif token:
-        session.note(f"{shown} shown, there are more: --limit 0, or --page-token {token}")
+        session.note(f"{shown} shown, there are more: --limit 0, or the same with --page-token {token}")
 
 
 def _stops(session: Session, shown: int) -> bool:

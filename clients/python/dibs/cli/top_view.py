@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..v1.admin_pb2 import QueueInfo
+from ..v1.types_pb2 import QUEUE_KIND_DATA
 from . import words
 from .queues import key, oldest
 from .sparkline import sparkline
@@ -49,7 +50,7 @@ def _head(history: History, target: str, namespace: str) -> RenderableType:
     facts = [
         ("broker", f"{info.version} {info.broker_id}"),
         ("up", words.age(words.since(info.start_time, now))),
-        ("redis", info.redis_version if info.redis_ready else "away"),
+        ("on", info.redis_version if info.redis_ready else "a Redis that is away"),
         ("memory", memory),
         ("workers", f"{len(workers)}"),
     ]
@@ -57,7 +58,7 @@ def _head(history: History, target: str, namespace: str) -> RenderableType:
     for name, value in facts:
         line.append(f"{name} ", style="dim")
         line.append(words.plain(value) + "   ")
-    return Group(Rule(title, align="left", style="dim"), line)
+    return Group(Rule(title, align="left", style="dim"), line, "")
 
 
 def _curves(history: History, width: int) -> RenderableType:
@@ -116,10 +117,10 @@ def _queues(history: History, last: Look, width: int, room: int) -> RenderableTy
 
 def _row(history: History, queue: QueueInfo, now: datetime, *, curves: bool) -> list[RenderableType]:
     at = history.moving.get(key(queue))
-    name = cell(queue.name)
-    if queue.paused:
-        name.append("  paused", style="yellow")
-    name.append(f"  {words.kind_word(queue.kind)}", style="dim")
+    # Behind a long name it would be cut off.
+    name = Text("‖ paused " if queue.paused else "", style="yellow").append_text(cell(queue.name, "default"))
+    if queue.kind == QUEUE_KIND_DATA:
+        name.append("  data", style="dim")
     row: list[RenderableType] = [
         name,
         _number(queue.ready, "blue"),

@@ -46,14 +46,14 @@ def rate(per_second: float | None) -> str:
         return NOTHING
     if per_second == 0:
         return "·"
-    return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.3g}/s"
+    return f"{per_second:,.0f}/s" if per_second >= 9.95 else f"{per_second:.2g}/s"
 
 
 def age(seconds: float) -> str:
     """A length of time in its two largest units."""
     seconds = max(seconds, 0.0)
     if seconds < 0.9995:
-        return f"{seconds * 1e3:.0f} ms"
+        return f"{seconds * 1e3:.1f} ms" if 0 < seconds < 0.00995 else f"{seconds * 1e3:.0f} ms"
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -90,7 +90,12 @@ def size(number: int) -> str:
     if number < 1024:
         return f"{number} B"
     power = min((number.bit_length() - 1) // 10, 4)
-    return f"{number / 1024**power:.4g} {'KMGT'[power - 1]}iB"
+    return f"{_three(number / 1024**power)} {'KMGT'[power - 1]}iB"
+
+
+def _three(value: float) -> str:
+    """A number with about three digits that count, and none cut off before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def kind_word(kind: QueueKind.ValueType) -> str:

@@ -1,0 +1,178 @@
+"""What `dibs doctor` makes of what it finds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from dibs import errors
+from dibs.cli.checks import Facts, Finding, Status, examine
+from dibs.cli.doctor import summary
+from dibs.v1 import admin_pb2 as admin
+from dibs.v1 import types_pb2 as tpb
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+SUBJECTS = [
+    "connection",
+    "version",
+    "redis",
+    "memory",
+    "settings",
+    "clock",
+    "limits",
+    "workers",
+    "schedules",
+    "queues",
+    "dead letters",
+]
+
+
+def stamp(time: datetime) -> Timestamp:
+    made = Timestamp()
+    made.FromDatetime(time)
+    return made
+
+
+def well(**changes: Any) -> Facts:
+    """Of a broker that is well, but for what a test changes."""
+    fields: dict[str, Any] = {
+        "version": "1.2.3",
+        "redis_ready": True,
+        "redis_version": "redis 7.2.5",
+        "redis_latency": Duration(nanos=300_000),
+        "redis_time": stamp(NOW),
+        "redis_memory_bytes": 2**20,
+        "settings": [admin.Setting(name="max_payload_bytes", value="256KiB")],
+    }
+    info = admin.GetServerInfoResponse(**{**fields, **changes})
+    return Facts("host:7411", "1.2.0", info=info, latency=0.001, asked=NOW)
+
+
+def found(facts: Facts, subject: str) -> Finding:
+    [finding] = [finding for finding in examine(facts) if finding.subject == subject]
+    return finding
+
+
+def task_queue(name: str = "q", **fields: Any) -> admin.QueueInfo:
+    return admin.QueueInfo(name=name, kind=tpb.QUEUE_KIND_TASK, **fields)
+
+
+def test_all_is_well() -> None:
+    findings = examine(well())
+    assert [finding.subject for finding in findings] == SUBJECTS
+    assert {finding.status for finding in findings} == {Status.OK}
+    assert summary(findings) == "All is well."
+    assert found(well(), "limits").text == "max_payload_bytes 256KiB"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "advice"),
+    [
+        (
+            errors.Unavailable("x: Connection refused"),
+            "no broker answers at host:7411 (Connection refused)",
+            "dibs broker",
+        ),
+        (errors.DeadlineExceeded("x"), "no answer from host:7411 in time", "firewall"),
+        (errors.Unauthenticated("no token"), "does not allow this: no token", "DIBS_TOKEN"),
+        (errors.PermissionDenied("other namespace"), "other namespace", "--namespace"),
+        (errors.BrokerError("no such method"), "no such method", "of this version"),
+    ],
+)
+def test_without_a_connection_only_that_is_said(error: errors.BrokerError, text: str, advice: str) -> None:
+    [finding] = examine(Facts("host:7411", "1.2.0", error=error))
+    assert finding.status is Status.FAIL
+    assert text in finding.text
+    assert advice in finding.advice
+    assert summary([finding]) == "1 failed, 0 to look at."
+
+
+def test_without_redis_nothing_is_said_of_what_is_in_it() -> None:
+    facts = well(redis_ready=False, settings=[admin.Setting(name="redis", value="redis://10.0.0.1")])
+    assert [finding.subject for finding in examine(facts)] == ["connection", "version", "redis"]
+    finding = found(facts, "redis")
+    assert finding.status is Status.FAIL
+    assert finding.text == "Redis does not answer the broker at redis://10.0.0.1"
+    assert "start it" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "status", "text"),
+    [
+        ({"version": "2.0.0"}, "version", Status.WARN, "the broker is 2.0.0, this program is 1.2.0"),
+        ({"redis_latency": Duration(nanos=50_000_000)}, "redis", Status.WARN, "50 ms"),
+        ({"redis_max_memory_bytes": 2**30}, "memory", Status.OK, "1 MiB of 1 GiB"),
+        ({"redis_max_memory_bytes": 1_200_000}, "memory", Status.WARN, "1 MiB of"),
+        ({"redis_max_memory_bytes": 2**20}, "memory", Status.FAIL, "refused when it is full"),
+        ({"redis_time": stamp(NOW + timedelta(seconds=60))}, "clock", Status.WARN, "1 m 0 s behind Redis"),
+        ({"redis_time": stamp(NOW - timedelta(seconds=60))}, "clock", Status.WARN, "1 m 0 s ahead of Redis"),
+        ({"redis_time": stamp(NOW - timedelta(seconds=1))}, "clock", Status.OK, "agree to 1.0 s"),
+        (
+            {"advices": [admin.Advice(reason="NO_AOF", text="Turn it on.")]},
+            "settings",
+            Status.WARN,
+            "Turn it on. (NO_AOF)",
+        ),
+    ],
+)
+def test_what_a_broker_says_of_itself(changes: dict[str, Any], subject: str, status: Status, text: str) -> None:
+    finding = found(well(**changes), subject)
+    assert finding.status is status
+    assert text in finding.text
+    assert bool(finding.advice) is (status is not Status.OK)
+
+
+def test_a_slow_connection_is_worth_a_word() -> None:
+    facts = well()
+    facts.latency = 0.5
+    assert found(facts, "connection").status is Status.WARN
+
+
+def test_tasks_that_wait_for_nobody() -> None:
+    facts = well()
+    facts.queues = [
+        task_queue("unserved", ready=1),
+        task_queue("served", ready=1),
+        task_queue("empty"),
+        task_queue("resting", ready=1, paused=True),
+        admin.QueueInfo(name="data", kind=tpb.QUEUE_KIND_DATA, ready=1),
+    ]
+    facts.workers = [admin.WorkerInfo(worker_id="w", kind=tpb.QUEUE_KIND_TASK, queues=["served"], broker_id="b")]
+    finding = found(facts, "workers")
+    assert (finding.status, finding.text) == (Status.WARN, "no worker serves unserved, where tasks wait")
+    facts.workers = [admin.WorkerInfo(worker_id="w", kind=tpb.QUEUE_KIND_TASK, broker_id="b")]
+    assert found(facts, "workers").text == "1 connected on 1 broker(s); no task waits in vain"
+
+
+def test_queues_that_stand_still() -> None:
+    facts = well()
+    facts.queues = [
+        task_queue("resting", paused=True, ready=1, oldest_ready_time=stamp(NOW - timedelta(days=1))),
+        task_queue("late", ready=1, oldest_ready_time=stamp(NOW - timedelta(hours=1))),
+        task_queue("early", ready=1, oldest_ready_time=stamp(NOW - timedelta(seconds=1))),
+    ]
+    findings = [finding for finding in examine(facts) if finding.subject == "queues"]
+    assert [finding.text for finding in findings] == ["paused: resting", "items have waited for up to 1 h 0 m in late"]
+
+
+def test_schedules_and_dead_letters() -> None:
+    facts = well()
+    facts.schedules = [
+        admin.ScheduleInfo(schedule=admin.Schedule(name=f"s{number}"), state=admin.SCHEDULE_STATE_NO_WORKER)
+        for number in range(8)
+    ]
+    facts.dead = [admin.DeadLetterQueueInfo(name="a", size=2), admin.DeadLetterQueueInfo(name="empty")]
+    assert found(facts, "schedules").text.startswith("s0, s1, s2, s3, s4 and 3 more: due")
+    assert found(facts, "dead letters").text == "2 in a"
+
+
+def test_what_could_not_be_asked_for_fails() -> None:
+    facts = well()
+    facts.failures["namespace"] = errors.PermissionDenied("not yours")
+    finding = found(facts, "namespace")
+    assert finding.status is Status.FAIL
+    assert "not yours" in finding.text
