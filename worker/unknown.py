@@ -56,8 +56,9 @@ class UnknownTasks:
 
     def _say(self, name: str, text: str) -> None:
         now = time.monotonic()
-        if now - self._logged_at.pop(name, -_LOG_EVERY_S) >= _LOG_EVERY_S:
+        if now - self._logged_at.get(name, -_LOG_EVERY_S) >= _LOG_EVERY_S:
             _log.warning(Said(text, task=name))
+            self._logged_at.pop(name, None)
             self._logged_at[name] = now
             if len(self._logged_at) > _MAX_NAMES:
                 del self._logged_at[next(iter(self._logged_at))]
