@@ -124,12 +124,13 @@ class Queues:
         items: list[StoredItem] = []
         at = position
         for _ in range(_MAX_STEPS):
+            before = at
             args: list[Argument] = [kind.value, queue, section.value, at, wanted - len(items), body_bytes, room]
-            known, now, at, *columns = await self._call("list_items", namespace, args)
+            known, now, at, *columns = await self._call("list_items", namespace, [*args, int(not items)])
             found = [_stored(section, now, *row) for row in zip(*columns, strict=True)]
             room -= sum(len(item.record.body) + len(item.error) for item in found)
             items += found
-            if not known or at < 0 or len(items) >= wanted or room <= 0:
+            if not known or at in (-1, before) or len(items) >= wanted or room <= 0:
                 break
         return ItemPage(known == 1, items, None if at < 0 else at)
 

@@ -1,0 +1,150 @@
+"""What operators and consumers do to dead letters, script by script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
+from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.types import Kind, Nack, NackReason, Outcome, State, StoredItem
+
+from .helpers import LEASED, NS, PREFIX, SECOND_US, Clock, ack, ids_of, lease, lease_one, nack, new, state_of, until
+
+MORTAL = LEASED._replace(attempts=2, dead_queue="dead")
+
+
+async def bury(engine: Engine, *ids: str, body: bytes = b"body", queue: str = "q") -> None:
+    """Has items die, in their order."""
+    await engine.enqueue(NS, "", [new(id, MORTAL._replace(queue=queue), body=body) for id in ids])
+    items = await lease(engine)
+    while items:
+        await engine.nack(NS, [Nack(one.id, one.token, NackReason.REJECTED, None, f"no {one.id}") for one in items])
+        items = await lease(engine)
+
+
+async def take(engine: Engine, wanted: int = 1000, *, room: int = MAX_LEASE_BYTES) -> list[StoredItem]:
+    return await engine.dead_letters.take(NS, Kind.TASK, "dead", wanted, room=room)
+
+
+async def redrive(engine: Engine, ids: Sequence[str] = ()) -> list[Progress | NoSuchLetter]:
+    return [step async for step in engine.dead_letters.redrive(NS, Kind.TASK, "dead", ids)]
+
+
+async def purge(engine: Engine, ids: Sequence[str] = ()) -> list[Progress | NoSuchLetter]:
+    return [step async for step in engine.dead_letters.purge(NS, Kind.TASK, "dead", ids)]
+
+
+def dead_ids(raw: redis.Redis) -> list[str]:
+    ids: Any = raw.zrange(PREFIX + "dead:t:dead", 0, -1)
+    return [id.decode() for id in ids]
+
+
+def nothing_is_left(raw: redis.Redis, *names: str) -> None:
+    for name in names or ("item", "run", "error", "dead:t:dead", "deadqueues:t", "deaths:t"):
+        assert raw.exists(PREFIX + name) == 0, name
+
+
+async def test_dead_letter_queues_are_those_with_something_in_them(still: Engine, clock: Clock) -> None:
+    await bury(still, "a")
+    died_us = clock.now_us
+    clock.passes(SECOND_US)
+    await bury(still, "b")
+    assert await still.dead_letters.queues(NS, Kind.TASK) == [("dead", 2, died_us)]
+    assert await still.dead_letters.queues(NS, Kind.DATA) == []
+    await take(still)
+    assert await still.dead_letters.queues(NS, Kind.TASK) == []
+
+
+async def test_taken_dead_letters_are_gone(still: Engine, raw: redis.Redis, clock: Clock) -> None:
+    await bury(still, "a", "b")
+    (first,) = await take(still, 1)
+    assert (first.id, first.state, first.deliveries, first.error) == ("a", State.DEAD, 1, "no a")
+    assert (first.record.body, first.time_us) == (b"body", clock.now_us)
+    assert [item.id for item in await take(still)] == ["b"]
+    assert await take(still) == []
+    nothing_is_left(raw)
+
+
+async def test_large_dead_letters_come_one_by_one(still: Engine) -> None:
+    await bury(still, "a", "b", "c", body=b"x" * 1000)
+    assert [item.id for item in await take(still, room=2500)] == ["a", "b"]
+    assert [item.id for item in await take(still, room=1)] == ["c"]
+
+
+async def test_a_death_wakes_those_who_wait_for_it(engine: Engine, other: Engine) -> None:
+    woken, not_woken = asyncio.Event(), asyncio.Event()
+    await until(other.hints.subscribed)
+    with (
+        other.hints.on_dead(NS, Kind.TASK, "dead", woken.set),
+        other.hints.on_ready(NS, Kind.TASK, ["dead"], not_woken.set),
+    ):
+        for wanted in (woken, not_woken):
+            wanted.clear()
+        assert await other.dead_letters.take(NS, Kind.TASK, "dead", 1, room=1, note_hunger=True) == []
+        await bury(engine, "a")
+        await until(woken, 1)
+        assert not not_woken.is_set()
+
+
+async def test_redriven_items_are_new_at_the_ends_of_their_queues(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a", "b", "c")
+    await bury(still, "d", queue="other")
+    assert await redrive(still, ["d", "b"]) == [Progress(2, 0)]
+    assert dead_ids(raw) == ["a", "c"]
+    assert await redrive(still) == [Progress(2, 0)]
+    nothing_is_left(raw, "run", "error", "dead:t:dead", "deadqueues:t", "deaths:t")
+    items = await lease(still)
+    assert ids_of(items) == ["d", "b", "a", "c"]
+    assert [(item.attempt, item.attempts, item.last_error) for item in items] == [(1, 2, "")] * 4
+
+
+async def test_a_token_from_before_a_redrive_is_superseded(still: Engine) -> None:
+    await still.enqueue(NS, "", [new("a", MORTAL)])
+    old = await lease_one(still)
+    await nack(still, old, NackReason.REJECTED)
+    await redrive(still)
+    assert await ack(still, old) is Outcome.LEASE_SUPERSEDED
+    fresh = await lease_one(still)
+    assert await ack(still, old) is Outcome.LEASE_SUPERSEDED
+    assert await ack(still, fresh) is Outcome.OK
+
+
+async def test_redriving_brings_a_deleted_queue_back(still: Engine) -> None:
+    await bury(still, "a")
+    assert await still.queues.forget(NS, Kind.TASK, "q")
+    await redrive(still)
+    (counts,) = await still.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert (counts.ready, counts.dead) == (1, 0)
+
+
+async def test_redriving_what_dies_again_at_once_ends(engine: Engine) -> None:
+    for at in range(2):
+        await bury(engine, *(f"{at}-{n}" for n in range(1000)))
+    steps = 0
+    async for _ in engine.dead_letters.redrive(NS, Kind.TASK, "dead"):
+        steps += 1
+        await bury(engine)
+    assert steps == 2
+    ((_, size, _),) = await engine.dead_letters.queues(NS, Kind.TASK)
+    assert size == 2000
+
+
+async def test_purged_dead_letters_are_gone(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a", "b", "c")
+    assert await purge(still, ["b", "b"]) == [Progress(1, 0)]
+    assert await state_of(still, "b") is State.UNKNOWN
+    assert await purge(still) == [Progress(2, 0)]
+    assert await purge(still) == [Progress(0, 0)]
+    nothing_is_left(raw)
+
+
+async def test_nothing_is_done_when_one_is_not_there(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a", "b")
+    for steps in (await redrive(still, ["a", "none"]), await purge(still, ["a", "none"])):
+        assert steps == [NoSuchLetter("none")]
+    assert dead_ids(raw) == ["a", "b"]
