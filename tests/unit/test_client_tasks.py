@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,6 +275,13 @@ def test_the_names_of_the_package_are_those_of_the_default_instance() -> None:
     assert set(dibs.__all__) <= set(dir(dibs))
     with pytest.raises(AttributeError, match="nonsense"):
         dibs.nonsense  # noqa: B018
+
+
+def test_no_module_of_the_package_hides_a_name_of_it() -> None:
+    folder = Path(dibs.__path__[0])
+    modules = {path.stem for path in folder.glob("*.py")} | {path.name for path in folder.iterdir() if path.is_dir()}
+
+    assert modules & set(dibs.__all__) == set()
 
 
 def run_python(program: str, **environment: str) -> str:

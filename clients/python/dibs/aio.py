@@ -18,10 +18,10 @@ from .client import Dibs
 from .connection import Connection
 from .decorators import AsyncTaskDecorator, Delivery, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
+from .distant import KnownTasks, elsewhere
 from .encoding import ItemForm
 from .errors import BrokerError, DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
-from .known_tasks import KnownTasks, elsewhere
 from .locks import AsyncLock
 from .names import QueueName
 from .operations import new_id

@@ -15,11 +15,11 @@ from .batching import Batch, enter_batch, leave_batch, open_batch
 from .connection import Connection
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
+from .distant import KnownTasks, elsewhere
 from .encoding import ItemForm
 from .enqueue_line import EnqueueLine
 from .errors import DibsError, UnknownTask
 from .handles import EnqueuedTask
-from .known_tasks import KnownTasks, elsewhere
 from .names import QueueName
 from .operations import new_id
 from .options import NO_OPTIONS, Options
