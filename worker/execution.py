@@ -143,6 +143,6 @@ class Execution:
 def describe(error: BaseException) -> str:
     """The traceback of an error, from the task's own frames on."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") == __package__:
+    while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
         trace = trace.tb_next
     return "".join(traceback.format_exception(type(error), error, trace))

@@ -102,6 +102,24 @@ def test_other_threads_are_not_in_the_batch(app: Dibs, add: Task[[int], int]) ->
         assert found == ["waiting"]
 
 
+def test_a_context_that_is_taken_to_another_thread_leaves_the_batch_behind(app: Dibs, add: Task[[int], int]) -> None:
+    found: list[str] = []
+    with app.batch():
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: found.append(context.run(add.execute, 1).status))
+        thread.start()
+        thread.join()
+        assert found == ["waiting"]
+
+
+def test_calls_by_name_are_gathered_too(app: Dibs, add: Task[[int], int]) -> None:
+    with Dibs(app.connection.target) as other, app.batch():
+        app.call_task("far.away", None)
+        handles = [app.call_task("far.away", None), app.call_task("add", None, 1)]
+        assert {other.handle(handle.taskid).state.name for handle in handles} == {"UNKNOWN"}
+    assert len(waiting(app)) == 3
+
+
 def test_a_context_that_outlives_the_batch_enqueues_by_itself(app: Dibs, add: Task[[int], int]) -> None:
     with app.batch():
         context = contextvars.copy_context()
@@ -203,6 +221,17 @@ def test_a_single_call_whose_reply_is_lost_is_enqueued_once(broker: BrokerThread
         task.execute(1)
         cutter.join()
         assert len(waiting(app)) == 2
+
+
+def test_coroutines_share_the_batch_around_them(app: Dibs, add: Task[[int], int]) -> None:
+    async def body() -> set[str]:
+        async with AsyncDibs(of=app) as adibs, adibs.batch():
+            moved = add.on(adibs)
+            return {handle.taskid for handle in await asyncio.gather(*(moved.execute(n) for n in range(9_500)))}
+
+    ids = asyncio.run(body())
+    assert len(ids) == 9_500
+    assert set(waiting(app)) == ids
 
 
 def test_asyncio_batches_do_the_same(app: Dibs, add: Task[[int], int]) -> None:

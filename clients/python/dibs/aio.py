@@ -204,7 +204,10 @@ class AsyncDibs(AsyncAdministration):
 
     @asynccontextmanager
     async def batch(self) -> AsyncIterator[AsyncBatch]:
-        """As `Dibs.batch`, for ``async with``."""
+        """As `Dibs.batch`, for ``async with``; coroutines that are started inside share it.
+
+        Requests are under way side by side here, so calls of different requests may change places in a queue.
+        """
         outer = open_batch(self)
         if outer is not None:
             yield outer  # type: ignore[misc]  # the batches of an AsyncDibs are awaitable
@@ -250,15 +253,14 @@ class AsyncDibs(AsyncAdministration):
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""
-        batch = open_batch(self)
-        if batch is not None:
-            await batch.flush()  # type: ignore[attr-defined]  # as in `batch`
-        return await self._run(flow)
+        return await self._run(flow, open_batch(self))
 
-    async def _run(self, flow: flows.Flow[T]) -> T:
+    async def _run(self, flow: flows.Flow[T], batch: Gathering[AsyncDibs] | None = None) -> T:
         transport = self.transport
         try:
             operation = next(flow)
+            if batch is not None:
+                await batch.flush()  # type: ignore[attr-defined]  # as in `batch`
             while True:
                 try:
                     value = await transport.run(operation)
@@ -308,9 +310,13 @@ class AsyncBatch(Gathering[AsyncDibs]):
         self._sent.clear()
 
     async def _settle(self) -> None:
+        oldest = self._sent[0]
+        await asyncio.wait((oldest,))
+        if not self._sent or self._sent[0] is not oldest:
+            return  # another coroutine that shares the batch was faster
+        self._sent.popleft()
         try:
-            self.refusals += await self._sent[0]
+            self.refusals += oldest.result()
         except BaseException:
             self.broken = True
             raise
-        self._sent.popleft()

@@ -34,6 +34,7 @@ class Gathering(Generic[Owner]):
 
     Attributes:
         owner: the instance whose calls it gathers.
+        thread: the thread that opened it; a context that is copied to another does not take the batch along.
         outer: the batch that it stands inside of.
         closed: the with is over.
         refusals: why the broker refused items, an error each.
@@ -43,6 +44,7 @@ class Gathering(Generic[Owner]):
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
+        self.thread = threading.get_ident()
         self.outer: Gathering[object] | None = None
         self.closed = False
         self.broken = False
@@ -217,7 +219,7 @@ def open_batch(owner: Owner) -> Gathering[Owner] | None:
     """The batch of that instance that this thread or asyncio task is in."""
     batch = _innermost.get()
     while batch is not None:
-        if batch.owner is owner and not batch.closed:
+        if batch.owner is owner and not batch.closed and batch.thread == threading.get_ident():
             return batch  # type: ignore[return-value]  # it is its owner's
         batch = batch.outer
     return None

@@ -543,12 +543,12 @@ class Dibs(Administration):
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
-        batch = open_batch(self)
-        if batch is not None and not batch.flushing:
-            batch.flush()  # type: ignore[attr-defined]  # as in `batch`
         transport = self.transport
         try:
             operation = next(flow)
+            batch = open_batch(self)
+            if batch is not None and not batch.flushing:
+                batch.flush()  # type: ignore[attr-defined]  # as in `batch`
             while True:
                 try:
                     value = transport.run(operation)
