@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -220,3 +222,20 @@ def test_any_text_is_taken_or_refused(expression: str) -> None:
 def test_a_time_zone_that_is_not_known_is_refused(name: str) -> None:
     with pytest.raises(BadRecurrence, match="IANA"):
         zone(name)
+
+
+def documented() -> list[list[str]]:
+    """The rows of the table in docs/schedules.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text().splitlines()
+    first = lines.index("| expression | time zone | after | due |") + 2
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[first:])
+    return [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows]
+
+
+@pytest.mark.parametrize(("expression", "place", "after", "due"), documented())
+def test_the_documented_times_are_true(expression: str, place: str, after: str, due: str) -> None:
+    where = ZoneInfo(place)
+    time = datetime.fromisoformat(after).replace(tzinfo=where).astimezone(UTC)
+    for one in due.split(", "):
+        time = next_match(expression, where, time)
+        assert time.astimezone(where).strftime("%Y-%m-%d %H:%M %z") == one
