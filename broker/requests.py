@@ -128,6 +128,10 @@ def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
     content = item.content
     check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
     conflict = check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
+    if item.lease_token:
+        if conflict != Conflict.REPLACE:
+            raise InvalidField("lease_token", "needs ON_CONFLICT_REPLACE")
+        conflict += str(check.lease_token(item.lease_token, "lease_token"))
     spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
     due = ""
     if item.WhichOneof("due"):

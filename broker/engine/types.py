@@ -76,7 +76,12 @@ class Enqueued(enum.StrEnum):
 
 
 class NewItem(NamedTuple):
-    """One item to enqueue. `spec` is `Spec.encode()`; `due` is "" (now), "+<us>" (from now) or "@<us>" (at)."""
+    """One item to enqueue.
+
+    `spec` is `Spec.encode()`; `due` is "" (now), "+<us>" (from now) or "@<us>" (at); `conflict` is the value of a
+    `Conflict`, or that of REPLACE with a lease's token behind it, which replaces only what is leased under the token
+    and not cancelled (else the outcome is CONFLICT).
+    """
 
     id: str
     spec: str

@@ -101,7 +101,9 @@ class Model:
     dead: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
     deaths: dict[QueueKey, int] = field(default_factory=dict)
     seen: dict[QueueKey, int] = field(default_factory=dict)
+    done: dict[QueueKey, int] = field(default_factory=dict)
     priority: dict[QueueKey, int] = field(default_factory=dict)
+    paused: set[QueueKey] = field(default_factory=set)
     hungry: dict[Kind, set[str]] = field(default_factory=lambda: {kind: set() for kind in Kind})
 
     # Operations, as the engine has them.
@@ -132,7 +134,17 @@ class Model:
     ) -> Enqueued:
         id, spec_text, due, conflict, body = new
         known = id in self.items or id in self.ends
-        if known and conflict != "r":
+        if len(conflict) > 1:
+            running = self.items.get(id)
+            if (
+                running is None
+                or id in delayed
+                or any(id in ids for ids in ready.values())
+                or (running.state is not State.STARTED or running.token != int(conflict[1:]))
+                or (running.deadline_us <= self.now_us or running.cancel)
+            ):
+                return Enqueued.CONFLICT
+        elif known and conflict != "r":
             return Enqueued.CONFLICT if conflict == "f" else Enqueued.EXISTS
         self.ends.pop(id, None)
         if id in self.items:
@@ -156,6 +168,8 @@ class Model:
         taken: list[tuple[Item, int]] = []
         if query.queues:
             for name in query.queues:
+                if (query.kind, name) in self.paused:
+                    continue
                 self._take((query.kind, name), query, wanted, taken)
         else:
             for queue in self.ready_queues(query.kind):
@@ -172,6 +186,7 @@ class Model:
             if lease_us == 0 and not item.spec.keep_us and not item.spec.dead_queue:
                 token = 0
                 del self.items[item.id]
+                self._count(self.done, item.queue)
             else:
                 item.state, item.token, item.attempts, item.lease_us = State.STARTED, token, attempts, lease_us
                 item.once, item.cancel = lease_us == 0, False
@@ -198,6 +213,8 @@ class Model:
                 item.token = 0 if item.used else None
                 self.items[item.id] = item
                 restored.setdefault(item.queue, []).append(item.id)
+                self._count(self.done, item.queue, -1)
+                self.seen.setdefault(item.queue, 0)
         for queue, ids in restored.items():
             self._append(queue, ids, head=True)
         return [id for ids in restored.values() for id in ids]
@@ -211,6 +228,7 @@ class Model:
                 item = self.items[id]
                 self._detach(item)
                 self._end(item, State.SUCCEEDED, result=result)
+                self._count(self.done, item.queue)
         return outcomes
 
     def nack(self, entries: Sequence[Nack]) -> list[Outcome]:
@@ -268,6 +286,79 @@ class Model:
     def lookup(self, ids: Sequence[str], *, bodies: bool) -> list[ItemStatus]:
         return [self._status(id, bodies) for id in ids]
 
+    # What operators do.
+
+    def is_known(self, queue: QueueKey) -> bool:
+        return queue in self.seen or queue in self.priority
+
+    def pause(self, queue: QueueKey, *, paused: bool) -> bool | None:
+        if not self.is_known(queue):
+            return None
+        changed = (queue in self.paused) is not paused
+        if paused:
+            self.paused.add(queue)
+        else:
+            self.paused.discard(queue)
+            if changed and self.lists.get(queue):
+                self.hungry[queue[0]] -= {queue[1], "*"}
+        return changed
+
+    def delete_items(self, ids: Sequence[str]) -> list[bool]:
+        there = []
+        for id in ids:
+            item = self.items.get(id)
+            if self.ends.pop(id, None):
+                there.append(True)
+                continue
+            there.append(item is not None)
+            if item is not None:
+                self._detach(item)
+        return there
+
+    def clear(self, queue: QueueKey) -> list[str]:
+        """Ids of what was removed."""
+        ids = in_order(self.delayed.get(queue, {})) + self.ready(queue)
+        self.delayed[queue] = {}
+        self.lists[queue] = []
+        for id in ids:
+            self._end(self.items[id], State.CANCELLED)
+        return ids
+
+    def forget(self, queue: QueueKey) -> bool:
+        if self.lists.get(queue) or self.delayed.get(queue) or self.leased.get(queue):
+            return False
+        for counts in (self.seen, self.done, self.priority):
+            counts.pop(queue, None)
+        self.paused.discard(queue)
+        return True
+
+    def hasten(self, queue: QueueKey) -> None:
+        ids = in_order(self.delayed.get(queue, {}))
+        self.delayed[queue] = {}
+        self._append(queue, ids)
+
+    def leave_dead(self, name: QueueKey, ids: Sequence[str]) -> list[Item] | None:
+        """Takes dead letters (none named: all) out of their queue, by death; nothing happens if one is not there."""
+        dead = self.dead.get(name, {})
+        if not set(ids) <= set(dead):
+            return None
+        items = [self.items[id] for id in dict.fromkeys(ids) or in_order(dead)]
+        for item in items:
+            self._detach(item)
+        return items
+
+    def redrive(self, name: QueueKey, ids: Sequence[str]) -> list[Item] | None:
+        items = self.leave_dead(name, ids)
+        groups: dict[Spec, list[str]] = {}
+        for item in items or ():
+            self.items[item.id] = item
+            self.seen.setdefault(item.queue, 0)
+            item.used, item.token, item.error = 0, None, None
+            groups.setdefault(item.spec, []).append(item.id)
+        for spec, group in groups.items():
+            self._append((spec.kind, spec.queue), group)
+        return items
+
     def advance(self) -> None:
         while self.due:
             (name, queue), time_us = min(self.due.items(), key=lambda entry: (entry[1], index_member(*entry[0])))
@@ -293,8 +384,8 @@ class Model:
         return [id for id in dict.fromkeys(self.lists.get(queue, ())) if self._is_ready(id, queue)]
 
     def ready_queues(self, kind: Kind) -> list[QueueKey]:
-        """Queues whose list holds something, if only what is ready no more, by priority, then by name."""
-        found = [queue for queue, ids in self.lists.items() if queue[0] is kind and ids]
+        """Queues that are not paused whose list holds something, if only what is ready no more, by priority and name."""
+        found = [queue for queue, ids in self.lists.items() if queue[0] is kind and ids and queue not in self.paused]
         return sorted(found, key=lambda queue: (self.priority.get(queue, NO_PRIORITY), queue[1]))
 
     def _is_ready(self, id: str, queue: QueueKey) -> bool:
@@ -382,7 +473,7 @@ class Model:
         for id in ids:
             self.items[id].state = State.WAITING
         entries = self.lists.setdefault(queue, [])
-        if not entries:
+        if not entries and queue not in self.paused:
             self.hungry[queue[0]] -= {queue[1], "*"}
         entries[:] = [*ids, *entries] if head else [*entries, *ids]
 
@@ -398,6 +489,9 @@ class Model:
 
     def _index(self, name: str, queue: QueueKey, time_us: int) -> None:
         self.due[name, queue] = min(time_us, self.due.get((name, queue), time_us))
+
+    def _count(self, counts: dict[QueueKey, int], queue: QueueKey, by: int = 1) -> None:
+        counts[queue] = counts.get(queue, 0) + by
 
     def _detach(self, item: Item) -> None:
         """Takes an item out of the sets; what it leaves in a list is skipped later."""

@@ -14,6 +14,7 @@ from dibs.broker.engine.types import (
     Kind,
     LeaseQuery,
     NackReason,
+    NewItem,
     Outcome,
     Spec,
     State,
@@ -236,3 +237,41 @@ async def test_a_spec_with_everything_comes_out_unchanged(engine: Engine) -> Non
     spec = Spec(Kind.DATA, "a/b@c.d-e_f", 1_000_000, 30 * 86_400 * SECOND_US, None, "-", HOUR_US)
     await put(engine, "a", spec=spec)
     assert decode_record((await lease_one(engine, LeaseQuery(Kind.DATA))).record).spec == spec
+
+
+# The next attempt in the place of a running one.
+
+
+def next_attempt(id: str, token: int) -> NewItem:
+    return new(id, conflict=f"{Conflict.REPLACE}{token}", body=b"again")
+
+
+async def test_whoever_runs_an_item_may_put_its_next_attempt_in_its_place(engine: Engine) -> None:
+    await put(engine, "a")
+    running = await lease_one(engine)
+    assert await engine.enqueue(NS, "", [next_attempt("a", running.token)]) == [Enqueued.REPLACED]
+    again = await lease_one(engine)
+    assert (again.attempt, again.record.partition(b"\n")[2], again.token > running.token) == (1, b"again", True)
+    assert await ack(engine, running) is Outcome.LEASE_SUPERSEDED
+
+
+async def test_a_cancelled_item_takes_no_next_attempt(engine: Engine) -> None:
+    await put(engine, "a")
+    running = await lease_one(engine)
+    await engine.cancel(NS, ["a"])
+    assert await engine.enqueue(NS, "", [next_attempt("a", running.token)]) == [Enqueued.CONFLICT]
+    assert await nack(engine, running, NackReason.CANCELLED) is Outcome.OK
+
+
+async def test_who_has_lost_its_lease_puts_nothing_in_the_place_of_the_item(engine: Engine) -> None:
+    await put(engine, "a")
+    lost = await lease_one(engine)
+    await nack(engine, lost)
+    held = await lease_one(engine)
+    assert await engine.enqueue(NS, "", [next_attempt("a", lost.token)]) == [Enqueued.CONFLICT]
+    assert await ack(engine, held) is Outcome.OK
+
+
+async def test_an_item_that_is_not_there_has_no_next_attempt(engine: Engine) -> None:
+    assert await engine.enqueue(NS, "", [next_attempt("a", 1)]) == [Enqueued.CONFLICT]
+    assert await state_of(engine, "a") is State.UNKNOWN

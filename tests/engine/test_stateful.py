@@ -26,7 +26,9 @@ from hypothesis.stateful import (
 )
 
 from dibs.broker.engine import keys
+from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
 from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.queues import Cleared
 from dibs.broker.engine.types import (
     ENDED,
     Ack,
@@ -63,6 +65,7 @@ from .strategies import (
     kinds,
     new_items,
     queue_lists,
+    queues,
     tokens_of,
 )
 
@@ -186,6 +189,12 @@ class EngineMachine(RuleBasedStateMachine):
         spec = Spec(Kind.TASK, "p", 2, 5 * SECOND_US, None, "dead", 0)
         self.enqueue(0, "", [NewItem(id, spec.encode(), "", conflict, b"one")])
 
+    @rule(item=leases, which=st.sampled_from(("right", "right", "wrong")), due=st.sampled_from(("", "+3000000")))
+    def put_the_next_attempt_in_its_place(self, item: Leased, which: str, due: str) -> None:
+        spec = Spec(Kind.TASK, "p", 1, 5 * SECOND_US, None, "dead", 0)
+        conflict = f"{Conflict.REPLACE}{token_of(item, which) or 1}"
+        self.enqueue(0, "", [NewItem(item.id, spec.encode(), due, conflict, b"again")])
+
     @rule(via=brokers, kind=kinds, queues=queue_lists, wanted=st.integers(1, 5))
     def peek(self, via: int, kind: Kind, queues: tuple[str, ...], wanted: int) -> None:
         found = self.run(self.engines[via].peek(self.namespace, kind, queues, wanted))
@@ -249,6 +258,81 @@ class EngineMachine(RuleBasedStateMachine):
                 self.history.ended(id, "cancelled")
             elif outcome is Cancelled.REQUESTED:
                 self.history.cancel_requested(id)
+
+    # What operators do.
+
+    @rule(via=brokers, kind=kinds, queue=queues, paused=st.booleans())
+    def pause(self, via: int, kind: Kind, queue: str, paused: bool) -> None:
+        changed = self.run(self.engines[via].queues.pause(self.namespace, kind, queue, paused=paused))
+        assert changed == self.model.pause((kind, queue), paused=paused)
+
+    @rule(via=brokers, kind=kinds, queue=queues, priority=st.none() | st.integers(-1, 2))
+    def set_priority(self, via: int, kind: Kind, queue: str, priority: int | None) -> None:
+        self.run(self.engines[via].queues.set_priority(self.namespace, kind, queue, priority))
+        self.model.priority.pop((kind, queue), None)
+        if priority is not None:
+            self.model.priority[kind, queue] = priority
+
+    @rule(via=brokers, chosen=st.lists(ids, min_size=1, max_size=3))
+    def delete_items(self, via: int, chosen: list[str]) -> None:
+        alive = {id for id in chosen if id in self.model.items and self.model.items[id].state is not State.DEAD}
+        there = self.run(self.engines[via].queues.delete_items(self.namespace, chosen))
+        assert there == self.model.delete_items(chosen)
+        for id in alive:
+            self.history.ended(id, "deleted")
+
+    @rule(via=brokers, kind=kinds, queue=queues)
+    def clear(self, via: int, kind: Kind, queue: str) -> None:
+        async def clear() -> Cleared:
+            return [step async for step in self.engines[via].queues.clear(self.namespace, kind, queue)][-1]
+
+        ids = self.model.clear((kind, queue))
+        assert self.run(clear()) == (len(ids), 0)
+        for id in ids:
+            self.history.ended(id, "cleared")
+
+    @rule(via=brokers, kind=kinds, queue=queues)
+    def forget(self, via: int, kind: Kind, queue: str) -> None:
+        assert self.run(self.engines[via].queues.forget(self.namespace, kind, queue)) == self.model.forget(
+            (kind, queue)
+        )
+
+    @rule(via=brokers, queue=queues)
+    def hasten(self, via: int, queue: str) -> None:
+        async def hasten() -> None:
+            async for _ in self.engines[via].snapshots.tasks(self.namespace, queue, delayed_too=True, leased_too=False):
+                pass
+
+        self.run(hasten())
+        for id in self.model.delayed.get((Kind.TASK, queue), {}):
+            self.history.life(id).due_us = self.model.now_us
+        self.model.hasten((Kind.TASK, queue))
+
+    @rule(
+        via=brokers,
+        kind=kinds,
+        name=st.sampled_from(DEAD_QUEUES),
+        chosen=st.lists(ids, max_size=2),
+        how=st.sampled_from(("redrive", "redrive", "purge", "take")),
+    )
+    def work_off_dead_letters(self, via: int, kind: Kind, name: str, chosen: list[str], how: str) -> None:
+        letters = self.engines[via].dead_letters
+        if how == "take":
+            expected = self.model.leave_dead((kind, name), ())
+            taken = self.run(letters.take(self.namespace, kind, name, 1000, room=1_000_000))
+            assert expected is not None
+            assert [item.id for item in taken] == [item.id for item in expected]
+            return
+
+        async def steps() -> list[Progress | NoSuchLetter]:
+            work = letters.redrive if how == "redrive" else letters.purge
+            return [step async for step in work(self.namespace, kind, name, chosen)]
+
+        (step,) = self.run(steps())
+        items = (self.model.redrive if how == "redrive" else self.model.leave_dead)((kind, name), chosen)
+        assert step == (NoSuchLetter(step[0]) if items is None else Progress(len(items), 0))
+        for item in items or () if how == "redrive" else ():
+            self.history.enqueued(item.id, item.body, attempts=item.spec.attempts, due_us=self.model.now_us)
 
     @rule(via=brokers)
     def restore(self, via: int) -> None:
@@ -324,6 +408,13 @@ class EngineMachine(RuleBasedStateMachine):
             stale = {queue.decode(): int(count) for queue, count in found[f"stale:{kind.value}"].items()}
             assert numbers(found[f"seen:{kind.value}"]) == numbers_of(model.seen, kind)
             assert numbers(found[f"deaths:{kind.value}"]) == numbers_of(model.deaths, kind)
+            assert numbers(found[f"done:{kind.value}"]) == numbers_of(model.done, kind)
+            assert {name.decode() for name in found[f"paused:{kind.value}"]} == {
+                queue for of, queue in model.paused if of is kind
+            }
+            assert {name.decode() for name in found[f"deadqueues:{kind.value}"]} == {
+                name for (of, name), entries in model.dead.items() if of is kind and entries
+            }
             for queue in QUEUES:
                 key = (kind, queue)
                 tail = f"{kind.value}:{queue}"
@@ -348,7 +439,8 @@ class EngineMachine(RuleBasedStateMachine):
         yield read("ZRANGE", "due", "0", "-1", "WITHSCORES")
         for kind in Kind:
             k = kind.value
-            yield from (read("HGETALL", f"{name}:{k}") for name in ("stale", "seen", "deaths"))
+            yield from (read("HGETALL", f"{name}:{k}") for name in ("stale", "seen", "done", "deaths"))
+            yield from (read("SMEMBERS", f"{name}:{k}") for name in ("paused", "deadqueues"))
             yield read("ZRANGE", f"ready:{k}", "0", "-1", "WITHSCORES")
             yield read("SMEMBERS", f"hungry:{k}")
             for queue in QUEUES:
@@ -360,6 +452,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Works everything off: whatever was put in must come to an end."""
+        for kind, queue in tuple(self.model.paused):
+            self.pause(0, kind, queue, paused=False)
         for _ in range(100):
             if all(item.state is State.DEAD for item in self.model.items.values()):
                 break

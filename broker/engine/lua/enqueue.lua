@@ -3,7 +3,8 @@
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, window of request ids in ms, number of requests, then for each request
 --          request id ("" for none), number of items, and for each item
---          id, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail), body
+--          id, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
+--          "r<token>" replace if it is leased under that token and nobody has cancelled it), body
 -- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
 --          "c" created, "e" exists, "r" replaced, "f" conflict
 -- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
@@ -56,6 +57,16 @@ if #ids > 0 then
   end
 end
 
+-- Whether whoever holds that token may put the item's next attempt in its place.
+local function holds(id, token)
+  local text = redis.call('HGET', P .. 'run', id)
+  if not text then
+    return false
+  end
+  local state, current, run = split_run(text)
+  return current == token and (state == 'L' or state == 'O') and run.deadline > now and not run.cancel
+end
+
 local now_text = int(now)
 local records, seen, delayed = {}, {}, {}
 local ready, order = {}, {}
@@ -67,7 +78,9 @@ for _, batch in ipairs(batches) do
       local base = batch.first + i * 5
       local id, spec, due, conflict = ARGV[base], spec_of(ARGV[base + 1]), ARGV[base + 2], ARGV[base + 3]
       local before = known[id]
-      if before and conflict ~= 'r' then
+      if #conflict > 1 and (placed[id] or not holds(id, string.sub(conflict, 2))) then
+        codes[i + 1] = 'f'
+      elseif before and (conflict == 'k' or conflict == 'f') then
         codes[i + 1] = conflict == 'f' and 'f' or 'e'
       else
         codes[i + 1] = before and 'r' or 'c'

@@ -78,7 +78,9 @@ class _EnqueueOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     ENQUEUE_OUTCOME_REPLACED: _EnqueueOutcome.ValueType  # 3
     """An item of that id was known and has been replaced."""
     ENQUEUE_OUTCOME_CONFLICT: _EnqueueOutcome.ValueType  # 4
-    """An item of that id was known and on_conflict was FAIL; nothing changed."""
+    """An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
+    with REPLACE, or cancelled; nothing changed.
+    """
 
 class EnqueueOutcome(_EnqueueOutcome, metaclass=_EnqueueOutcomeEnumTypeWrapper):
     """What became of one enqueued item."""
@@ -92,7 +94,9 @@ ENQUEUE_OUTCOME_EXISTS: EnqueueOutcome.ValueType  # 2
 ENQUEUE_OUTCOME_REPLACED: EnqueueOutcome.ValueType  # 3
 """An item of that id was known and has been replaced."""
 ENQUEUE_OUTCOME_CONFLICT: EnqueueOutcome.ValueType  # 4
-"""An item of that id was known and on_conflict was FAIL; nothing changed."""
+"""An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
+with REPLACE, or cancelled; nothing changed.
+"""
 global___EnqueueOutcome = EnqueueOutcome
 
 class _NackReason:
@@ -205,6 +209,7 @@ class EnqueueItem(google.protobuf.message.Message):
     DELAY_FIELD_NUMBER: builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: builtins.int
     ON_CONFLICT_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Id, unique in its namespace. Default (empty): the broker makes one, the same one for the same request_id."""
     queue: builtins.str
@@ -213,6 +218,11 @@ class EnqueueItem(google.protobuf.message.Message):
     """Kind of the queue. Required."""
     on_conflict: global___OnConflict.ValueType
     """What to do when an item of that id is known already."""
+    lease_token: builtins.int
+    """Only with ON_CONFLICT_REPLACE: replace the item only while it is leased under this token and nobody has cancelled
+    it, else answer CONFLICT and do nothing. So whoever runs an item puts its next attempt in its place. Default (0):
+    replace whatever is there.
+    """
     @property
     def content(self) -> dibs.v1.types_pb2.Content:
         """What the item carries. Required; its payload may be empty."""
@@ -240,9 +250,10 @@ class EnqueueItem(google.protobuf.message.Message):
         delay: google.protobuf.duration_pb2.Duration | None = ...,
         schedule_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         on_conflict: global___OnConflict.ValueType = ...,
+        lease_token: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["content", b"content", "delay", b"delay", "due", b"due", "policy", b"policy", "schedule_time", b"schedule_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["content", b"content", "delay", b"delay", "due", b"due", "id", b"id", "kind", b"kind", "on_conflict", b"on_conflict", "policy", b"policy", "queue", b"queue", "schedule_time", b"schedule_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content", b"content", "delay", b"delay", "due", b"due", "id", b"id", "kind", b"kind", "lease_token", b"lease_token", "on_conflict", b"on_conflict", "policy", b"policy", "queue", b"queue", "schedule_time", b"schedule_time"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["due", b"due"]) -> typing.Literal["delay", "schedule_time"] | None: ...
 
 global___EnqueueItem = EnqueueItem
