@@ -90,6 +90,7 @@ def execute_tasks(
         LoadError: the module cannot be imported.
         RuntimeError: this is not the main thread, or several processes are asked for and it cannot be told
             what they would import.
+        SystemExit: several processes did not end in an orderly way, such as for a second signal.
         ValueError: a number is out of its range.
     """
     settings = WorkerSettings(
@@ -110,7 +111,9 @@ def execute_tasks(
         child_environment(instance),
     )
     with _restored_handlers():
-        asyncio.run(supervisor.run())
+        code = asyncio.run(supervisor.run())
+    if code:
+        raise SystemExit(code)
 
 
 async def _run(worker: Worker, parent_fd: int | None) -> int:

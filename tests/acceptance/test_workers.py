@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +22,29 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 
-from ..support.fleet import Fleet
+from ..support.processes import Broker, Dibs, running_broker
 from ..support.redis import RedisServer
-from ..support.worker_process import WorkerProcess, until
+from ..support.worker_process import running_worker, until
+
+
+def target_of(*brokers: Broker) -> str:
+    return "ipv4:" + ",".join(broker.address for broker in brokers)
 
 
 @dataclass
 class Scene:
     """Two brokers on one Redis, and the folder of the journal."""
 
-    fleet: Fleet
+    brokers: tuple[Broker, Broker]
     folder: Path
     stub: broker_pb2_grpc.BrokerServiceStub
 
     @property
     def target(self) -> str:
-        return "ipv4:" + ",".join(self.fleet.addresses)
+        return target_of(*self.brokers)
 
-    def worker(self, *options: str) -> WorkerProcess:
-        return WorkerProcess(self.target, self.folder, *options)
+    def worker(self, *options: str) -> AbstractContextManager[Dibs]:
+        return running_worker(self.target, self.folder, *options)
 
     def put(self, *ids: str, task: str = "hold", lease_s: float = 30, attempts: int = 3, dead: bool = False) -> None:
         policy = tpb.DeliveryPolicy(attempts=attempts, use_dead_letter=dead, result_ttl=Duration(seconds=60))
@@ -75,39 +82,42 @@ class Scene:
 
 @pytest.fixture
 def scene(redis_server: RedisServer, tmp_path: Path) -> Iterator[Scene]:
-    with Fleet(redis_server.url) as fleet:
-        fleet.start()
-        with grpc.insecure_channel("ipv4:" + ",".join(fleet.addresses)) as channel:
-            yield Scene(fleet, tmp_path, broker_pb2_grpc.BrokerServiceStub(channel))
+    redis = ("--redis", redis_server.url)
+    with (
+        running_broker(*redis) as one,
+        running_broker(*redis) as two,
+        grpc.insecure_channel(target_of(one, two)) as channel,
+    ):
+        yield Scene((one, two), tmp_path, broker_pb2_grpc.BrokerServiceStub(channel))
 
 
 def test_a_worker_killed_mid_task_loses_no_item_that_may_come_again(scene: Scene) -> None:
     with scene.worker("--no-supervisor", "--threads", "2") as first:
         scene.put("once", lease_s=0)
         scene.put("again", lease_s=1)
-        assert scene.until_written("begun once") == scene.until_written("begun again") == first.pid
+        assert scene.until_written("begun once") == scene.until_written("begun again") == first.process.pid
         with scene.worker("--no-supervisor", "--threads", "2") as second:
-            first.signal(signal.SIGKILL)
+            first.process.send_signal(signal.SIGKILL)
             assert first.wait() == -signal.SIGKILL
-            assert scene.until_written("begun again", 2, timeout_s=2.0) == second.pid
+            assert scene.until_written("begun again", 2, timeout_s=2.0) == second.process.pid
             scene.let("again")
             (again,) = scene.ended("again")
-            assert (json.loads(again.result), again.attempt) == (second.pid, 2)
-            assert scene.pids("begun once") == [first.pid]
+            assert (json.loads(again.result), again.attempt) == (second.process.pid, 2)
+            assert scene.pids("begun once") == [first.process.pid]
 
 
 def test_the_ack_of_a_worker_that_slept_through_its_lease_changes_nothing(scene: Scene) -> None:
     with scene.worker("--no-supervisor") as first:
         scene.put("a", lease_s=1)
         scene.until_written("begun a")
-        first.signal(signal.SIGSTOP)
+        first.process.send_signal(signal.SIGSTOP)
         with scene.worker("--no-supervisor") as second:
-            assert scene.until_written("begun a", 2) == second.pid
+            assert scene.until_written("begun a", 2) == second.process.pid
             scene.let("a")
             (ended,) = scene.ended("a")
-            first.signal(signal.SIGCONT)
-            first.says("an ack came too late and changes nothing")
-            assert json.loads(ended.result) == second.pid
+            first.process.send_signal(signal.SIGCONT)
+            first.until_printed("an ack came too late and changes nothing")
+            assert json.loads(ended.result) == second.process.pid
             assert scene.ended("a") == [ended]
 
 
@@ -116,8 +126,8 @@ def test_sigterm_lets_what_runs_finish_and_leaves_the_rest(scene: Scene) -> None
         scene.put("running")
         scene.until_written("begun running")
         scene.put("waiting")
-        worker.signal(signal.SIGTERM)
-        worker.says("stopping unfinished=1")
+        worker.process.send_signal(signal.SIGTERM)
+        worker.until_printed("stopping unfinished=1")
         scene.let("running")
         assert worker.wait() == 0
     assert scene.state("running") == tpb.ITEM_STATE_SUCCEEDED
@@ -128,9 +138,9 @@ def test_what_does_not_finish_within_the_wait_is_left_and_the_exit_is_orderly(sc
     with scene.worker("--wait", "0.1") as worker:
         scene.put("running")
         scene.until_written("begun running")
-        worker.signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
-        assert "they are left unfinished" in worker.log
+        assert "they are left unfinished" in worker.output
     assert scene.state("running") == tpb.ITEM_STATE_STARTED
 
 
@@ -139,9 +149,9 @@ def test_a_second_signal_ends_it_now(scene: Scene, options: tuple[str, ...]) -> 
     with scene.worker(*options) as worker:
         scene.put("running")
         scene.until_written("begun running")
-        worker.signal(signal.SIGINT)
-        worker.says("stopping unfinished=1")
-        worker.signal(signal.SIGINT)
+        worker.process.send_signal(signal.SIGINT)
+        worker.until_printed("stopping unfinished=1")
+        worker.process.send_signal(signal.SIGINT)
         assert worker.wait() == 128 + signal.SIGINT
 
 
@@ -152,9 +162,9 @@ def test_a_task_that_kills_its_process_is_buried_and_the_others_run(scene: Scene
         assert {item.state for item in scene.ended(*(f"i{n}" for n in range(100)))} == {tpb.ITEM_STATE_SUCCEEDED}
         (died,) = scene.ended("die")
         assert (died.state, died.attempt) == (tpb.ITEM_STATE_DEAD, 2)
-        worker.says('how="exit code 7"')
+        worker.until_printed('how="exit code 7"')
         assert len(scene.pids("die")) == 2
-        worker.signal(signal.SIGTERM)
+        worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
 
 
@@ -165,22 +175,22 @@ def test_workers_go_on_when_one_of_two_brokers_is_killed(scene: Scene) -> None:
         scene.until_written("begun hold-one")
         scene.until_written("begun hold-two")
         scene.put(*ids, task="quick", lease_s=2)
-        scene.fleet.brokers[0].kill()
+        scene.brokers[0].kill()
         scene.let("hold-one")
         scene.let("hold-two")
         everything = scene.ended(*ids, "hold-one", "hold-two")
         assert {item.state for item in everything} == {tpb.ITEM_STATE_SUCCEEDED}
         for worker in (one, two):
-            worker.signal(signal.SIGTERM)
+            worker.process.send_signal(signal.SIGTERM)
             assert worker.wait() == 0
 
 
 def test_no_worker_is_left_behind_when_the_supervisor_is_killed(scene: Scene) -> None:
     with scene.worker("--processes", "2") as supervisor:
-        until(lambda: len(psutil.Process(supervisor.pid).children()) == 2, "two workers")
-        children = psutil.Process(supervisor.pid).children()
-        supervisor.says("tasks=")
-        supervisor.signal(signal.SIGKILL)
+        until(lambda: len(psutil.Process(supervisor.process.pid).children()) == 2, "two workers")
+        children = psutil.Process(supervisor.process.pid).children()
+        supervisor.until_printed("tasks=")
+        supervisor.process.send_signal(signal.SIGKILL)
         supervisor.wait()
         gone, left = psutil.wait_procs(children, timeout=20)
         assert (len(gone), left) == (2, [])
@@ -190,9 +200,9 @@ def test_sigusr2_prints_what_every_thread_is_doing(scene: Scene) -> None:
     with scene.worker() as worker:
         scene.put("a")
         scene.until_written("begun a")
-        worker.signal(signal.SIGUSR2)
-        worker.says("in hold")
-        worker.says("asyncio task dibs-work-write")
+        worker.process.send_signal(signal.SIGUSR2)
+        worker.until_printed("in hold")
+        worker.until_printed("asyncio task dibs-work-write")
         scene.let("a")
         assert scene.ended("a")[0].state == tpb.ITEM_STATE_SUCCEEDED
 
@@ -209,10 +219,43 @@ def test_sigusr2_prints_what_every_thread_is_doing(scene: Scene) -> None:
 )
 def test_a_module_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, module: str, text: str) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
-    worker = WorkerProcess("127.0.0.1:1", tmp_path, module=module.format(folder=tmp_path), ready=False)
-    with worker:
+    with running_worker("127.0.0.1:1", tmp_path, module=module.format(folder=tmp_path), ready=False) as worker:
         assert worker.wait() == os.EX_CONFIG
-        assert text in worker.log
+        assert text in worker.output
+
+
+PROGRAM = """
+import os, sys
+import dibs
+
+@dibs.task(name="quick")
+def quick(label):
+    with open(os.path.join(os.environ["JOBS_FOLDER"], "journal"), "a") as journal:
+        journal.write(f"quick {label} {os.getpid()}\\n")
+
+if __name__ == "__main__":
+    dibs.execute_tasks(queues="q", processes=int(sys.argv[1]))
+    print("went on")
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_program_executes_tasks_until_a_signal_and_goes_on(scene: Scene, processes: int) -> None:
+    program = scene.folder / "program.py"
+    program.write_text(PROGRAM)
+    environment = {**os.environ, "DIBS_TARGET": scene.target, "JOBS_FOLDER": str(scene.folder)}
+    command = [sys.executable, str(program), str(processes)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            scene.put("a", task="quick")
+            pid = scene.until_written("quick a")
+            assert (pid == process.pid) == (processes == 1)
+            process.terminate()
+            output, _ = process.communicate(timeout=30)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        assert (process.returncode, output) == (0, "went on\n")
 
 
 def test_a_start_takes_little_time(scene: Scene) -> None:
