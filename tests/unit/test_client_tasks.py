@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -192,6 +193,28 @@ def test_tasks_are_found_by_name(app: RecordingDibs) -> None:
     assert app.get_task("b") is task
     with pytest.raises(UnknownTask, match="imported"):
         app.get_task("c")
+
+
+def test_a_recurring_task_must_do_without_arguments(app: RecordingDibs) -> None:
+    def needs(thing: int, other: int = 1) -> None: ...
+
+    with pytest.raises(TypeError, match="needs 'thing'"):
+        app.periodic_task(60)(needs)
+    with pytest.raises(TypeError, match="needs 'thing'"):
+        app.cron_task("* * * * *")(needs)
+
+    @app.periodic_task(60)
+    def does_not(_attempts: int, *args: int, other: int = 1, **kwargs: int) -> None: ...
+
+
+@dibs.task
+def of_this_module() -> None: ...
+
+
+def test_a_task_is_pickled_by_its_name(app: RecordingDibs) -> None:
+    assert pickle.loads(pickle.dumps(of_this_module)) is of_this_module
+    with pytest.raises((pickle.PicklingError, AttributeError)):
+        pickle.dumps(app.task(name="nameless")(lambda: None))
 
 
 def test_two_functions_cannot_have_one_name(app: RecordingDibs) -> None:

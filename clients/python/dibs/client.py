@@ -178,6 +178,10 @@ class Dibs(Administration):
         """Close the connection."""
         self.close()
 
+    def __repr__(self) -> str:
+        """Where the broker is, and the namespace."""
+        return f"<Dibs {self.connection.target} {self.namespace}>"
+
     def _open(self) -> tuple[Transport, EnqueueLine]:
         with self._lock:
             if self._transport is None or self._line is None:
@@ -576,7 +580,8 @@ class Dibs(Administration):
             queues: the queues to serve, in that order. Default: all, by priority.
             threads_per_process: tasks that run at the same time in each process.
             processes: processes to run them in.
-            wait_per_thread: how long running tasks may take to end after a stop was asked for; seconds or a timedelta.
+            wait_per_thread: how long running tasks may take to end after a stop was asked for, for each thread of a
+                process; seconds or a timedelta.
             module: module to import first, for its tasks.
 
         Raises:

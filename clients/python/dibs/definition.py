@@ -47,6 +47,9 @@ class Definition:
         policy: how its calls are delivered.
         schedule: when it runs by itself; None for a task that does not.
 
+    Raises:
+        TypeError: `function` cannot be called, or has a schedule and needs arguments.
+
     Attributes:
         function: what a worker calls with the arguments from the wire: it passes `_attempts` where that is taken.
         target: the function itself.
@@ -75,6 +78,8 @@ class Definition:
         taken, self.takes_attempts = _parameters(function)
         self.overrides = OVERRIDES - taken
         self.function = _with_attempts(function) if self.takes_attempts else function
+        if schedule is not None:
+            _check_runs_without_arguments(function)
         self.form = task_form(self.queue, self.name, self.policy.encoded)
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Prepared:
@@ -153,6 +158,17 @@ def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
     names = frozenset(parameter.name for parameter in parameters if parameter.kind in by_keyword)
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     return names - {_ATTEMPTS}, takes_any or _ATTEMPTS in names
+
+
+def _check_runs_without_arguments(function: Callable[..., Any]) -> None:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a builtin that does not say
+        return
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    for parameter in parameters:
+        if parameter.default is parameter.empty and parameter.kind not in variadic and parameter.name != _ATTEMPTS:
+            raise TypeError(f"a recurring task is called without arguments, but {function!r} needs {parameter.name!r}")
 
 
 def _with_attempts(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -79,7 +79,8 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
     found = yield from look_up_until(namespace, id, "done", timeout)
     state = state_from_wire(found.state)
     if not state.is_over:
-        raise TaskNotFinished(f"task {name or '(unnamed)'} {id} is {state.status} after {timeout} s")
+        waited = f"{to_seconds(timeout or 0, 'timeout'):g} s"
+        raise TaskNotFinished(f"task {name or '(unnamed)'} {id} is {state.status} after {waited}")
     if state is State.CANCELLED:
         raise TaskCancelled(id, name, found.error)
     if state in (State.FAILED, State.DEAD):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
@@ -140,9 +139,14 @@ class BaseTask(Generic[P, R]):
 
             send.options(delay=60, queue="low").execute("hello")
         """
-        clone = copy.copy(self)
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
         clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {})
         return clone
+
+    def __reduce__(self) -> str:
+        """As its function, it is pickled as the name under which its module has it."""
+        return str(self.definition.target.__qualname__)
 
     def __repr__(self) -> str:
         """Name and queue."""
@@ -225,7 +229,8 @@ class Task(BaseTask[P, R]):
         """Enqueue the next attempt of the call that runs here, under the same id.
 
         It runs after the task's `retry_delay` (30 s unless set) or `backoff`, with one attempt less. The running
-        attempt then ends without a result of its own, whatever it returns or raises.
+        attempt then ends without a result of its own, whatever it returns or raises. An ``async def`` function that
+        is not to hold up others awaits ``task.on(adibs).retry(...)`` instead.
 
         Args:
             args: positional arguments of the next attempt.
