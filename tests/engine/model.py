@@ -384,7 +384,7 @@ class Model:
         return [id for id in dict.fromkeys(self.lists.get(queue, ())) if self._is_ready(id, queue)]
 
     def ready_queues(self, kind: Kind) -> list[QueueKey]:
-        """Queues that are not paused whose list holds something, if only what is ready no more, by priority and name."""
+        """Queues, but for paused ones, whose list holds something, ready or not any more, by priority, then by name."""
         found = [queue for queue, ids in self.lists.items() if queue[0] is kind and ids and queue not in self.paused]
         return sorted(found, key=lambda queue: (self.priority.get(queue, NO_PRIORITY), queue[1]))
 

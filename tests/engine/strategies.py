@@ -21,6 +21,7 @@ LENGTHS_US = (1, SECOND_US, 5 * SECOND_US, 10 * SECOND_US)
 ids = st.sampled_from(IDS)
 # Few of everything, so that steps meet.
 kinds = st.sampled_from((Kind.TASK, Kind.TASK, Kind.TASK, Kind.DATA))
+queues = st.sampled_from(QUEUES)
 queue_lists = st.lists(st.sampled_from(QUEUES), max_size=3).map(tuple)
 specs = st.builds(
     Spec,

@@ -330,7 +330,7 @@ class EngineMachine(RuleBasedStateMachine):
 
         (step,) = self.run(steps())
         items = (self.model.redrive if how == "redrive" else self.model.leave_dead)((kind, name), chosen)
-        assert step == (NoSuchLetter(step[0]) if items is None else Progress(len(items), 0))
+        assert step == (NoSuchLetter(str(step[0])) if items is None else Progress(len(items), 0))
         for item in items or () if how == "redrive" else ():
             self.history.enqueued(item.id, item.body, attempts=item.spec.attempts, due_us=self.model.now_us)
 
