@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from .ports import free_port
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _START_S = 20.0
 
@@ -57,6 +59,15 @@ class Balancer:
     process: subprocess.Popen[bytes]
     folder: Path
 
+    def answers(self) -> bool:
+        """Whether it can be used, and asked."""
+        if self.kind == "haproxy":
+            try:
+                self._servers()
+            except OSError:
+                return False
+        return accepts(self.target)
+
     def states(self) -> dict[str, str]:
         """What HAProxy thinks of its servers, such as UP or DOWN."""
         return {row["svname"]: row["status"] for row in self._servers()}
@@ -73,14 +84,6 @@ class Balancer:
         return [
             row for row in csv.DictReader(io.StringIO(answer.decode())) if row["svname"] not in ("FRONTEND", "BACKEND")
         ]
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def accepts(address: str) -> bool:
@@ -105,11 +108,12 @@ def running_balancer(kind: str, brokers: Sequence[str]) -> Iterator[Balancer]:
         process = subprocess.Popen([program, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + _START_S
-        while not accepts(target):
+        balancer = Balancer(kind, target, process, folder)
+        while not balancer.answers():
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.01)
-        yield Balancer(kind, target, process, folder)
+        yield balancer
     finally:
         process.terminate()
         try:

@@ -2,80 +2,45 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
-from .balancers import free_port
-
-_START_S = 30.0
-_STOP_S = 60.0
+from .ports import free_port
+from .processes import Broker, running_broker
 
 
-class BrokerProcess:
-    """A broker on a port that it keeps from run to run.
+class Member:
+    """A broker on a port that it keeps from life to life.
 
     Args:
-        redis_url: its Redis.
-        folder: of its ready file and log.
-        options: further options of `dibs broker`.
+        options: of `dibs broker`.
 
     Attributes:
         address: where it listens.
     """
 
-    def __init__(self, redis_url: str, folder: Path, *options: str) -> None:
+    def __init__(self, *options: str) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        self._ready = folder / "ready"
-        self._log = folder / "log"
-        self._command = [sys.executable, "-m", "dibs", "broker", "--listen", self.address, "--redis", redis_url]
-        self._command += ["--ready-file", str(self._ready), *options]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._options = options
+        self._life = ExitStack()
+        self._broker: Broker | None = None
 
     @property
-    def pid(self) -> int:
-        """Its process id."""
-        assert self._process is not None
-        return self._process.pid
+    def broker(self) -> Broker:
+        """Its present life, or the last one."""
+        assert self._broker is not None, "it has not been started"
+        return self._broker
 
     def start(self) -> None:
         """Starts it; returns when it listens."""
-        self.launch()
-        self.await_ready()
+        self._life.close()
+        self._broker = self._life.enter_context(running_broker(*self._options, listen=self.address))
 
-    def launch(self) -> None:
-        """Starts it, and does not wait."""
-        # One that was killed leaves it behind.
-        self._ready.unlink(missing_ok=True)
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-    def await_ready(self) -> None:
-        """Returns when it listens."""
-        assert self._process is not None
-        deadline = time.monotonic() + _START_S
-        while not self._ready.exists():
-            assert self._process.poll() is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            time.sleep(0.01)
-
-    def terminate(self) -> None:
-        """Tells it to drain and to end."""
-        assert self._process is not None
-        self._process.terminate()
-
-    def wait(self) -> int:
-        """Returns its exit code when it has ended."""
-        assert self._process is not None
-        return self._process.wait(_STOP_S)
-
-    def kill(self) -> None:
-        """Ends it without any warning; nothing if it has ended."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+    def end(self) -> None:
+        """Ends it without any warning; nothing if it has ended, or was never started."""
+        if self._broker is not None:
+            self._broker.kill()
+        self._life.close()
 
 
 class Fleet:
@@ -86,34 +51,27 @@ class Fleet:
         options: of both.
 
     Attributes:
-        brokers: the two.
+        members: the two.
     """
 
     def __init__(self, redis_url: str, *options: str) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="dibs-test-")
-        folders = [Path(self._folder.name, name) for name in ("one", "two")]
-        for folder in folders:
-            folder.mkdir()
-        self.brokers = [BrokerProcess(redis_url, folder, *options) for folder in folders]
+        self.members = [Member("--redis", redis_url, *options) for _ in range(2)]
 
     @property
     def addresses(self) -> list[str]:
         """Where they listen."""
-        return [broker.address for broker in self.brokers]
+        return [member.address for member in self.members]
 
     def start(self) -> None:
         """Starts both, side by side."""
-        for broker in self.brokers:
-            broker.launch()
-        for broker in self.brokers:
-            broker.await_ready()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(Member.start, self.members))
 
     def __enter__(self) -> Fleet:
         """As it is."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends both."""
-        for broker in self.brokers:
-            broker.kill()
-        self._folder.cleanup()
+        """Ends both: the test is over, and a drain takes its time."""
+        for member in self.members:
+            member.end()
