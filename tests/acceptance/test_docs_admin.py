@@ -1,0 +1,102 @@
+"""docs/admin.md, performed: every command of it from top to bottom, each with what the page says that it prints."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dibs.cli.exits import CODES, Exit
+from dibs.cli.table import TABLE
+from dibs.v1 import admin_pb2, lock_pb2
+
+from ..support import operating
+from ..support.processes import GRPCURL, Broker
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "admin.md").read_text()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the page, what it prints, and its exit code."""
+
+    command: str
+    output: str
+    code: int
+
+
+def read(page: str) -> list[Step]:
+    """The commands of its console blocks; `echo $?` tells of the one before."""
+    steps: list[Step] = []
+    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
+        for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = entry.partition("\n")
+            if command == "echo $?":
+                last = steps.pop()
+                steps.append(Step(last.command, last.output, int(output)))
+            else:
+                steps.append(Step(command, output, 0))
+    return steps
+
+
+STEPS = read(PAGE)
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether what the page shows is what was printed; ``…`` stands for anything, and blanks do not count."""
+    parts = (re.escape("".join(part.split())) for part in shown.split("…"))
+    return re.fullmatch(".*".join(parts), "".join(printed.split()), re.DOTALL) is not None
+
+
+@pytest.fixture(scope="module")
+def broker(redis_programs: dict[int, str]) -> Iterator[Broker]:
+    with operating.newest_broker(redis_programs) as started:
+        yield started
+
+
+def test_every_line_of_the_page_does_what_it_says(broker: Broker) -> None:
+    wrong = []
+    for step in STEPS:
+        words = shlex.split(step.command.replace("localhost:7411", broker.address))
+        if words[0] == "dibs":
+            said = operating.dibs(broker.address, *words[1:], width=160)
+            code, printed = said.code, said.err + said.out
+        else:
+            assert words[0] == "grpcurl"
+            done = subprocess.run([GRPCURL, *words[1:]], capture_output=True, text=True, timeout=60)
+            code, printed = done.returncode, done.stderr + done.stdout
+        if code != step.code or not matches(step.output, printed):
+            wrong.append(f"$ {step.command}\n{step.output}--- is {step.code}, printed and ended with {code}\n{printed}")
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_the_page_has_every_rpc_and_every_command() -> None:
+    called = {word for step in STEPS for word in step.command.split() if word.startswith("dibs.v1.")}
+    services = [
+        admin_pb2.DESCRIPTOR.services_by_name["AdminService"],
+        lock_pb2.DESCRIPTOR.services_by_name["LockService"],
+    ]
+    assert {
+        f"{service.full_name}/{method.name}" for service in services for method in service.methods
+    } - called == set()
+    commands = {step.command.split()[1] for step in STEPS if step.command.startswith("dibs ")}
+    assert {name for name, row in TABLE.items() if row.panel != "Run"} - commands == set()
+
+
+def test_the_page_has_every_exit_code() -> None:
+    listed = [int(code) for code in re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE)]
+    assert listed == [int(code) for code in Exit]
+    assert set(CODES.values()) <= set(Exit)
+
+
+def test_outputs_are_compared() -> None:
+    assert matches("a … c\n", "a  b\nc\n")
+    assert matches("…\n{\n…\n}\n", '{\n"x": 1\n}\n')
+    assert not matches("a\n", "b\n")
+    assert not matches("a … c\n", "a b\n")
+    assert not matches("", "something")
