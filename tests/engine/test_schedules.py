@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.errors import OutOfMemory
 from dibs.broker.engine.schedules import (
     Look,
     NewSchedule,
@@ -330,6 +331,29 @@ async def test_a_group_of_thousands_is_replaced_in_several_steps(still: Engine) 
     assert len(removed) == len(set(removed)) == 2499
     found, _ = await still.schedules.page(NS, 10, 10**6)
     assert [one.name for one in found] == ["s7"]
+
+
+async def test_while_memory_is_full_nothing_fires_and_what_is_not_wanted_can_be_removed(
+    still: Engine, clock: Clock, raw: redis.Redis
+) -> None:
+    await worker(still)
+    await put(still, schedule("a", clock.now_us), schedule("b", clock.now_us))
+    raw.config_set("maxmemory", 1)
+    with pytest.raises(OutOfMemory):
+        await look(still)
+    assert await still.schedules.delete(NS, ["a"]) == [True]
+    raw.config_set("maxmemory", 0)
+    assert (await look(still)).pending == {"schedule:b": "b"}
+
+
+async def test_an_entry_of_the_timetable_that_is_wrong_is_corrected(
+    still: Engine, clock: Clock, raw: redis.Redis
+) -> None:
+    due_us = clock.now_us + SECOND_US
+    await put(still, schedule(due_us=due_us))
+    raw.zadd(PREFIX + "timetable", {"s": 1, "unknown": 1})
+    assert await look(still) == Look({}, [])
+    assert raw.zrange(PREFIX + "timetable", 0, -1, withscores=True) == [(b"s", float(due_us))]
 
 
 async def test_deleting_says_what_was_there(still: Engine, clock: Clock) -> None:

@@ -50,10 +50,12 @@ local pending, started = {}, {}
 local function look(name)
   local text = redis.call('HGET', P .. 'plan', name)
   if not text then
+    redis.call('ZREM', P .. 'timetable', name)
     return
   end
   local plan = parse_plan(text)
   if plan.state == 'W' and plan.due > now then
+    look_at(name, plan.due)
     return
   end
   local schedule = parse_schedule(redis.call('HGET', P .. 'schedule', name))
