@@ -22,6 +22,7 @@ from .errors import (
     TaskNotFinished,
 )
 from .operations import MAX_BATCH, Operation, Until
+from .retry import is_transient
 from .states import State, state_from_wire
 from .times import Seconds, to_seconds
 from .v1 import broker_pb2 as pb
@@ -158,7 +159,7 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
                 return refusals + conflicts(items)
         place = _refused(error, len(request.items))
         if place is None:
-            if error is known and error.retry_after is not None:
+            if error is known and is_transient(error):
                 error, known = None, None  # another attempt is worth it, with the pauses of the transport
                 continue
             raise error
