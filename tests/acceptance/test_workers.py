@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 
+from ..support import redis as redis_support
 from ..support.processes import Broker, Dibs, running_broker
-from ..support.redis import RedisServer
 from ..support.worker_process import running_worker, until
 
 
@@ -81,14 +81,20 @@ class Scene:
 
 
 @pytest.fixture
-def scene(redis_server: RedisServer, tmp_path: Path) -> Iterator[Scene]:
-    redis = ("--redis", redis_server.url)
+def scene(redis_programs: dict[int, str], tmp_path: Path) -> Iterator[Scene]:
+    with redis_support.running(redis_programs[max(redis_programs)]) as server, two_brokers(server, tmp_path) as scene:
+        yield scene
+
+
+@contextmanager
+def two_brokers(server: redis_support.RedisServer, folder: Path) -> Iterator[Scene]:
+    redis = ("--redis", server.url)
     with (
         running_broker(*redis) as one,
         running_broker(*redis) as two,
         grpc.insecure_channel(target_of(one, two)) as channel,
     ):
-        yield Scene((one, two), tmp_path, broker_pb2_grpc.BrokerServiceStub(channel))
+        yield Scene((one, two), folder, broker_pb2_grpc.BrokerServiceStub(channel))
 
 
 def test_a_worker_killed_mid_task_loses_no_item_that_may_come_again(scene: Scene) -> None:
