@@ -12,6 +12,9 @@ from dibs import CURRENT_TASK, Backoff, RunningTask
 from dibs.codec import decode_call
 from dibs.context import ATTEMPTS_BEFORE, LAST_ERROR, attempts_before
 from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+from dibs.worker.leased import LeasedTask
+from dibs.worker.outbox import Outbox
 
 from ..support.recording import RecordingDibs
 
@@ -56,6 +59,17 @@ def test_a_worker_counts_on_from_there(app: RecordingDibs, running: RunningTask)
     before = attempts_before(app.last.content.headers)
 
     assert (before + 1, before + app.last.policy.attempts) == (3, 5)
+
+
+def test_a_delivery_of_a_retry_shows_all_attempts_and_the_error_before_it() -> None:
+    delivery = tpb.Delivery(id="the-id", attempt=1, attempts=3)
+    delivery.content.headers.update({ATTEMPTS_BEFORE: "2", LAST_ERROR: "earlier"})
+
+    task = LeasedTask(delivery, "task", [], {}, Outbox())
+    assert (task.attempt, task.attempts, task.last_error, task.retried) == (3, 5, "earlier", False)
+
+    delivery.last_error = "later"
+    assert LeasedTask(delivery, "task", [], {}, Outbox()).last_error == "later"
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "99999999", "²", "1.5"])
