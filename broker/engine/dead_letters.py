@@ -59,7 +59,7 @@ class DeadLetters:
             namespace: where.
             kind: of the items.
             queue: name of the dead-letter queue.
-            wanted: 1 to `STEP`.
+            wanted: 1 to 1,000.
             room: bytes of all of them together, beyond the first.
             note_hunger: when there is none, have the next death published as a hint.
         """

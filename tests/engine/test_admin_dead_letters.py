@@ -10,6 +10,7 @@ import redis
 
 from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
 from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.queues import STEP
 from dibs.broker.engine.types import Kind, Nack, NackReason, Outcome, State, StoredItem
 
 from .helpers import LEASED, NS, PREFIX, SECOND_US, Clock, ack, ids_of, lease, lease_one, nack, new, state_of, until
@@ -123,15 +124,14 @@ async def test_redriving_brings_a_deleted_queue_back(still: Engine) -> None:
 
 
 async def test_redriving_what_dies_again_at_once_ends(engine: Engine) -> None:
-    for at in range(2):
-        await bury(engine, *(f"{at}-{n}" for n in range(1000)))
+    await bury(engine, *(f"{n}" for n in range(2 * STEP)))
     steps = 0
     async for _ in engine.dead_letters.redrive(NS, Kind.TASK, "dead"):
         steps += 1
         await bury(engine)
     assert steps == 2
     ((_, size, _),) = await engine.dead_letters.queues(NS, Kind.TASK)
-    assert size == 2000
+    assert size == 2 * STEP
 
 
 async def test_purged_dead_letters_are_gone(still: Engine, raw: redis.Redis) -> None:

@@ -1,7 +1,7 @@
 -- Counts what is in queues.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind, number of queues (1-250), their names
+-- ARGV     namespace, channel, kind, number of queues (1-50), their names
 -- Reply    for each {known (1 or 0), ready, delayed, leased, dead, seen, done, paused (1 or 0), priority ("" none),
 --          when the first ready item was enqueued in us ("" unknown)}
 -- Cost     O(queues).
@@ -18,9 +18,14 @@ end
 local function oldest(tail)
   local ids = redis.call('LRANGE', P .. 'queue:' .. tail, 0, 15)
   for _, id in ipairs(ids) do
-    local record, run = redis.call('HGET', P .. 'item', id), redis.call('HGET', P .. 'run', id)
-    if is_ready(id, record, run and parse_run(run), tail) then
-      return string.match(record, '^%d+')
+    local run = redis.call('HGET', P .. 'run', id)
+    run = run and parse_run(run)
+    -- The record last of all: it may be large.
+    if not run or run.state == 'W' then
+      local record = redis.call('HGET', P .. 'item', id)
+      if is_ready(id, record, run, tail) then
+        return string.match(record, '^%d+')
+      end
     end
   end
   return ''

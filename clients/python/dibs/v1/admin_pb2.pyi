@@ -8,8 +8,9 @@ Common to all calls: namespaces, queues, ids and batches are as in broker.proto.
 INVALID_ARGUMENT; an empty next_page_token ends the list. A page is a view of a moment: what moves between two
 calls may come twice or not at all. A page may be shorter than asked for although there are more.
 
-Calls that touch any number of items are streams: they work in steps of at most 1,000 items, each step atomic and
-short, and report after each. A call that is cancelled stops after the step it is in; what is done stays done.
+Calls that touch any number of items are streams: they work in steps of at most 200 items (1,000 that are named by
+id), each step atomic and short, and report after each. A call that is cancelled stops after the step it is in; what
+is done stays done.
 """
 
 import builtins
