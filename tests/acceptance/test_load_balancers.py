@@ -182,6 +182,21 @@ async def test_a_drained_and_a_killed_broker_lose_nothing_and_repeat_nothing(kin
                 assert [*drained.errors, *killed.errors] == []
 
 
+async def test_who_waits_for_a_result_does_not_notice_that_the_broker_dies(kind: str, redis_url: str) -> None:
+    with Fleet(redis_url) as fleet:
+        first, second = fleet.members
+        first.start()
+        with running_balancer(kind, fleet.addresses) as balancer, Dibs(balancer.target) as waiting_dibs:
+            handle = Crew(waiting_dibs).again.execute("again")
+            waiting = asyncio.create_task(asyncio.to_thread(handle.wait, PATIENCE_S, "done"))
+            # Nothing tells from outside that the call has arrived; if it has not, that is no harm.
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(second.start)
+            first.broker.kill()
+            async with working(balancer.target, workers=1):
+                assert await waiting
+
+
 async def test_haproxy_takes_a_broker_out_while_it_still_serves(redis_url: str) -> None:
     with ExitStack() as stack:
         fleet = stack.enter_context(Fleet(redis_url, "--drain-delay", LONG_DRAIN_DELAY))
