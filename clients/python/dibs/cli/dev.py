@@ -142,13 +142,13 @@ class Dev:
 
     async def _address(self, broker: asyncio.subprocess.Process, ready: Path) -> str | None:
         """Where the broker listens, as soon as it does; None: told to stop before."""
-        while not ready.exists():
+        while not (address := _first_word(ready)):
             if broker.returncode is not None:
                 raise ChildEnded("broker", broker.returncode)
             if self._stop.is_set():
                 return None
             await asyncio.sleep(_LOOK_S)
-        return ready.read_text().split()[0]
+        return address
 
     async def _until_one_ends(self, children: dict[str, asyncio.subprocess.Process]) -> None:
         """Returns when told to stop."""
@@ -163,6 +163,14 @@ class Dev:
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
+
+
+def _first_word(path: Path) -> str:
+    """The broker writes the file in one go; "": it is not there yet."""
+    try:
+        return path.read_text().split()[0]
+    except FileNotFoundError:
+        return ""
 
 
 def _free_address() -> str:
@@ -207,7 +215,12 @@ def dev(
         ".dibs"
     ),
     listen: Annotated[
-        str, typer.Option(help=f"Address of the broker. Default: {_ADDRESS}, or a free port.", show_default=False)
+        str,
+        typer.Option(
+            envvar="DIBS_LISTEN",
+            help=f"Address of the broker. Default: {_ADDRESS}, or a free port.",
+            show_default=False,
+        ),
     ] = "",
     log_level: Annotated[str, typer.Option(help="Least level to log: debug, info, warning, error.")] = "info",
 ) -> None:
