@@ -173,6 +173,21 @@ async def test_items_can_be_looked_at_and_waited_for(still: Engine, leased: list
     assert (await still.lease(NS, TASKS, 100, note_hunger=True)).drained
 
 
+async def test_operators_can_make_room(still: Engine, leased: list[Leased]) -> None:
+    await still.nack(NS, [Nack(item.id, item.token, NackReason.REJECTED) for item in leased])
+    assert await still.queues.pause(NS, Kind.TASK, "q", paused=True)
+    await still.queues.set_priority(NS, Kind.TASK, "before", 1)
+    assert [step async for step in still.dead_letters.redrive(NS, Kind.TASK, "dead", ["leased0", "leased1"])] == [
+        (2, 0)
+    ]
+    assert len(await lease(still)) == 2
+    assert len(await still.dead_letters.take(NS, Kind.TASK, "dead", 3, room=1000, note_hunger=True)) == 3
+    assert [step async for step in still.dead_letters.purge(NS, Kind.TASK, "dead")] == [(5, 0)]
+    assert await still.queues.delete_items(NS, ["ready0"]) == [True]
+    assert [step async for step in still.queues.clear(NS, Kind.TASK, "q")][-1] == (29, 0)
+    assert await still.queues.forget(NS, Kind.TASK, "q")
+
+
 async def test_items_go_in_again_when_there_is_room(still: Engine, raw: redis.Redis, leased: list[Leased]) -> None:
     raw.config_set("maxmemory", 0)
     await put(still, "full", spec=LEASED._replace(queue="after"))

@@ -1,0 +1,72 @@
+"""Items of tasks that a worker does not know are told apart by what stands in their bodies."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dibs.broker.bodies import task_name
+from dibs.broker.engine.types import Leased
+from dibs.broker.unknown_tasks import UnknownTasks
+from dibs.v1 import types_pb2 as tpb
+
+
+def leased(id: str, name: str) -> Leased:
+    body = tpb.Content(task_name=name, payload=b"{}", headers={"a": "b"}).SerializeToString()
+    return Leased(id, 1, 1, 1, 0, "", b"1 2 spec\n" + body)
+
+
+@given(st.text(max_size=20_000), st.binary(max_size=5))
+def test_the_name_is_that_of_the_content(name: str, before: bytes) -> None:
+    content = tpb.Content(task_name=name, payload=b"payload")
+    assert task_name(before + content.SerializeToString(), len(before)).decode() == name
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 129, 16383, 16384, 40_000])
+def test_names_of_every_length(length: int) -> None:
+    assert len(task_name(tpb.Content(task_name="n" * length).SerializeToString())) == length
+
+
+def test_a_data_item_has_no_name() -> None:
+    assert task_name(tpb.Content(payload=b"payload").SerializeToString()) == b""
+    assert task_name(b"") == b""
+
+
+def test_known_ones_pass_as_they_are() -> None:
+    items = [leased("1", "a"), leased("2", "b")]
+    known, held = UnknownTasks(["a", "b"]).sort(items)
+    assert known is items
+    assert held == {}
+
+
+def test_waits_grow_by_name_and_round_up_to_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    unknown = UnknownTasks(["a"])
+    x, y, a = leased("x", "x"), leased("y", "y"), leased("a", "a")
+    assert unknown.sort([x, a, x]) == ([a], {1_000_000: [x, x]})
+    # Others of the same round wait no longer.
+    assert unknown.sort([x]) == ([], {1_000_000: [x]})
+    waits: list[int] = []
+    for _ in range(5):
+        now += 11
+        waits += unknown.sort([x])[1]
+    assert waits == [2_000_000, 4_000_000, 8_000_000, 10_000_000, 10_000_000]
+    assert unknown.sort([y]) == ([], {1_000_000: [y]})
+
+
+def test_a_name_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    unknown = UnknownTasks(["a"])
+    for moment in (0.0, 1.0, 30.0, 59.9):
+        now = moment
+        unknown.sort([leased("x", "x"), leased("ü", "ü")])
+    assert unknown.untold == ["x", "ü"]
+    unknown.untold.clear()
+    now = 60.0
+    unknown.sort([leased("x", "x")])
+    assert unknown.untold == ["x"]
