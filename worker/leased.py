@@ -40,6 +40,8 @@ class LeasedTask(RunningTask):
             value = delivery.id
         elif attribute == "queue":
             value = delivery.queue
+        elif attribute == "lease_token":
+            value = delivery.lease_token
         elif attribute == "attempt":
             value = delivery.attempt + attempts_before(delivery.content.headers)
         elif attribute == "attempts":

@@ -27,7 +27,9 @@ def app() -> RecordingDibs:
 @pytest.fixture
 def running() -> Iterator[RunningTask]:
     """Attempt 2 of 5 of a task named "task", as a worker would run it."""
-    task = RunningTask("the-id", "task", "its-queue", [], {}, attempt=2, attempts=5, headers={"trace": "x"})
+    task = RunningTask(
+        "the-id", "task", "its-queue", [], {}, attempt=2, attempts=5, headers={"trace": "x"}, lease_token=7
+    )
     token = CURRENT_TASK.begin(task)
     yield task
     CURRENT_TASK.end(token)
@@ -43,7 +45,7 @@ def test_the_next_attempt_takes_the_place_of_the_running_one(app: RecordingDibs,
     assert handle is not None
     assert handle.taskid == item.id == "the-id"
     assert item.queue == "its-queue"
-    assert item.on_conflict == pb.ON_CONFLICT_REPLACE
+    assert (item.on_conflict, item.lease_token) == (pb.ON_CONFLICT_REPLACE, 7)
     assert item.delay.seconds == 7
     assert item.policy.attempts == 3
     assert item.policy.result_ttl.seconds == 9
@@ -62,10 +64,11 @@ def test_a_worker_counts_on_from_there(app: RecordingDibs, running: RunningTask)
 
 
 def test_a_delivery_of_a_retry_shows_all_attempts_and_the_error_before_it() -> None:
-    delivery = tpb.Delivery(id="the-id", attempt=1, attempts=3)
+    delivery = tpb.Delivery(id="the-id", lease_token=9, attempt=1, attempts=3)
     delivery.content.headers.update({ATTEMPTS_BEFORE: "2", LAST_ERROR: "earlier"})
 
     task = LeasedTask(delivery, "task", [], {}, Outbox())
+    assert task.lease_token == 9
     assert (task.attempt, task.attempts, task.last_error, task.retried) == (3, 5, "earlier", False)
 
     delivery.last_error = "later"
@@ -191,6 +194,13 @@ def test_outside_of_a_worker_the_call_that_asks_is_the_first_attempt(app: Record
     task.retry(_attempts=10)
     assert app.last.policy.attempts == 9
     assert app.task(lambda: None).retry() is None
+
+
+def test_an_attempt_under_another_id_takes_nobodys_place(app: RecordingDibs, running: RunningTask) -> None:
+    app.task(name="task", attempts=5)(lambda: None).options(taskid="other").retry()
+
+    assert (app.last.id, app.last.lease_token) == ("other", 0)
+    assert not running.retried
 
 
 def test_another_task_that_runs_here_has_nothing_to_do_with_it(app: RecordingDibs, running: RunningTask) -> None:

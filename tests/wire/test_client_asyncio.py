@@ -120,6 +120,19 @@ async def test_a_retry_is_awaited(adibs: AsyncDibs) -> None:
     assert await handle.status == "early"
 
 
+async def test_a_retry_of_what_is_not_leased_is_refused(adibs: AsyncDibs, caplog: pytest.LogCaptureFixture) -> None:
+    @adibs.task(name="again", attempts=2)
+    async def again() -> None: ...
+
+    running = RunningTask("the-id", "again", "default", [], {}, 1, 2, lease_token=1)
+    token = CURRENT_TASK.begin(running)
+    assert await again.retry() is None
+    CURRENT_TASK.end(token)
+
+    assert not running.retried
+    assert "lease is not held any more" in caplog.text
+
+
 async def test_many_calls_at_once_all_arrive(adibs: AsyncDibs, add: AsyncTask[[int, int], int]) -> None:
     handles = await asyncio.gather(*(add.execute(n, n) for n in range(300)))
 

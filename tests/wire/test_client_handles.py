@@ -220,6 +220,41 @@ def test_a_retry_takes_the_place_of_the_running_attempt(app: Dibs) -> None:
     assert handle.get(5) == "at last"
 
 
+@pytest.mark.parametrize("vis_timeout", [0, 30])
+def test_a_cancelled_attempt_is_not_retried(app: Dibs, vis_timeout: float, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(name="again", attempts=3, retry_delay=0, vis_timeout=vis_timeout, save_results=60)
+    def again() -> None: ...
+
+    handle = again.execute()
+    (delivery,) = take(app)
+    assert handle.cancel() is True
+    running = as_worker(delivery)
+    token = CURRENT_TASK.begin(running)
+    assert again.retry() is None
+    CURRENT_TASK.end(token)
+    assert (running.retried, running.cancelled) == (False, True)
+    assert "has been cancelled" in caplog.text
+    assert take(app, wait=0) == []
+
+
+def test_an_attempt_that_has_lost_its_lease_is_not_retried(app: Dibs, caplog: pytest.LogCaptureFixture) -> None:
+    @app.task(name="again", attempts=3, retry_delay=0, vis_timeout=30, save_results=60)
+    def again() -> None: ...
+
+    handle = again.execute()
+    (lost,) = take(app)
+    fail(app, lost, "gone")
+    (held,) = take(app)
+    running = as_worker(lost)
+    token = CURRENT_TASK.begin(running)
+    assert again.retry() is None
+    CURRENT_TASK.end(token)
+    assert (running.retried, running.cancelled) == (False, False)
+    assert "lease is not held any more" in caplog.text
+    finish(app, held, "second")
+    assert handle.get(5) == "second"
+
+
 def as_worker(delivery: tpb.Delivery) -> RunningTask:
     """What the worker makes of a delivery."""
     args, kwargs = decode_call(delivery.content.payload)
@@ -233,6 +268,7 @@ def as_worker(delivery: tpb.Delivery) -> RunningTask:
         delivery.attempt + before,
         delivery.attempts + before,
         headers=dict(delivery.content.headers),
+        lease_token=delivery.lease_token,
     )
 
 

@@ -33,6 +33,8 @@ class RunningTask:
         attempt: number of this delivery, from 1.
         attempts: deliveries that it may have in all.
         last_error: error text of the previous attempt; empty when there is none.
+        lease_token: token of this delivery's lease; 0 for one that is delivered at most once and of which nothing is
+            kept.
         cancelled: whether somebody has cancelled it while it runs. The worker sets it, from another thread;
             a long task looks at it now and then, and returns early.
         headers: what the producer passed along, such as a trace context.
@@ -49,6 +51,7 @@ class RunningTask:
         "headers",
         "kwargs",
         "last_error",
+        "lease_token",
         "name",
         "queue",
         "retried",
@@ -66,6 +69,7 @@ class RunningTask:
         attempts: int = 1,
         last_error: str = "",
         headers: Mapping[str, str] | None = None,
+        lease_token: int = 0,
     ) -> None:
         self.taskid = taskid
         self.name = name
@@ -76,6 +80,7 @@ class RunningTask:
         self.attempts = attempts
         self.last_error = last_error
         self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.lease_token = lease_token
         self.cancelled = False
         self.retried = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from .schedules import Schedule
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 
+_log = logging.getLogger("dibs")
+
 _ATTEMPTS = "_attempts"
 
 #: Bytes of the error text that goes along with a retry; all headers together may have 8 KiB.
@@ -30,11 +33,37 @@ _MAX_ERROR_BYTES = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call that is ready to be enqueued. `taskid` empty: it gets a new id."""
+    """A call that is ready to be enqueued.
+
+    Attributes:
+        form: what it shares with others.
+        payload: its arguments.
+        taskid: its id; empty: it gets a new one.
+        replaces: the running call whose next attempt it is; None when it is none.
+    """
 
     form: ItemForm
     payload: bytes
     taskid: str
+    replaces: RunningTask | None = None
+
+    def enqueued(self) -> None:
+        """To be called when the broker has taken it: the running call that it replaces reports nothing of itself."""
+        if self.replaces is not None:
+            self.replaces.retried = True
+
+    def refused(self, found: pb.ItemResult) -> None:
+        """To be called when it could not take the place of the running call, which then ends as if it had not tried.
+
+        Args:
+            found: how things stand with that.
+        """
+        running = self.replaces
+        assert running is not None
+        if found.cancel_requested:
+            running.cancelled = True
+        reason = "it has been cancelled" if running.cancelled else "its lease is not held any more"
+        _log.warning("%s %s is not tried again: %s", running.name, running.taskid, reason)
 
 
 class Definition:
@@ -102,15 +131,17 @@ class Definition:
         if options.delay is None and options.at is None:
             changes["delay"] = self.policy.retry_wait(used)
         headers = {**options.headers, ATTEMPTS_BEFORE: str(used)}
+        replaces = None
         if running is not None:
             headers = {**running.headers, **headers}
             changes["taskid"] = options.taskid or running.taskid
             changes["queue"] = options.queue or running.queue
+            replaces = running if changes["taskid"] == running.taskid else None
         error = _error_text() or (running.last_error if running is not None else "")
         if error:
             headers[LAST_ERROR] = error
         merged = {name: getattr(options, name) for name in ("delay", "at", "taskid", "queue")} | changes
-        return self._prepare(args, kwargs, Options(**merged, headers=headers), left, used)
+        return self._prepare(args, kwargs, Options(**merged, headers=headers), left, used, replaces)
 
     def running(self) -> RunningTask | None:
         """The call of this task that runs here; None outside of a worker and in another task."""
@@ -130,14 +161,22 @@ class Definition:
         return self.schedule.next(now)
 
     def _prepare(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options, attempts: int, used: int = 0
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        options: Options,
+        attempts: int,
+        used: int = 0,
+        replaces: RunningTask | None = None,
     ) -> Prepared:
         queue = queue_name(options.queue) if options.queue else self.queue
         plain = attempts == self.policy.attempts and not used
         item = pb.EnqueueItem(queue=queue, kind=tpb.QUEUE_KIND_TASK, content=tpb.Content(task_name=self.name))
         item.policy.MergeFromString(self.policy.encoded if plain else self.policy.encode(attempts, used))
         options.apply(item)
-        return Prepared(ItemForm(item), encode_call(args, kwargs), options.taskid or "")
+        if replaces is not None:
+            item.lease_token = replaces.lease_token
+        return Prepared(ItemForm(item), encode_call(args, kwargs), options.taskid or "", replaces)
 
 
 def split_options(

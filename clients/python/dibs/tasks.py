@@ -7,8 +7,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from . import flows
 from .codec import encode_call
 from .definition import Definition, split_options
+from .errors import AlreadyExists
 from .handles import AsyncEnqueuedTask, EnqueuedTask
 from .names import QueueName
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
@@ -238,7 +240,8 @@ class Task(BaseTask[P, R]):
                 left with this one, as it was passed to the function; otherwise the worker knows.
 
         Returns:
-            A handle; None when this was the last attempt, and then nothing happens.
+            A handle; None when this was the last attempt, or when somebody has cancelled the call or it has been
+            delivered again, because its `vis_timeout` is over. Then nothing happens, and the attempt ends as it ends.
 
         Raises:
             PayloadError: the arguments cannot be written as JSON.
@@ -257,10 +260,12 @@ class Task(BaseTask[P, R]):
         if call is None:
             _log.warning("%s is not tried again: that was the last attempt", self.name)
             return None
-        taskid = self._dibs.put_now(call.form, call.payload, call.taskid)
-        running = self.definition.running()
-        if running is not None:
-            running.retried = True
+        try:
+            taskid = self._dibs.put_now(call.form, call.payload, call.taskid)
+        except AlreadyExists:
+            call.refused(self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
+            return None
+        call.enqueued()
         return EnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
 
     @overload
@@ -332,10 +337,12 @@ class AsyncTask(BaseTask[P, R]):
         if call is None:
             _log.warning("%s is not tried again: that was the last attempt", self.name)
             return None
-        taskid = await self._dibs.put_now(call.form, call.payload, call.taskid)
-        running = self.definition.running()
-        if running is not None:
-            running.retried = True
+        try:
+            taskid = await self._dibs.put_now(call.form, call.payload, call.taskid)
+        except AlreadyExists:
+            call.refused(await self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
+            return None
+        call.enqueued()
         return AsyncEnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
 
     @overload
