@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +22,7 @@ from ..support import operating
 from ..support.operating import Consumer, Said
 from ..support.outages import fragile
 from ..support.ports import free_port
-from ..support.processes import Broker, run_dibs, running_broker, running_dibs
+from ..support.processes import Broker, environment, run_dibs, running_broker, running_dibs
 
 
 @pytest.fixture(scope="module")
@@ -457,6 +459,23 @@ def test_as_a_process(broker: Broker) -> None:
     done = run_dibs("tasks", "never", env=settings(broker))
     assert (done.returncode, done.stdout) == (Exit.NOT_FOUND, "")
     assert done.stderr == "dibs: queue 'never' is not known\n"
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_reader_that_has_seen_enough_is_no_error(dibs: Dibs, broker: Broker, form: list[str]) -> None:
+    ids = [f"long{len(form)}-{number}" for number in range(3)]
+    for id in ids:
+        dibs.fill("long", id, more=("--kwargs", json.dumps({"text": "x" * 50_000})))
+    command = [sys.executable, "-m", "dibs", "show", *ids, *form]
+    with subprocess.Popen(
+        command, env=environment(settings(broker)), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(20) == Exit.NO
 
 
 def test_completion_in_a_shell(dibs: Dibs, broker: Broker) -> None:

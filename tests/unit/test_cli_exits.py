@@ -63,6 +63,8 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         (errors.LimitExceeded("x"), Exit.NO),
         (errors.BrokerError("x"), Exit.NO),
         (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (FileNotFoundError(2, "No such file", "ca.pem"), Exit.USAGE),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"), Exit.USAGE),
         (Refused("x"), Exit.USAGE),
         (Refused("x", Exit.NO), Exit.NO),
     ],
@@ -90,6 +92,11 @@ def test_a_broker_that_is_away_is_named_in_plain_words() -> None:
     assert sentence_of(errors.DeadlineExceeded("Deadline Exceeded"), "t") == "no answer from t in time"
     assert sentence_of(KeyboardInterrupt(), "t") == "interrupted"
     assert sentence_of(errors.Unauthenticated("no token"), "t") == "t does not allow this: no token"
+
+
+def test_what_this_machine_refuses_is_a_sentence_too() -> None:
+    assert sentence_of(FileNotFoundError(2, "No such file", "ca.pem"), "t") == "ca.pem: No such file"
+    assert sentence_of(UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "x"), "t") == "'a\\udcff' is not text in UTF-8"
 
 
 def test_facts_for_programs() -> None:
@@ -157,6 +164,15 @@ def test_connection_options_that_cannot_be_are_usage_errors(run: Run, args: list
     assert "s3cret" not in err
 
 
+@pytest.mark.parametrize(
+    ("name", "args"), [("pause", ["a\udcff"]), ("show", ["a\udcff"]), ("queues", ["--namespace", "\udcff"])]
+)
+def test_arguments_that_are_no_text_are_wrong_use(run: Run, name: str, args: list[str]) -> None:
+    code, out, err = run(load(name), *args, "--target", "127.0.0.1:1")
+    assert (code, out) == (Exit.USAGE, "")
+    assert "is not text in UTF-8" in err
+
+
 @pytest.mark.parametrize("name", OPERATE)
 def test_every_command_has_the_shared_options_and_a_help(name: str) -> None:
     if name == "health":
@@ -181,6 +197,8 @@ def test_every_command_has_the_shared_options_and_a_help(name: str) -> None:
         ("enqueue", ["q", "--data", "1", "--args", "[]"], "--args"),
         ("enqueue", ["t", "--attempts", "0"], "--attempts"),
         ("enqueue", ["t", "--delay", "later"], "--delay"),
+        ("enqueue", ["t", "--delay", "4000d"], "--delay"),
+        ("known", ["register", "t", "--attempts", "99999999999"], "--attempts"),
         ("priority", ["q", "high"], "NUMBER"),
         ("priority", ["q", "1", "--none"], "--none"),
         ("dead", ["redrive"], "--all"),

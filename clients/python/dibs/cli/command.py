@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -137,8 +138,14 @@ def command(function: Callable[..., Exit | None]) -> Callable[..., None]:
 
 def _guarded(session: Session, body: Callable[[], Exit | None]) -> Exit:
     try:
-        return body() or Exit.OK
-    except (DibsError, Refused, KeyboardInterrupt, OSError) as error:
+        code = body() or Exit.OK
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Who read the output, such as `head`, has seen enough; what is left in the buffer goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.NO
+    except (DibsError, Refused, KeyboardInterrupt, OSError, UnicodeEncodeError) as error:
         complain(session, error)
         return code_of(error)
     finally:

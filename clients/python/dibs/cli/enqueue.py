@@ -19,7 +19,7 @@ from .completion import queue_names, task_names
 from .exits import Exit
 from .session import Session, usage
 from .show import item_fields
-from .values import json_list, json_object, json_value, span
+from .values import MAX_INT32, json_list, json_object, json_value, span
 
 #: How long the result of a task is kept that somebody waits for and that keeps none by itself.
 KEPT_SECONDS = 60.0
@@ -43,7 +43,9 @@ def enqueue(
         float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="Not to be delivered before.")
     ] = 0.0,
     id: Annotated[str, typer.Option("--id", help="Id, instead of a made one.", show_default=False)] = "",
-    attempts: Annotated[int | None, typer.Option(min=1, help="Deliveries in all. Default: the task's.")] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all. Default: the task's.")
+    ] = None,
     lease: Annotated[
         float | None,
         typer.Option(parser=span, metavar="TIME", help="How long one may take; 0: at most once. Default: the task's."),

@@ -64,6 +64,9 @@ CODES: dict[type[BaseException], Exit] = {
     DeadlineExceeded: Exit.UNAVAILABLE,
     Unauthenticated: Exit.NOT_ALLOWED,
     PermissionDenied: Exit.NOT_ALLOWED,
+    # A file of certificates that cannot be read; an argument that is no text.
+    OSError: Exit.USAGE,
+    UnicodeEncodeError: Exit.USAGE,
     BaseException: Exit.NO,
 }
 
@@ -84,6 +87,10 @@ def sentence_of(error: BaseException, target: str) -> str:
     """
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object!r} is not text in UTF-8"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error)
     if isinstance(error, Unavailable) and not error.reason:
         # The text is gRPC's own, about addresses and system calls; its last part says what happened.

@@ -20,7 +20,7 @@ from .completion import task_names
 from .exits import Exit
 from .session import Session
 from .tables import cell, table
-from .values import span
+from .values import MAX_INT32, span
 
 
 def delivery(policy: DeliveryPolicy) -> str:
@@ -71,7 +71,7 @@ def register(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the task.")],
     queue: Annotated[str, typer.Option(help="Queue of its calls.")] = DEFAULT_QUEUE,
-    attempts: Annotated[int, typer.Option(min=1, help="Deliveries in all.")] = 1,
+    attempts: Annotated[int, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all.")] = 1,
     lease: Annotated[
         float,
         typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long one may take; 0: at most once."),

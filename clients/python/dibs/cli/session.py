@@ -62,11 +62,17 @@ class Session:
     def show(self, *what: RenderableType) -> None:
         """Print for people."""
         for one in what:
-            self.out.print(one)
+            if self.out.is_terminal:
+                self.out.print(one)
+                continue
+            # Lines are as long as they are, not filled up with blanks to the longest.
+            with self.out.capture() as captured:
+                self.out.print(one)
+            print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:
         """Print one sentence, as it is."""
-        self.out.print(Text(text))
+        print(text)
 
     def note(self, text: str) -> None:
         """A remark for people, apart from the results."""

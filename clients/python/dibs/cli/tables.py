@@ -12,15 +12,14 @@ from rich.text import Text
 from .words import plain
 
 
-def table(*columns: str, title: str = "") -> Table:
+def table(*columns: str) -> Table:
     """An empty table.
 
     Args:
         columns: headings; one that ends in ``#`` holds numbers, which stand at the right; one that ends in ``…``
             is cut off when the terminal is narrow.
-        title: what stands above it.
     """
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", title=title or None, title_justify="left", pad_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", show_edge=False, pad_edge=False)
     for column in columns:
         heading = column.rstrip("#…")
         if column.endswith("#"):

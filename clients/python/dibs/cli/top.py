@@ -9,7 +9,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Annotated
 
@@ -20,7 +20,7 @@ from rich.text import Text
 from ..errors import DibsError
 from .calls import Calls
 from .command import single
-from .exits import Exit, Refused, sentence_of
+from .exits import Refused, sentence_of
 from .machine import as_json
 from .queues import key
 from .session import Session
@@ -39,8 +39,8 @@ def top(
         float, typer.Option("--interval", "-i", parser=span, metavar="TIME", show_default="1s", help="Look this often.")
     ] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look twice, an interval apart, print that and leave.")] = False,
-) -> Exit | None:
-    """Live view: rates, depths, oldest waiting item, latency, with curves of the last minute. q ends it.
+) -> None:
+    """Live view: rates, depths, oldest waiting item, latency, with curves of the last minute. q or Ctrl-C ends it.
 
     --json: an object a line for every look, until Ctrl-C.
     """
@@ -53,8 +53,8 @@ def top(
     elif not session.is_interactive:
         raise Refused("top needs a terminal; say --once or --json")
     else:
-        _watch(session, history)
-    return None
+        with suppress(KeyboardInterrupt):
+            _watch(session, history)
 
 
 def _look_twice(session: Session, history: History) -> None:

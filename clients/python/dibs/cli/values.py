@@ -16,6 +16,11 @@ from ..v1.types_pb2 import QUEUE_KIND_DATA, QUEUE_KIND_TASK, QueueKind
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)?")
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
+#: The longest that may be written, in seconds: 3,660 days. What the broker takes is its own affair.
+LONGEST_SPAN = 3_660 * 86_400.0
+#: The largest whole number that fits into the contract's int32.
+MAX_INT32 = 2**31 - 1
+
 
 class Kind(StrEnum):
     """Kind of a queue, as an option has it."""
@@ -40,7 +45,10 @@ def span(text: str | float) -> float:
     match = _SPAN.fullmatch(text.strip())
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a length of time such as 500ms, 2s, 5m, 12h or 30d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    seconds = float(match[1]) * _UNITS[match[2] or "s"]
+    if seconds > LONGEST_SPAN:
+        raise typer.BadParameter(f"{text!r} is longer than 3660d")
+    return seconds
 
 
 def number(text: str | float) -> float:
