@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Leased, LeaseQuery, Nack, NackReason
+from .unknown_tasks import UnknownTasks
 
 _log = logging.getLogger(__name__)
 
@@ -34,22 +35,25 @@ class Consumer(Protocol):
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items, at most its credit, and lowers the credit. They are the consumer's from here on."""
 
+    def takes(self, item: Leased) -> bool:
+        """Whether it can do anything with an item."""
+
 
 class Dispatch:
     """Owns the groups and what is on its way back to Redis."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._groups: dict[tuple[str, LeaseQuery], _Group] = {}
+        self._groups: dict[tuple[str, LeaseQuery], Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def serve(self, namespace: str, query: LeaseQuery, consumer: Consumer) -> Iterator[_Group]:
+    def serve(self, namespace: str, query: LeaseQuery, consumer: Consumer) -> Iterator[Group]:
         """Delivers to the consumer inside the with; call `credited` on what it yields when the credit has grown."""
         key = (namespace, query)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(self, self._engine, namespace, query)
+            group = self._groups[key] = Group(self, self._engine, namespace, query)
             self._own(group.pump(), f"dibs-lease-{namespace}")
         group.consumers[consumer] = None
         group.credited()
@@ -78,6 +82,16 @@ class Dispatch:
         if leased or taken:
             self._own(self._give_back(namespace, leased, taken, delay_us), f"dibs-give-back-{namespace}")
 
+    def hold_back(self, namespace: str, held: Mapping[str, Sequence[Leased]], unknown: UnknownTasks) -> None:
+        """Returns items of tasks that a worker does not know, in the background, to wait for one that does.
+
+        Args:
+            namespace: theirs.
+            held: items that never left this process, by their tasks' names.
+            unknown: tells how long they wait.
+        """
+        self._own(self._hold_back(namespace, held, unknown), f"dibs-hold-back-{namespace}")
+
     async def close(self) -> None:
         """Waits until everything that was on its way back is back; call when no consumer is left."""
         while self._tasks:
@@ -87,6 +101,16 @@ class Dispatch:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _hold_back(self, namespace: str, held: Mapping[str, Sequence[Leased]], unknown: UnknownTasks) -> None:
+        elsewhere: set[str] = set()
+        try:
+            elsewhere = await self._engine.known_by_workers(namespace, list(held))
+        except EngineError as error:
+            _log.warning("could not ask who knows %d tasks: %s", len(held), error)
+        for name, items in held.items():
+            delay_us = unknown.delay_us(name, elsewhere=name in elsewhere)
+            self.give_back(namespace, items, unseen=True, delay_us=delay_us)
 
     async def _give_back(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased], delay_us: int) -> None:
         try:
@@ -103,7 +127,7 @@ class Dispatch:
             )
 
 
-class _Group:
+class Group:
     """Streams that want the same; one task leases for all of them."""
 
     def __init__(self, dispatch: Dispatch, engine: Engine, namespace: str, query: LeaseQuery) -> None:
@@ -152,6 +176,17 @@ class _Group:
                     self._dispatch.give_back(self._namespace, left, unseen=True)
                 if reply.drained and not self._closed:
                     await self._ready.wait()
+
+    def pass_on(self, items: Sequence[Leased], now_us: int, by: Consumer) -> Sequence[Leased]:
+        """Hands items that a consumer cannot take to others that can; answers what nobody takes now."""
+        for consumer in tuple(self.consumers):
+            if consumer is not by and consumer.credit > 0:
+                taken = [item for item in items if consumer.takes(item)][: consumer.credit]
+                if taken:
+                    consumer.deliver(taken, now_us)
+                    gone = {item.id for item in taken}
+                    items = [item for item in items if item.id not in gone]
+        return items
 
     def _deal(self, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
         """Hands items to consumers in their order; answers what nobody takes any more."""

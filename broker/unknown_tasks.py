@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from .bodies import task_name
 from .engine.types import Leased
 
-#: How long an item of an unknown task is held back at first, and at most.
+#: How long an item of a task is held back that no connected worker knows, at first and at most.
 _FIRST_US = 1_000_000
 _MOST_US = 10_000_000
+#: How long one is held back that another worker knows, who is busy or connected to another broker.
+_ELSEWHERE_US = 200_000
 #: How often a worker is told of a name.
 _TELL_S = 60.0
 #: Names that are remembered; beyond that they are forgotten, and waits begin anew.
@@ -33,32 +35,44 @@ class UnknownTasks:
 
     Args:
         known: names of the tasks that it can run; not none.
+        tell: called when there is something in `untold`.
 
     Attributes:
         untold: names that the worker is to be told of; whoever tells it empties this.
     """
 
-    def __init__(self, known: Collection[str]) -> None:
+    def __init__(self, known: Collection[str], tell: Callable[[], None]) -> None:
         self.untold: list[str] = []
+        self._tell = tell
         self._known = frozenset(name.encode() for name in known)
-        self._names: dict[bytes, _Name] = {}
+        self._names: dict[str, _Name] = {}
 
-    def sort(self, items: Sequence[Leased]) -> tuple[Sequence[Leased], Mapping[int, Sequence[Leased]]]:
-        """Items that the worker can run, and the others by how long they are to be held back, in microseconds."""
+    def knows(self, item: Leased) -> bool:
+        """Whether the worker can run an item."""
+        return task_name(item.record, item.record.index(b"\n") + 1) in self._known
+
+    def sort(self, items: Sequence[Leased]) -> tuple[Sequence[Leased], Mapping[str, Sequence[Leased]]]:
+        """Items that the worker can run, and the others by their tasks' names."""
         names = [task_name(item.record, item.record.index(b"\n") + 1) for item in items]
         if self._known.issuperset(names):
             return items, {}
-        now = time.monotonic()
         known = []
-        held: dict[int, list[Leased]] = defaultdict(list)
+        held: dict[str, list[Leased]] = defaultdict(list)
         for item, name in zip(items, names, strict=True):
             if name in self._known:
                 known.append(item)
             else:
-                held[self._delay_us(name, now)].append(item)
+                held[name.decode()].append(item)
         return known, held
 
-    def _delay_us(self, name: bytes, now: float) -> int:
+    def delay_us(self, name: str, *, elsewhere: bool) -> int:
+        """How long items of an unknown task that has come up now are to be held back, in microseconds.
+
+        Args:
+            name: of the task.
+            elsewhere: another connected worker knows it.
+        """
+        now = time.monotonic()
         state = self._names.get(name)
         if state is None:
             if len(self._names) >= _MAX_NAMES:
@@ -71,5 +85,6 @@ class UnknownTasks:
             state.grows_at = now + state.delay_us / 1e6
         if now >= state.told_again_at:
             state.told_again_at = now + _TELL_S
-            self.untold.append(name.decode())
-        return state.delay_us
+            self.untold.append(name)
+            self._tell()
+        return _ELSEWHERE_US if elsewhere else state.delay_us

@@ -22,7 +22,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .deliveries import add_deliveries
-from .dispatch import Dispatch
+from .dispatch import Dispatch, Group
 from .drain import Drain
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
 from .engine.errors import EngineError
@@ -71,11 +71,14 @@ class WorkSession:
         self._hello = hello
         self._namespace = hello.namespace
         #: None: it takes any task.
-        self._unknown = UnknownTasks(hello.task_names) if hello.task_names else None
+        self._unknown = (
+            UnknownTasks(hello.task_names, lambda: self._something_to_write.set()) if hello.task_names else None
+        )
         self._connected_at = time.time()
         #: For operators.
         self._delivered = self._acked = self._nacked = 0
-        #: Ends the membership in a dispatch group.
+        #: The dispatch group, and what ends the membership in it.
+        self._group: Group | None = None
         self._serving = ExitStack()
         #: Leased and not written yet; filled by `deliver`, emptied by the writer.
         self._outbox: deque[Leased] = deque()
@@ -102,11 +105,15 @@ class WorkSession:
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
         if self._unknown is not None:
-            items = self._hold_back(self._unknown, items)
+            items = self._hold_back(self._unknown, items, now_us)
         self.credit -= len(items)
         self._outbox.extend(items)
         self._leased_at_us = now_us
         self._something_to_write.set()
+
+    def takes(self, item: Leased) -> bool:
+        """Whether the worker knows the item's task."""
+        return self._unknown is None or self._unknown.knows(item)
 
     def info(self) -> apb.WorkerInfo:
         """How the worker stands, for operators."""
@@ -152,7 +159,9 @@ class WorkSession:
 
     async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
         self._take(first)
-        group = self._serving.enter_context(self._dispatch.serve(self._namespace, self._hello.query, self))
+        group = self._group = self._serving.enter_context(
+            self._dispatch.serve(self._namespace, self._hello.query, self)
+        )
         async for request in requests:
             if request.HasField("hello"):
                 raise InvalidField("hello", "may only come in the first message of a stream")
@@ -195,11 +204,16 @@ class WorkSession:
             self._dispatch.give_back(self._namespace, tuple(self._outbox), unseen=True)
             self._outbox.clear()
 
-    def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased]) -> Sequence[Leased]:
-        """Puts back what the worker does not know, and answers the rest."""
+    def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
+        """Passes on or puts back what the worker does not know, and answers the rest."""
         known, held = unknown.sort(items)
-        for delay_us, some in held.items():
-            self._dispatch.give_back(self._namespace, some, unseen=True, delay_us=delay_us)
+        left = {}
+        for name, some in held.items():
+            rest = self._group.pass_on(some, now_us, self) if self._group else some
+            if rest:
+                left[name] = rest
+        if left:
+            self._dispatch.hold_back(self._namespace, left, unknown)
         return known
 
     def _note_cancelled(self, namespace: str, id: str) -> None:

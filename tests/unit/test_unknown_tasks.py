@@ -35,38 +35,54 @@ def test_a_data_item_has_no_name() -> None:
     assert task_name(b"") == b""
 
 
+def unknown_to(*known: str) -> UnknownTasks:
+    return UnknownTasks(known, lambda: None)
+
+
 def test_known_ones_pass_as_they_are() -> None:
     items = [leased("1", "a"), leased("2", "b")]
-    known, held = UnknownTasks(["a", "b"]).sort(items)
+    known, held = unknown_to("a", "b").sort(items)
     assert known is items
     assert held == {}
+
+
+def test_unknown_ones_are_sorted_by_name() -> None:
+    a, x, y = leased("1", "a"), leased("2", "x"), leased("3", "y")
+    unknown = unknown_to("a")
+    assert unknown.sort([x, a, y, x]) == ([a], {"x": [x, x], "y": [y]})
+    assert [unknown.knows(item) for item in (a, x)] == [True, False]
 
 
 def test_waits_grow_by_name_and_round_up_to_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    unknown = UnknownTasks(["a"])
-    x, y, a = leased("x", "x"), leased("y", "y"), leased("a", "a")
-    assert unknown.sort([x, a, x]) == ([a], {1_000_000: [x, x]})
+    unknown = unknown_to("a")
     # Others of the same round wait no longer.
-    assert unknown.sort([x]) == ([], {1_000_000: [x]})
+    assert [unknown.delay_us("x", elsewhere=False) for _ in range(2)] == [1_000_000, 1_000_000]
     waits: list[int] = []
     for _ in range(5):
         now += 11
-        waits += unknown.sort([x])[1]
+        waits.append(unknown.delay_us("x", elsewhere=False))
     assert waits == [2_000_000, 4_000_000, 8_000_000, 10_000_000, 10_000_000]
-    assert unknown.sort([y]) == ([], {1_000_000: [y]})
+    assert unknown.delay_us("y", elsewhere=False) == 1_000_000
+
+
+def test_what_another_worker_knows_waits_a_moment_only() -> None:
+    assert unknown_to("a").delay_us("x", elsewhere=True) == 200_000
 
 
 def test_a_name_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    unknown = UnknownTasks(["a"])
+    calls: list[float] = []
+    unknown = UnknownTasks(["a"], lambda: calls.append(now))
     for moment in (0.0, 1.0, 30.0, 59.9):
         now = moment
-        unknown.sort([leased("x", "x"), leased("ü", "ü")])
+        for name in ("x", "ü"):
+            unknown.delay_us(name, elsewhere=False)
     assert unknown.untold == ["x", "ü"]
     unknown.untold.clear()
     now = 60.0
-    unknown.sort([leased("x", "x")])
+    unknown.delay_us("x", elsewhere=False)
     assert unknown.untold == ["x"]
+    assert calls == [0.0, 0.0, 60.0]

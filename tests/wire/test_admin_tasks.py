@@ -134,6 +134,25 @@ async def test_items_of_unknown_tasks_wait_without_using_an_attempt(stub: Stub, 
     assert await knows_b.read() is grpc.aio.EOF
 
 
+async def test_workers_with_different_tasks_share_a_queue(stub: Stub, admin: AdminStub) -> None:
+    streams = {}
+    for name in ("a", "b"):
+        streams[name] = stub.Work()
+        await streams[name].write(hello(name, credit=100))
+    await workers(admin, 2)
+    await stub.Enqueue(bpb.EnqueueRequest(items=[named(f"{name}{n}", name) for n in range(20) for name in ("a", "b")]))
+    async with asyncio.timeout(0.9):
+        for name, stream in streams.items():
+            got: list[str] = []
+            while len(got) < 20:
+                got += [one.id for one in (await next_of(stream)).deliveries]
+            assert sorted(got) == sorted(f"{name}{n}" for n in range(20))
+    for stream in streams.values():
+        await stream.done_writing()
+        while await stream.read() is not grpc.aio.EOF:
+            pass
+
+
 async def test_a_flush_waits_until_all_tasks_have_started(stub: Stub, admin: AdminStub) -> None:
     late = item("later")
     late.delay.FromSeconds(60)
