@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .aio import AsyncDibs
     from .aio_data import AsyncData
     from .client import Dibs
+    from .consuming import DataBatch
     from .context import AFTER_FORK, CURRENT_TASK, RunningTask
     from .data import Data
     from .errors import (
@@ -86,6 +87,7 @@ _HOMES = {
     "aio": ("AsyncDibs",),
     "client": ("Dibs",),
     "aio_data": ("AsyncData",),
+    "consuming": ("DataBatch",),
     "data": ("Data",),
     "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "locks": ("AsyncLock", "SimpleLock"),
@@ -155,6 +157,7 @@ __all__ = [
     "BrokerError",
     "Cron",
     "Data",
+    "DataBatch",
     "DeadlineExceeded",
     "Dibs",
     "DibsError",

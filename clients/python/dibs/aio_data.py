@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import TYPE_CHECKING, Any
 
+from .aio_stream import AsyncConsumer
 from .batching import open_batch
 from .codec import encode_json
+from .consuming import DataBatch
 from .data import DEFAULT_CHUNKSIZE, BaseData, listed, new_ids
 from .names import QueueName
 from .times import Seconds
@@ -82,6 +84,17 @@ class AsyncData(BaseData):
     async def done_data(self, items: Iterable[str]) -> int:
         """As `Data.done_data`."""
         return await self._dibs.run(self._done(items))
+
+    def stream(
+        self, items: int = 100, vis_timeout: Seconds | None = None, get_timeout: Seconds | None = None
+    ) -> AsyncGenerator[DataBatch, None]:
+        """As `Data.stream`, for an ``async for``.
+
+        Leaving the loop early gives back what is left as soon as the event loop gets to it; inside of
+        ``async with contextlib.aclosing(queue.stream(...)) as batches`` it is done when that is left.
+        """
+        holding, value, wait = self._stream(items, vis_timeout, get_timeout)
+        return AsyncConsumer(self._dibs.transport, holding, items, value).batches(wait)
 
     async def currently_available(self) -> tuple[int, int]:
         """As `Data.currently_available`."""

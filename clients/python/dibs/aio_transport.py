@@ -48,7 +48,7 @@ class AioTransport:
             await asyncio.sleep(pause)
 
     async def _call(self, operation: Operation[Any], timeout: float) -> Any:
-        call = self._method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)
+        call = self.method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)
         if not operation.rpc.streams:
             return await call
         replies = []
@@ -64,7 +64,8 @@ class AioTransport:
             call.cancel()
         return replies
 
-    def _method(self, rpc: Rpc) -> Any:
+    def method(self, rpc: Rpc) -> Any:
+        """The callable of one RPC on the open channel; as `Transport.method`."""
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is None:
             self._channel = self.connection.open_aio_channel()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import admin, operations
 from .batching import open_batch
 from .codec import encode_json
+from .consuming import DataBatch, Holding
 from .encoding import ItemForm
 from .enqueue_line import MAX_BATCH_BYTES
 from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
-from .errors import NotFound
+from .errors import BrokerError, NotFound
 from .flows import LONGEST_WAIT_SECONDS, Flow, do
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
@@ -26,6 +28,8 @@ from .v1 import types_pb2 as tpb
 
 if TYPE_CHECKING:
     from .client import Dibs
+
+_log = logging.getLogger("dibs")
 
 #: Items that `put_data` sends in one request, unless told otherwise.
 DEFAULT_CHUNKSIZE = 512
@@ -136,9 +140,21 @@ class BaseData:
                 break
         if lease_timeout and not peek:
             self._leases.remember(deliveries)
+        elif not peek:
+            yield from self._finish_taken(deliveries)
         if self.is_tasks:
             return {delivery.id: task_entry(delivery) for delivery in deliveries}
         return {delivery.id: data_value(delivery.content.payload) for delivery in deliveries}
+
+    def _finish_taken(self, deliveries: Sequence[tpb.Delivery]) -> Flow[None]:
+        """Of some items that were taken for good something is kept (a result, or for a dead letter): that ends here."""
+        entries = [pb.AckEntry(id=item.id, lease_token=item.lease_token) for item in deliveries if item.lease_token]
+        if entries:
+            try:
+                yield from do(operations.ack(self._namespace, entries))
+            except BrokerError as error:
+                # They are here all the same, and nobody else will get them.
+                _log.warning("the broker did not hear that %d items of %s were taken: %s", len(entries), self, error)
 
     def _visibility(self, vis_timeout: Seconds | None) -> tuple[bool, float]:
         """Whether to look only, and how long leases are to last."""
@@ -171,6 +187,18 @@ class BaseData:
     def _dead_entries(self, items: Iterable[Any]) -> dict[str, Any]:
         entry = dead_task_entry if self.is_tasks else dead_data_entry
         return {item.id: entry(item) for item in items}
+
+    def _stream(
+        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None
+    ) -> tuple[Holding, Callable[[tpb.Delivery], Any], float | None]:
+        """The state of a new consumer, what makes its values, and how long it waits."""
+        _checked_items(items)
+        seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
+        if self.is_dead or not seconds:
+            raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
+        wait = None if get_timeout is None else to_seconds(get_timeout, "get_timeout")
+        value = task_entry if self.is_tasks else _data_of
+        return Holding(self._namespace, self.queue, self._kind, seconds), value, wait
 
     # While items are here
 
@@ -394,6 +422,40 @@ class Data(BaseData):
         """
         return self._dibs.run(self._done(items))
 
+    def stream(
+        self, items: int = 100, vis_timeout: Seconds | None = None, get_timeout: Seconds | None = None
+    ) -> Iterator[DataBatch]:
+        """Receive items for as long as the loop goes on, over one open stream.
+
+        Each turn of the loop gets a batch as soon as there is an item. While its body runs the leases are refreshed,
+        however long it takes, and nothing more is asked for. When the body has come to its end, what it has not
+        marked otherwise is done. When the loop is left (``break``, ``return``, an exception), what is left of the
+        batch is given back at once, and no attempt is used up. Brokers that go away are replaced.
+
+        Args:
+            items: size of a batch at most, 1 to 1,000.
+            vis_timeout: length of the leases, that is, how soon others get what a crashed consumer had; seconds or a
+                timedelta, above 0. Default: the queue's.
+            get_timeout: end the loop when nothing has come for so long; seconds or a timedelta. Default: go on.
+
+        Raises:
+            ValueError: an argument is out of range, or there is no `vis_timeout`.
+            BrokerError: no broker could be reached at the beginning, or one refused.
+
+        Example::
+
+            for batch in queue.stream(items=100, vis_timeout=30):
+                for id, item in batch.items():
+                    try:
+                        store(item)
+                    except ValueError as error:
+                        batch.fail(id, error)
+        """
+        from .stream import Consumer
+
+        holding, value, wait = self._stream(items, vis_timeout, get_timeout)
+        return Consumer(self._dibs.transport, holding, items, value).batches(wait)
+
     def currently_available(self) -> tuple[int, int]:
         """How many items can be received now, and how many cannot because they are delayed or leased."""
         return self._dibs.run(self._available())
@@ -423,6 +485,10 @@ def new_ids(count: int) -> list[str]:
     """New ids, from one call to the operating system."""
     pool = os.urandom(16 * count).hex()
     return [pool[at : at + 32] for at in range(0, 32 * count, 32)]
+
+
+def _data_of(delivery: tpb.Delivery) -> Any:
+    return data_value(delivery.content.payload)
 
 
 def listed(data: Any, is_one: bool) -> list[Any] | tuple[Any, ...]:

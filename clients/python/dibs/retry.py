@@ -11,22 +11,44 @@ FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
 
+class Pauses:
+    """How long to wait from one attempt to the next.
+
+    The pause doubles from attempt to attempt and is moved at random by half of itself, so that callers which failed
+    together do not come back together.
+    """
+
+    __slots__ = ("_pause",)
+
+    def __init__(self) -> None:
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def next(self) -> float:
+        """The next pause, in seconds."""
+        pause = self._pause * random.uniform(0.5, 1.5)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return pause
+
+    def reset(self) -> None:
+        """It has worked: begin with the shortest again."""
+        self._pause = FIRST_PAUSE_SECONDS
+
+
 class Attempts:
     """The attempts of one call: how much time is left, and how long to pause before the next.
 
-    The pause doubles from attempt to attempt and is moved at random by half of itself, so that callers which
-    failed together do not come back together; a pause that the broker asks for (RetryInfo) is the least.
+    A pause that the broker asks for (RetryInfo) is the least.
 
     Args:
         timeout: seconds that all attempts and pauses may take.
     """
 
-    __slots__ = ("_deadline", "_pause", "made", "timeout")
+    __slots__ = ("_deadline", "_pauses", "made", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pauses = Pauses()
         #: Attempts that have failed so far.
         self.made = 0
 
@@ -47,8 +69,7 @@ class Attempts:
         if not safe or not is_transient(error):
             raise error
         self.made += 1
-        pause = self._pause * random.uniform(0.5, 1.5)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        pause = self._pauses.next()
         if error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds() * random.uniform(1.0, 1.2))
         if time.monotonic() + pause >= self._deadline:

@@ -1,0 +1,259 @@
+"""`Data.stream` for blocking callers: two threads carry the stream of a consumer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+
+from . import forking
+from .consuming import DataBatch, Entry, Holding, Marks
+from .errors import BrokerError, DibsError
+from .operations import Rpc
+from .retry import Pauses, is_transient
+from .status import error_from_call
+from .transport import Transport
+from .v1 import broker_pb2 as pb
+from .v1.broker_pb2_grpc import BrokerServiceStub
+from .v1.types_pb2 import Delivery
+
+_log = logging.getLogger("dibs")
+
+WORK = Rpc(BrokerServiceStub, "Work", streams=True)
+
+#: How long the end of a loop waits for the broker to take note, in seconds.
+LEAVE_SECONDS = 5.0
+
+#: How long a fork waits for the stream to end in peace, in seconds.
+FORK_SECONDS = 1.0
+
+#: A stream that lasted so long was taken on by a broker, whether or not it said anything, in seconds.
+TAKEN_ON_SECONDS = 2.0
+
+
+class Consumer(Marks):
+    """Keeps a stream open from its first batch to `close`.
+
+    One thread reads the stream, and opens another when it breaks; what is said on it is taken by a thread of gRPC.
+
+    Args:
+        transport: whose channel to use.
+        holding: what is held and has to be said. Used under the condition.
+        items: size of a batch at most.
+        value: makes what the caller gets of a delivery.
+    """
+
+    def __init__(self, transport: Transport, holding: Holding, items: int, value: Callable[[Delivery], Any]) -> None:
+        self._transport = transport
+        self._holding = holding
+        self._items = items
+        self._value = value
+        #: Guards everything below and the holding; notified whenever something has changed.
+        self._changed = threading.Condition()
+        self._call: Any = None
+        self._requests: _Requests | None = None
+        #: This process forks at the moment.
+        self._forking = False
+        #: Set while no stream is being read.
+        self._idle = threading.Event()
+        self._idle.set()
+        self._leaving = False
+        self._error: Exception | None = None
+        self._reader = threading.Thread(target=self._read, name="dibs-stream", daemon=True)
+        forking.watch(self)
+
+    @property
+    def lost(self) -> frozenset[str]:  # type: ignore[override]  # it is read only
+        """Ids of held items whose leases were lost, since the last batch."""
+        with self._changed:
+            return self._holding.lost
+
+    def mark(self, ids: Sequence[str], entry: Callable[[str, int], Entry]) -> None:
+        """Settle these, as far as they are held."""
+        with self._changed:
+            self._holding.mark(ids, entry)
+            self._changed.notify_all()
+
+    def batches(self, get_timeout: float | None) -> Iterator[DataBatch]:
+        """Batches until none has come for that many seconds (None: for ever), or the caller goes away."""
+        self._reader.start()
+        try:
+            while True:
+                deliveries = self._wait(get_timeout)
+                if not deliveries:
+                    return
+                batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
+                yield batch
+                with self._changed:
+                    self._holding.finish(batch)
+        finally:
+            self._leave()
+
+    def _wait(self, timeout: float | None) -> list[Delivery]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            while True:
+                if self._error is not None:
+                    raise self._error
+                deliveries = self._holding.take(self._items)
+                if not deliveries:
+                    self._holding.want(self._items)
+                self._changed.notify_all()
+                left = None if deadline is None else deadline - time.monotonic()
+                if deliveries or (left is not None and left <= 0):
+                    return deliveries
+                self._changed.wait(left)
+
+    def _leave(self) -> None:
+        """Give everything back, and end the stream."""
+        deadline = time.monotonic() + LEAVE_SECONDS
+        with self._changed:
+            self._holding.leave()
+            self._leaving = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._over, LEAVE_SECONDS)
+            if not self._over:
+                _log.warning("the broker did not take note in %g s; leases are left to run out", LEAVE_SECONDS)
+        self._reader.join(max(deadline - time.monotonic(), 0.1))
+        with self._changed:
+            if self._call is not None:
+                self._call.cancel()
+
+    @property
+    def _over(self) -> bool:
+        return self._leaving and (self._holding.settled or self._error is not None)
+
+    # The reading thread
+
+    def _read(self) -> None:
+        try:
+            self._read_streams()
+        except Exception as error:  # noqa: BLE001 - the caller gets it
+            self._fail(error)
+
+    def _read_streams(self) -> None:
+        """One stream after another."""
+        pauses = Pauses()
+        ever = False
+        began = time.monotonic()
+        while True:
+            method = self._transport.method(WORK)
+            with self._changed:
+                self._changed.wait_for(lambda: not self._forking)
+                if self._over or self._error is not None:
+                    return
+                self._idle.clear()
+                requests = self._requests = _Requests(self._holding, self._changed, lambda: self._over)
+                call = self._call = method(requests, metadata=self._transport.connection.metadata)
+            opened = time.monotonic()
+            try:
+                for response in call:
+                    pauses.reset()
+                    ever = True
+                    with self._changed:
+                        self._holding.receive(response)
+                        if response.drain:
+                            requests.finish()
+                        self._changed.notify_all()
+            except grpc.RpcError as broken:
+                problem = error_from_call(broken)
+                now = time.monotonic()
+                ever = ever or now - opened > TAKEN_ON_SECONDS
+                if not forgivable(problem) or not (ever or now - began < self._transport.connection.timeout):
+                    self._fail(problem)
+                    return
+                _log.warning("the stream of a data queue broke, opening another: %s", problem)
+            finally:
+                self._idle.set()
+                requests.end()
+            with self._changed:
+                self._call = self._requests = None
+                self._changed.wait_for(lambda: not self._forking)
+                if not self._over:
+                    self._changed.wait_for(lambda: self._over, pauses.next())
+
+    def _fail(self, error: Exception) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify_all()
+
+    # Forks
+
+    def before_fork(self) -> None:
+        """End the stream: while it is open, gRPC cannot be forked. The parent opens another."""
+        with self._changed:
+            self._forking = True
+            call = self._call
+            if self._requests is not None:
+                self._requests.finish()
+        if call is not None and not self._idle.wait(FORK_SECONDS):
+            call.cancel()
+            self._idle.wait(FORK_SECONDS)
+        self._changed.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._forking = False
+        self._changed.notify_all()
+        self._changed.release()
+
+    def after_fork_in_child(self) -> None:
+        """The stream is the parent's, and what it holds."""
+        self._forking = False
+        forking.abandon(self._call)
+        self._call = self._requests = None
+        self._error = DibsError("the stream of a data queue stays with the process that began it")
+        self._holding.abandon()
+        self._changed.release()
+
+
+def forgivable(problem: BrokerError) -> bool:
+    """Whether another stream may succeed: the broker or the network was at fault, or we ended it ourselves."""
+    return problem.code is grpc.StatusCode.CANCELLED or is_transient(problem)
+
+
+class _Requests:
+    """What is said on one stream; gRPC iterates over it in a thread of its own."""
+
+    def __init__(self, holding: Holding, changed: threading.Condition, over: Callable[[], bool]) -> None:
+        self._holding = holding
+        self._changed = changed
+        self._over = over
+        self._first: pb.WorkRequest | None = holding.begin()
+        self._finishing = False
+        self._ended = False
+
+    def finish(self) -> None:
+        """Say what there is to say now, and then no more."""
+        with self._changed:
+            self._finishing = True
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Say no more."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[pb.WorkRequest]:
+        return self
+
+    def __next__(self) -> pb.WorkRequest:
+        with self._changed:
+            while True:
+                if self._ended:
+                    raise StopIteration
+                if self._first is not None:
+                    first, self._first = self._first, None
+                    return first
+                pause = self._holding.look()
+                request = self._holding.message()
+                if request is not None:
+                    return request
+                if self._finishing or self._over():
+                    raise StopIteration
+                self._changed.wait(pause)
