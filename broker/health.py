@@ -76,7 +76,7 @@ class Health(health_pb2_grpc.HealthServicer):
             raise NotFound("service", request.service)
         return _Response(status=self._status(request.service))
 
-    async def Watch(self, request: _Request, context: _Context) -> None:  # type: ignore[override]  # it writes
+    async def Watch(self, request: _Request, context: _Context) -> None:
         """The status of a service now, and again whenever it changes."""
         told = None
         while True:
@@ -90,7 +90,7 @@ class Health(health_pb2_grpc.HealthServicer):
             else:
                 await changed.wait()
 
-    def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+    def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
         if service not in self._names:
             return _Response.SERVICE_UNKNOWN
         return _Response.SERVING if self.serving else _Response.NOT_SERVING
