@@ -1,0 +1,78 @@
+"""`dibs broker` and `dibs dev` as processes, and any gRPC tool as their client."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from ..support.processes import grpcurl, run_dibs, running_broker, running_dibs
+
+ITEM = {"id": "a", "queue": "q", "kind": "QUEUE_KIND_DATA", "content": {"payload": "aGk="}}
+
+
+def test_grpcurl_works_a_queue_with_no_proto_files() -> None:
+    with running_broker() as broker:
+        put = grpcurl(broker.address, "dibs.v1.BrokerService/Enqueue", json.dumps({"items": [ITEM]}))
+        assert json.loads(put.stdout)["items"][0]["outcome"] == "ENQUEUE_OUTCOME_CREATED", put.stderr
+        lease = json.dumps({"queues": ["q"], "kind": "QUEUE_KIND_DATA", "max_items": 1})
+        got = grpcurl(broker.address, "dibs.v1.BrokerService/Lease", lease)
+        assert json.loads(got.stdout)["deliveries"][0]["content"]["payload"] == "aGk=", got.stderr
+        result = grpcurl(broker.address, "dibs.v1.BrokerService/Result", json.dumps({"ids": ["a"]}))
+        assert json.loads(result.stdout)["results"][0]["id"] == "a", result.stderr
+        health = grpcurl(broker.address, "grpc.health.v1.Health/Check")
+        assert json.loads(health.stdout) == {"status": "SERVING"}, health.stderr
+
+
+def test_sigterm_ends_it_in_peace_while_a_watch_is_open() -> None:
+    with running_broker("--drain-delay", "300ms") as broker, grpc.insecure_channel(broker.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        broker.terminate()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert list(watch) == []
+        assert broker.wait() == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with running_broker("--drain-delay", "60s") as broker:
+        broker.terminate()
+        broker.until_printed("NOT_SERVING")
+        broker.terminate()
+        assert broker.wait(5) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "sentence"),
+    [
+        (("--listen", "0.0.0.0:0"), {}, "listen on loopback, or say --insecure"),
+        (("--grace", "soon"), {}, "--grace (DIBS_GRACE) is 'soon'"),
+        (("--config", "/no/such/file"), {}, "--config /no/such/file cannot be read"),
+        ((), {"DIBS_MAX_CREDIT": "-1"}, "--max-credit (DIBS_MAX_CREDIT) is '-1'"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_exit_code_1(
+    words: tuple[str, ...], env: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
+    done = run_dibs("broker", "--data-dir", str(tmp_path), *words, env=env)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "my_tasks.py").write_text("import dibs\n\n@dibs.task\ndef hello() -> None:\n    print('hi')\n")
+    with running_dibs("dev", "my_tasks", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
+        dev.until_printed("DIBS_TARGET=")
+        dev.until_printed("tasks=1")
+        os.kill(dev.process.pid, signal.SIGINT)
+        assert dev.wait() == 0
+        assert dev.output.index("worker │") < dev.output.index("leaving: health says NOT_SERVING")
+    with running_dibs("dev", "no_such_module", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
+        assert dev.wait() == 1
+        assert "the worker ended with code" in dev.output
