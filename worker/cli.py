@@ -13,7 +13,7 @@ import typer
 
 from dibs.errors import BrokerError
 
-from .load import LoadError, load
+from .load import LoadError, group_of, load
 from .logs import Said, configure
 from .run import run
 from .settings import WorkerSettings, default_worker_id, queue_names
@@ -169,7 +169,7 @@ def _work(
         if asked is not None and asked.removeprefix("https://").rstrip("/") != used:
             _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
     try:
-        unfinished = run(instance, settings, parent_fd=parent_fd)
+        unfinished = run(instance, settings, parent_fd=parent_fd, group=group_of(module))
     except (BrokerError, ValueError) as error:
         _refuse(str(error))
     if unfinished:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import dibs
 from dibs.connection import Connection
+from dibs.definition import Definition
 
 from .execution import Runnable
 
@@ -21,6 +23,14 @@ class LoadError(Exception):
     """What was named cannot be used; the text says why, in a sentence, and what to do."""
 
 
+class Defined(Protocol):
+    """What registering needs of a task."""
+
+    @property
+    def definition(self) -> Definition:
+        """What it is."""
+
+
 class Tasks(Protocol):
     """What the worker needs of a registry."""
 
@@ -29,6 +39,9 @@ class Tasks(Protocol):
 
     def names(self) -> list[str]:
         """The names of all tasks."""
+
+    def tasks(self) -> Sequence[Defined]:
+        """All tasks."""
 
 
 class Instance(Protocol):
@@ -66,6 +79,12 @@ def load(source: str) -> Instance:
             raise LoadError(f"no task is registered with {source}: is the module imported that defines them?")
         raise LoadError(f"importing {name} registered no task with the default instance{_hint(name, module)}")
     return found
+
+
+def group_of(source: str) -> str:
+    """What the schedules belong to that `load` of this loads: the module, however it was named."""
+    name, colon, attribute = source.partition(":")
+    return module_name(name) + colon + attribute
 
 
 def module_name(source: str) -> str:

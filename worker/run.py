@@ -8,17 +8,20 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import dibs
 from dibs.context import AFTER_FORK
+from dibs.registry import main_module
 from dibs.times import Seconds, to_seconds
 
 from .events import Observer
 from .load import Instance, import_module, module_name
 from .logs import Said
+from .registering import register
 from .runtime import Worker
 from .settings import WorkerSettings, queue_names
 from .stacks import printed_on_signal
@@ -35,6 +38,7 @@ def run(
     *,
     observer: Observer | None = None,
     parent_fd: int | None = None,
+    group: str | None = None,
 ) -> int:
     """Runs the tasks of an instance in this process, until SIGTERM or SIGINT.
 
@@ -46,6 +50,8 @@ def run(
         settings: see there.
         observer: told what happens.
         parent_fd: a file descriptor whose end means that the parent is gone, which stops the worker too.
+        group: what the schedules of the tasks belong to: the name of the module that was loaded. Those of the group
+            that are no longer in its code are removed. Default: the program itself.
 
     Returns:
         how many tasks still run, in threads that do not keep the process; 0 as a rule.
@@ -61,7 +67,7 @@ def run(
     registry = instance.registry
     worker = Worker(instance.connection, registry.find, registry.names(), settings, observer)
     with _restored_handlers():
-        return asyncio.run(_run(worker, parent_fd))
+        return asyncio.run(_run(worker, parent_fd, register(instance, group or main_module())))
 
 
 def execute_tasks(
@@ -99,9 +105,10 @@ def execute_tasks(
         wait=to_seconds(wait_per_thread, "wait_per_thread") * threads_per_process,
     )
     if processes == 1:
-        if module is not None:
-            import_module(module_name(module))
-        run(instance, settings)
+        name = None if module is None else module_name(module)
+        if name is not None:
+            import_module(name)
+        run(instance, settings, group=name)
         return
     source = _source_of(instance, module)
     supervisor = Supervisor(
@@ -116,8 +123,10 @@ def execute_tasks(
         raise SystemExit(code)
 
 
-async def _run(worker: Worker, parent_fd: int | None) -> int:
+async def _run(worker: Worker, parent_fd: int | None, registering: Coroutine[Any, Any, None]) -> int:
     loop = asyncio.get_running_loop()
+    # Beside the work, which can begin without it.
+    registration = asyncio.create_task(registering, name="dibs-worker-register")
 
     def stop(number: signal.Signals) -> None:
         if worker.stopping:
@@ -141,6 +150,8 @@ async def _run(worker: Worker, parent_fd: int | None) -> int:
         with printed_on_signal(loop, lambda: worker.loops):
             return await worker.run()
     finally:
+        registration.cancel()
+        await asyncio.gather(registration, return_exceptions=True)
         if parent_fd is not None:
             loop.remove_reader(parent_fd)
         for number in _STOP_SIGNALS:

@@ -256,21 +256,8 @@ class AsyncDibs(AsyncAdministration):
         return await self._run(flow, open_batch(self))
 
     async def _run(self, flow: flows.Flow[T], batch: Gathering[AsyncDibs] | None = None) -> T:
-        transport = self.transport
-        try:
-            operation = next(flow)
-            if batch is not None:
-                await batch.flush()  # type: ignore[attr-defined]  # as in `batch`
-            while True:
-                try:
-                    value = await transport.run(operation)
-                except Exception as error:  # noqa: BLE001 - the flow decides
-                    operation = flow.throw(error)
-                else:
-                    operation = flow.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        before = None if batch is None else batch.flush  # type: ignore[attr-defined]  # as in `batch`
+        return await self.transport.carry(flow, before)
 
 
 class AsyncBatch(Gathering[AsyncDibs]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import grpc
@@ -11,6 +11,7 @@ import grpc.aio
 
 from .connection import Connection
 from .errors import DibsError
+from .flows import Flow
 from .operations import Operation, Rpc
 from .retry import Attempts
 from .status import error_from_call
@@ -46,6 +47,31 @@ class AioTransport:
             else:
                 return operation.parse(reply, attempts.made > 0)
             await asyncio.sleep(pause)
+
+    async def carry(self, flow: Flow[T], before: Callable[[], Awaitable[None]] | None = None) -> T:
+        """Run a flow.
+
+        Args:
+            flow: what to run.
+            before: to be done before its first call, if it makes one.
+
+        Raises:
+            BrokerError: as for `run`, unless the flow knows better.
+        """
+        try:
+            operation = next(flow)
+            if before is not None:
+                await before()
+            while True:
+                try:
+                    value = await self.run(operation)
+                except Exception as error:  # noqa: BLE001 - the flow decides
+                    operation = flow.throw(error)
+                else:
+                    operation = flow.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
 
     async def _call(self, operation: Operation[Any], timeout: float) -> Any:
         call = self.method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)

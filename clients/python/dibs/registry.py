@@ -65,6 +65,10 @@ class Registry(Generic[T]):
         """The task of that name, or None."""
         return self._tasks.get(name)
 
+    def tasks(self) -> list[T]:
+        """All tasks, sorted by name."""
+        return [self._tasks[name] for name in self.names()]
+
     def names(self) -> list[str]:
         """The names of all tasks, sorted."""
         return sorted(self._tasks)
@@ -89,6 +93,11 @@ def default_name(function: Callable[..., Any]) -> str:
         module = _main_module_name(module)
     qualname = getattr(function, "__qualname__", type(function).__qualname__)
     return f"{module}.{qualname}" if module else qualname
+
+
+def main_module() -> str:
+    """The name that the program's own file has when it is imported as a module."""
+    return _main_module_name("__main__")
 
 
 def _main_module_name(name: str) -> str:

@@ -1,0 +1,110 @@
+"""What a worker tells the broker when it starts: which tasks it runs, and when they run by themselves."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from . import admin
+from .codec import encode_call
+from .definition import Definition
+from .errors import InvalidArgument
+from .flows import Flow, do
+from .operations import MAX_BATCH, Operation
+from .schedules import Cron, Every
+from .times import to_duration
+from .v1 import admin_pb2 as pb
+
+T = TypeVar("T")
+
+#: Characters of a description that the broker keeps.
+_MAX_DESCRIPTION = 1_000
+
+_PLACE = re.compile(r"(?:tasks|schedules)\[(\d+)\]")
+
+
+@dataclass
+class Registered:
+    """What has become of a registration.
+
+    Attributes:
+        tasks: how many tasks the broker knows now.
+        schedules: how many schedules it keeps now.
+        removed: schedules that are no longer in the code, and gone.
+        refused: names of tasks and schedules that the broker does not take, with its reasons.
+    """
+
+    tasks: int = 0
+    schedules: int = 0
+    removed: Sequence[str] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def registration(namespace: str, definitions: Iterable[Definition], group: str) -> Flow[Registered]:
+    """Register tasks, and put the schedules of those that have one; other schedules of the group go.
+
+    Of schedules that are there already and have not changed, the times stay as they are: it does no harm how often, and
+    from how many workers, this is done. What the broker refuses is left out, and the rest goes without it; a schedule
+    that is refused is removed, if an older one of its name is there.
+
+    Args:
+        namespace: theirs.
+        definitions: the tasks, at most 1,000 of them with a schedule.
+        group: what the schedules belong to: the module that the worker was started with.
+
+    Raises:
+        BrokerError: the broker refused altogether.
+    """
+    known = list(definitions)
+    done = Registered()
+    for at in range(0, len(known), MAX_BATCH):
+        tasks = [_task(definition) for definition in known[at : at + MAX_BATCH]]
+        yield from _without_refused(tasks, done, lambda tasks: admin.register_tasks(namespace, tasks))
+        done.tasks += len(tasks)
+    schedules = [_schedule(definition) for definition in known if definition.schedule is not None]
+    done.removed = yield from _without_refused(
+        schedules, done, lambda left: admin.put_schedules(namespace, group, left, replace_group=True), empty=True
+    )
+    done.schedules = len(schedules)
+    return done
+
+
+def _without_refused(
+    entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[T]], *, empty: bool = False
+) -> Flow[T | Any]:
+    """Make a call, again and again without the entry that was refused; `entries` is then what was taken."""
+    while entries or empty:
+        try:
+            return (yield from do(call(entries)))
+        except InvalidArgument as error:
+            match = _PLACE.match(error.field)
+            if match is None or int(match[1]) >= len(entries):
+                raise
+            done.refused[entries.pop(int(match[1])).name] = str(error)
+    return None
+
+
+def _task(definition: Definition) -> pb.TaskDefinition:
+    text = inspect.getdoc(definition.target) or ""
+    task = pb.TaskDefinition(name=definition.name, queue=definition.queue, description=text[:_MAX_DESCRIPTION])
+    task.policy.MergeFromString(definition.policy.encoded)
+    return task
+
+
+def _schedule(definition: Definition) -> pb.Schedule:
+    timing = definition.schedule
+    schedule = pb.Schedule(name=definition.name, queue=definition.queue)
+    schedule.content.task_name = definition.name
+    schedule.content.payload = encode_call((), {})
+    schedule.policy.MergeFromString(definition.policy.encoded)
+    if isinstance(timing, Every):
+        schedule.interval.CopyFrom(to_duration(timing.period.total_seconds()))
+        schedule.never_skip = timing.never_skip
+    elif isinstance(timing, Cron):
+        schedule.cron = timing.expression
+        schedule.time_zone = timing.timezone
+        schedule.never_skip = timing.never_skip
+    return schedule

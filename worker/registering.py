@@ -1,0 +1,60 @@
+"""Tells the broker, when a worker starts, which tasks it runs and which of them run by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from dibs.aio_transport import AioTransport
+from dibs.errors import BrokerError
+from dibs.registration import Registered, registration
+from dibs.retry import is_transient
+
+from .backoff import Backoff
+from .load import Instance
+from .logs import Said
+
+_log = logging.getLogger("dibs.worker")
+
+_BACKOFF_FIRST_S = 0.1
+_BACKOFF_MOST_S = 10.0
+
+
+async def register(instance: Instance, group: str) -> None:
+    """Registers tasks and schedules, trying until a broker answers.
+
+    What a broker refuses is logged, and the worker goes on without it: the tasks run all the same when they are called.
+
+    Args:
+        instance: whose tasks.
+        group: what their schedules belong to: the module that the worker was started with.
+    """
+    definitions = [task.definition for task in instance.registry.tasks()]
+    transport = AioTransport(instance.connection)
+    backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+    try:
+        while True:
+            try:
+                flow = registration(instance.connection.namespace, definitions, group)
+                _tell(await transport.carry(flow), group)
+                return
+            except BrokerError as error:
+                if not is_transient(error):
+                    _log.error(Said("tasks and schedules are not registered", group=group, reason=str(error)))
+                    return
+                pause_s = backoff.next_s()
+                _log.warning(Said("no broker to register with, trying again", reason=str(error), pause=pause_s))
+                await asyncio.sleep(pause_s)
+    except Exception:  # noqa: BLE001 - the work goes on without it
+        _log.exception(Said("tasks and schedules are not registered", group=group))
+    finally:
+        await transport.close()
+
+
+def _tell(done: Registered, group: str) -> None:
+    for name, reason in done.refused.items():
+        _log.error(Said("refused by the broker", name=name, reason=reason))
+    fields: dict[str, object] = {"group": group, "tasks": done.tasks, "schedules": done.schedules}
+    if done.removed:
+        fields["removed"] = ", ".join(done.removed)
+    _log.info(Said("registered", **fields))
