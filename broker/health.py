@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -90,7 +90,7 @@ class Health(health_pb2_grpc.HealthServicer):
             else:
                 await changed.wait()
 
-    def _status(self, service: str) -> health_pb2.HealthCheckResponse.ServingStatus:
+    def _status(self, service: str) -> Any:
         if service not in self._names:
             return _Response.SERVICE_UNKNOWN
         return _Response.SERVING if self.serving else _Response.NOT_SERVING

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -31,7 +32,8 @@ def test_grpcurl_works_a_queue_with_no_proto_files() -> None:
 
 def test_sigterm_ends_it_in_peace_while_a_watch_is_open() -> None:
     with running_broker("--drain-delay", "300ms") as broker, grpc.insecure_channel(broker.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        health: Any = health_pb2_grpc.HealthStub(channel)  # its types know no methods
+        watch = health.Watch(health_pb2.HealthCheckRequest(), timeout=20)
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         broker.terminate()
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -64,12 +64,16 @@ async def serving(redis_url: str, **others: Any) -> AsyncIterator[tuple[Server, 
 
 
 def enqueue(channel: grpc.aio.Channel, *items: pb.EnqueueItem) -> Any:
-    stub = broker_pb2_grpc.BrokerServiceStub(channel)  # type: ignore[type-var]
+    stub = broker_pb2_grpc.BrokerServiceStub(channel)
     return stub.Enqueue(pb.EnqueueRequest(items=items), timeout=5)
 
 
+def health_of(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel)  # its types know no methods
+
+
 async def check(channel: grpc.aio.Channel, service: str = "") -> int:
-    stub = health_pb2_grpc.HealthStub(channel)
+    stub = health_of(channel)
     status: int = (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status
     return status
 
@@ -91,7 +95,8 @@ async def test_it_serves_and_says_so_overall_and_for_each_service(redis_server: 
 
 async def test_reflection_lists_every_service(redis_server: RedisServer) -> None:
     async with serving(redis_server.url) as (_, channel):
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub
+        stub = reflection(channel)
         call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         replies = [reply async for reply in call]
         names = {service.name for service in replies[0].list_services_response.service}
@@ -100,7 +105,7 @@ async def test_reflection_lists_every_service(redis_server: RedisServer) -> None
 
 async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: FragileRedis) -> None:
     async with serving(fragile_redis.url) as (_, channel):
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=Services.names[0]))
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest(service=Services.names[0]))
         await until_told(watch, SERVING)
         fragile_redis.kill()
         await until_told(watch, NOT_SERVING)
@@ -116,7 +121,7 @@ async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: Fragil
 
 async def test_a_redis_that_does_not_answer_is_noticed_too(fragile_redis: FragileRedis) -> None:
     async with serving(fragile_redis.url) as (_, channel):
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, SERVING)
         fragile_redis.freeze()
         await until_told(watch, NOT_SERVING)
@@ -128,7 +133,7 @@ async def test_a_redis_that_does_not_answer_is_noticed_too(fragile_redis: Fragil
 async def test_it_starts_without_its_redis_and_serves_once_that_is_there(fragile_redis: FragileRedis) -> None:
     fragile_redis.kill()
     async with serving(fragile_redis.url) as (_, channel):
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, NOT_SERVING)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await enqueue(channel, item("a"))
@@ -152,8 +157,8 @@ async def test_an_unfit_redis_is_refused(redis_program: str, tmp_path: Path) -> 
 async def test_its_end_comes_in_order(redis_server: RedisServer) -> None:
     """NOT_SERVING while everything still works, then the streams end, then the listener closes."""
     async with serving(redis_server.url, drain_delay="500ms") as (server, channel):
-        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)  # type: ignore[type-var]
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
+        watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, SERVING)
         work = stub.Work()
         await work.write(pb.WorkRequest(hello=pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="w"), add_credit=1))
@@ -262,7 +267,7 @@ async def test_without_a_named_redis_it_runs_a_private_one(tmp_path: Path) -> No
         assert await check(channel) == SERVING
         await enqueue(channel, item("kept"))
     async with Server(private) as server, grpc.aio.insecure_channel(server.addresses[0]) as channel:
-        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)  # type: ignore[type-var]
+        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
         found = await stub.Result(pb.ResultRequest(ids=["kept"]))
         assert found.results[0].state == tpb.ITEM_STATE_WAITING
 
