@@ -1,37 +1,11 @@
-"""When something that recurs is due next: after an interval, or by the clock of some place.
-
-A cron expression means times on the clock that hangs on the wall of its time zone. Where that clock is changed:
-
-- An expression whose second, minute or hour begins with ``*`` means an interval, such as every half hour: it goes on by
-  the real time. Times that the change leaves out do not come, those that come twice are due twice.
-- Any other names times of the day, and each of them is due once on every day that it names: a time that the change
-  leaves out is due when the clock has been moved forward, and a time that comes twice is due the first time only.
-
-croniter finds the matching times on a clock that is never changed; the rest is done here.
-"""
+"""When something that recurs is due next: after an interval, or by the clock of some place (see `dibs.cron`)."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from zoneinfo import ZoneInfo
+from datetime import UTC, datetime
 
-from croniter import CroniterBadDateError, croniter
-
-#: Longest cron expression, in characters.
-MAX_CRON_LENGTH = 256
-#: Furthest that the next match of an expression may be: 29 February may be 8 years away, and also a Monday 28 more.
-_MAX_YEARS = 50
-_SECOND = timedelta(seconds=1)
-_DAY = timedelta(days=1)
-# croniter's own inventions that are other at each look ("r") or need a further argument ("h").
-_HASHED = re.compile(r"(^|,)[hr]", re.IGNORECASE)
-
-
-class BadRecurrence(ValueError):
-    """No such recurrence; the text is the rest of a sentence that begins with the name of the field."""
+from dibs.cron import next_match, zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +29,7 @@ class Cron:
     """Due by a cron expression in a time zone: after the start of a run, or with `never_skip` after its due time.
 
     Args:
-        expression: five fields, or six with seconds first; see `check_cron`.
+        expression: five fields, or six with seconds first; see `dibs.cron.check_cron`.
         time_zone: name in the IANA database.
         never_skip: every time is due, late ones too.
     """
@@ -74,108 +48,8 @@ class Cron:
         return self._after(due_us if self.never_skip else max(due_us, start_us))
 
     def _after(self, time_us: int) -> int:
-        seconds = time_us // 1_000_000
-        after = next_match(self.expression, zone(self.time_zone), datetime.fromtimestamp(seconds, UTC))
-        return int(after.timestamp()) * 1_000_000
+        time = datetime.fromtimestamp(time_us // 1_000_000, UTC)
+        return int(next_match(self.expression, zone(self.time_zone), time).timestamp()) * 1_000_000
 
 
 Recurrence = Every | Cron
-
-
-def check_cron(expression: str) -> None:
-    """Checks a cron expression. Raises `BadRecurrence`.
-
-    Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); with six, seconds come
-    first. Names of days and months as well as numbers, lists, ranges, steps, ``L`` and ``#`` as croniter reads them.
-    """
-    if len(expression) > MAX_CRON_LENGTH:
-        raise BadRecurrence(f"must be at most {MAX_CRON_LENGTH} characters")
-    fields = expression.split()
-    if len(fields) not in (5, 6):
-        raise BadRecurrence(f"has {len(fields)} fields, must have five, or six with seconds first")
-    if any(_HASHED.search(field) for field in fields):
-        raise BadRecurrence("must not leave times to chance")
-    _match(expression, datetime(2000, 1, 1, tzinfo=UTC))
-
-
-@lru_cache(maxsize=1024)
-def zone(name: str) -> ZoneInfo:
-    """A time zone by its name in the IANA database. Raises `BadRecurrence`."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, LookupError):
-        raise BadRecurrence(f"is {name!r:.100}, must be a time zone of the IANA database") from None
-
-
-def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
-    """The first time after `after` that an expression means in a time zone.
-
-    Between two changes of the clock, wall time and real time go alike; so matches are looked for from one change to
-    the next.
-    """
-    by_interval = any(field.startswith("*") for field in expression.split()[:-3])
-    # Matches are later than `wall` on the clock that is shown from `begin` on.
-    begin, wall = after, _wall(after, where)
-    while True:
-        offset = _offset(begin, where)
-        match = _match(expression, wall)
-        found = match - offset
-        change = _first_change(begin, found, where)
-        if change is None:
-            # When the wall clock shows a time for the second time, it was due before.
-            if by_interval or not _is_second(found, where):
-                return found
-            begin, wall = found, match
-            continue
-        before, behind = change + offset, change + _offset(change, where)
-        if behind > before:
-            if not by_interval and _match(expression, before - _SECOND) < behind:
-                return change
-            wall = behind - _SECOND
-        else:
-            wall = behind - _SECOND if by_interval else max(behind, before) - _SECOND
-        begin = change
-
-
-def _match(expression: str, wall: datetime) -> datetime:
-    """The first match after a time on a clock that is never changed; wall times carry UTC as their zone."""
-    try:
-        found: datetime = croniter(
-            expression, wall, second_at_beginning=True, max_years_between_matches=_MAX_YEARS
-        ).get_next(datetime)
-    except CroniterBadDateError:
-        raise BadRecurrence(f"matches no time within {_MAX_YEARS} years") from None
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        # croniter is not strict about what it raises.
-        raise BadRecurrence(f"makes no sense: {error}") from None
-    return found
-
-
-def _offset(time: datetime, where: ZoneInfo) -> timedelta:
-    offset = time.astimezone(where).utcoffset()
-    assert offset is not None
-    return offset
-
-
-def _wall(time: datetime, where: ZoneInfo) -> datetime:
-    return time + _offset(time, where)
-
-
-def _is_second(time: datetime, where: ZoneInfo) -> bool:
-    """Whether the clock on the wall showed the same before."""
-    return time.astimezone(where).fold == 1
-
-
-def _first_change(begin: datetime, end: datetime, where: ZoneInfo) -> datetime | None:
-    """The first second in (begin, end] from which on the clock differs from UTC by something else than at `begin`."""
-    offset = _offset(begin, where)
-    low = begin
-    while low < end:
-        high = min(low + _DAY, end)
-        if _offset(high, where) != offset:
-            while high - low > _SECOND:
-                middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
-                low, high = (low, middle) if _offset(middle, where) != offset else (middle, high)
-            return high
-        low = high
-    return None

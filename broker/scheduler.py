@@ -13,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from dibs.cron import BadCron
+
 from .engine.engine import Engine
 from .engine.schedules import StartedRun
 from .engine.timers import Timers
-from .recurrence import BadRecurrence
 from .schedules import decode_recurrence
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ class Scheduler:
                     run.name,
                     namespace,
                     error,
-                    exc_info=not isinstance(error, BadRecurrence),
+                    exc_info=not isinstance(error, BadCron),
                 )
             # One costs up to a millisecond.
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from dibs.cron import BadCron, check_cron, zone
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -13,7 +14,7 @@ from . import validation as check
 from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
 from .errors import InvalidField
 from .limits import Limits
-from .recurrence import BadRecurrence, Cron, Every, Recurrence, check_cron, zone
+from .recurrence import Cron, Every, Recurrence
 from .requests import check_content, delivery_spec
 
 #: Longest name of a schedule or of a group, in characters.
@@ -94,11 +95,11 @@ def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
         return
     try:
         check_cron(schedule.cron)
-    except BadRecurrence as error:
+    except BadCron as error:
         raise InvalidField("cron", str(error)) from None
     try:
         zone(schedule.time_zone or _DEFAULT_ZONE)
-    except BadRecurrence as error:
+    except BadCron as error:
         raise InvalidField("time_zone", str(error)) from None
 
 

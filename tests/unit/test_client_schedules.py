@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dibs import Cron, Every
+from dibs.broker import recurrence as broker_recurrence
 
 from ..support.recording import RecordingDibs
 
@@ -42,7 +43,7 @@ def test_a_task_that_does_not_recur_is_never_due() -> None:
     assert task.next() is None
 
 
-@pytest.mark.parametrize("run_every", [0, -1, timedelta(0), float("nan"), "60", None, 0.0001])
+@pytest.mark.parametrize("run_every", [0, -1, timedelta(0), float("nan"), "60", None, 0.009, 367 * 86_400])
 def test_a_period_that_makes_no_sense_is_refused(run_every: Any) -> None:
     with pytest.raises(ValueError, match="run_every"):
         RecordingDibs().periodic_task(run_every, low_delay_okay=True)
@@ -52,6 +53,7 @@ def test_a_period_below_a_second_needs_consent() -> None:
     with pytest.raises(ValueError, match="low_delay_okay"):
         RecordingDibs().periodic_task(0.5)
     RecordingDibs().periodic_task(0.5, low_delay_okay=True)
+    RecordingDibs().periodic_task(0.01, low_delay_okay=True)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,34 @@ def test_the_wall_clock_decides_on_the_day_that_summer_time_begins() -> None:
     assert cron_next("0 8 * * *", saturday, timezone="Europe/Berlin") == datetime(2026, 3, 29, 6, tzinfo=UTC)
 
 
+def test_what_is_said_of_the_day_when_the_clock_changes_is_what_brokers_do() -> None:
+    before = datetime(2026, 3, 28, 11, 0, 0, 1, tzinfo=UTC)
+    expression, place = "30 2 * * *", "Europe/Vienna"
+
+    due = cron_next(expression, before, timezone=place)
+
+    # 02:30 is left out on 29 March, so it is due when the clock is moved to 03:00.
+    assert due.isoformat() == "2026-03-29T03:00:00+02:00"
+    as_broker = broker_recurrence.Cron(expression, place).first(round(before.timestamp() * 1e6))
+    assert as_broker == due.timestamp() * 1e6
+
+
 @pytest.mark.parametrize(
-    "expression", ["", "nonsense", "61 * * * *", "* * * * * * *", "* * *", "0 0 31 2 *", "* * * * noday", None, 5]
+    "expression",
+    [
+        "",
+        "nonsense",
+        "61 * * * *",
+        "* * * * * * *",
+        "* * *",
+        "0 0 31 2 *",
+        "* * * * noday",
+        "@daily",
+        "H * * * *",
+        "R(0-5) * * * *",
+        None,
+        5,
+    ],
 )
 def test_an_expression_that_makes_no_sense_is_refused_at_decoration(expression: Any) -> None:
     with pytest.raises(ValueError, match="crontab"):

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibs.broker.recurrence import BadRecurrence, Cron, Every, check_cron, next_match, zone
+from dibs.broker.recurrence import Cron, Every
+from dibs.cron import BadCron, check_cron, next_match, zone
 
 VIENNA = "Europe/Vienna"
 NEW_YORK = "America/New_York"
@@ -204,7 +205,7 @@ def test_the_next_time_is_the_same_from_wherever_one_looks(expression: str, plac
     ],
 )
 def test_an_expression_that_makes_no_sense_is_refused(expression: str, words: str) -> None:
-    with pytest.raises(BadRecurrence, match=words):
+    with pytest.raises(BadCron, match=words):
         check_cron(expression)
 
 
@@ -213,14 +214,14 @@ def test_an_expression_that_makes_no_sense_is_refused(expression: str, words: st
 def test_any_text_is_taken_or_refused(expression: str) -> None:
     try:
         check_cron(expression)
-    except BadRecurrence:
+    except BadCron:
         return
     assert Cron(expression).first(0) > 0
 
 
 @pytest.mark.parametrize("name", ["", "Europe/Wien", "../etc/passwd", "/etc/localtime", "Europe", "a\0b", "x" * 1000])
 def test_a_time_zone_that_is_not_known_is_refused(name: str) -> None:
-    with pytest.raises(BadRecurrence, match="IANA"):
+    with pytest.raises(BadCron, match="IANA"):
         zone(name)
 
 

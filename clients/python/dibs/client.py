@@ -290,7 +290,7 @@ class Dibs(Administration):
             never_skip: make up for times that were missed, one after the other; otherwise they are skipped.
             attempts: as for `task`.
             retry_delay: as for `task`.
-            low_delay_okay: allow a period below 1 s.
+            low_delay_okay: allow a period below 1 s, down to 10 ms.
             save_results: as for `task`.
             name: as for `task`.
             vis_timeout: as for `task`.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from .errors import DibsError
 from .times import Seconds, to_seconds
@@ -13,8 +12,9 @@ from .times import Seconds, to_seconds
 #: Periods below this need `low_delay_okay`.
 LEAST_PERIOD_SECONDS = 1.0
 
-#: Below this no period makes sense.
-_SHORTEST_PERIOD_SECONDS = 0.001
+#: Brokers take no shorter and no longer periods, unless they are told to.
+SHORTEST_PERIOD_SECONDS = 0.01
+LONGEST_PERIOD_SECONDS = 366 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,14 @@ class Every:
         """Check what `periodic_task` was given.
 
         Raises:
-            ValueError: the period is not above 0, or below a second without `low_delay_okay`.
+            ValueError: the period is shorter than 10 ms or longer than 366 days, or below a second without
+                `low_delay_okay`.
         """
         seconds = to_seconds(run_every, "run_every")
-        if seconds < _SHORTEST_PERIOD_SECONDS:
-            raise ValueError(f"run_every must be at least {_SHORTEST_PERIOD_SECONDS} s, not {run_every!r}")
+        if not SHORTEST_PERIOD_SECONDS <= seconds <= LONGEST_PERIOD_SECONDS:
+            raise ValueError(
+                f"run_every must be {SHORTEST_PERIOD_SECONDS:g} s to {LONGEST_PERIOD_SECONDS:,.0f} s, not {run_every!r}"
+            )
         if seconds < LEAST_PERIOD_SECONDS and not low_delay_okay:
             raise ValueError(f"run_every is {seconds:g} s; below 1 s it needs low_delay_okay=True")
         return cls(timedelta(seconds=seconds), bool(never_skip))
@@ -74,36 +77,37 @@ class Cron:
         if not isinstance(crontab, str):
             raise ValueError(f"crontab must be text, not {crontab!r}")
         expression = " ".join(crontab.split())
-        schedule = cls(expression, _zone_name(timezone), bool(never_skip))
-        croniter = _croniter()
-        fields = len(expression.split())
-        if not expression.startswith("@") and fields not in (5, 6):
-            raise ValueError(f"crontab {crontab!r} has {fields} fields; five, or six with the second first, make sense")
+        cron = _cron()
+        zone = _zone_name(timezone)
         try:
-            schedule._iterator(datetime.now(ZoneInfo(schedule.timezone))).get_next(datetime)
-        except (croniter.CroniterError, ValueError, KeyError, IndexError) as error:
-            raise ValueError(f"crontab {crontab!r} makes no sense: {error}") from error
-        return schedule
+            cron.check_cron(expression)
+        except cron.BadCron as error:
+            raise ValueError(f"crontab {crontab!r} {error}") from error
+        try:
+            cron.zone(zone)
+        except cron.BadCron as error:
+            raise ValueError(f"timezone {error}") from error
+        return cls(expression, zone, bool(never_skip))
 
     def next(self, now: datetime) -> datetime:
         """The next due time after `now`, in the schedule's time zone."""
-        due: datetime = self._iterator(now.astimezone(ZoneInfo(self.timezone))).get_next(datetime)
-        return due
-
-    def _iterator(self, start: datetime) -> Any:
-        return _croniter().croniter(self.expression, start, second_at_beginning=True)
+        cron = _cron()
+        where = cron.zone(self.timezone)
+        due: datetime = cron.next_match(self.expression, where, now)
+        return due.astimezone(where)
 
 
 #: When a recurring task is due.
 Schedule = Every | Cron
 
 
-def _croniter() -> Any:
+def _cron() -> Any:
+    """The meaning of cron expressions; imported here, for few programs need it."""
     try:
-        import croniter
+        from . import cron
     except ModuleNotFoundError as error:
-        raise DibsError("cron_task needs croniter: pip install 'dibs[worker]'") from error
-    return croniter
+        raise DibsError(f"cron_task needs {error.name}: pip install 'dibs[worker]'") from error
+    return cron
 
 
 def _zone_name(zone: str | tzinfo | None) -> str:
@@ -112,8 +116,4 @@ def _zone_name(zone: str | tzinfo | None) -> str:
     name = zone if isinstance(zone, str) else getattr(zone, "key", None)
     if not name:
         raise ValueError(f"timezone must be the name of a time zone or a ZoneInfo, not {zone!r}")
-    try:
-        ZoneInfo(name)
-    except (LookupError, ValueError, OSError) as error:
-        raise ValueError(f"timezone {name!r} is not known") from error
     return str(name)
