@@ -13,7 +13,6 @@ from .v1.lock_pb2_grpc import LockServiceStub
 
 if TYPE_CHECKING:
     from .aio import AsyncDibs
-    from .client import Dibs
 
 ACQUIRE = Rpc(LockServiceStub, "Acquire")
 REFRESH = Rpc(LockServiceStub, "RefreshLock")
@@ -74,7 +73,7 @@ class SimpleLock(_Hold):
     It is held for `duration`, unless refreshed; then somebody else may take it, while the body still runs.
 
     Args:
-        conn: the `Dibs` whose connection to use. None: the default instance.
+        conn: the `Dibs` whose connection to use. Anything else, such as None: the default instance.
         name: name of the lock, 1-256 printable characters.
         duration: how long it is held without a refresh, 1 ms to 30 days; seconds or a timedelta. Default 1 s.
 
@@ -90,13 +89,12 @@ class SimpleLock(_Hold):
                 lock.refresh()
     """
 
-    def __init__(self, conn: Dibs | None, name: str, duration: Seconds = 1) -> None:
+    def __init__(self, conn: object, name: str, duration: Seconds = 1) -> None:
         super().__init__(name, duration)
-        if conn is None:
-            from .instance import default
+        from .client import Dibs
+        from .instance import default
 
-            conn = default()
-        self._dibs = conn
+        self._dibs = conn if isinstance(conn, Dibs) else default()
 
     def __enter__(self) -> SimpleLock:
         """Take it."""
