@@ -21,13 +21,14 @@ from .enqueue_line import EnqueueLine
 from .errors import DibsError, UnknownTask
 from .handles import EnqueuedTask
 from .names import QueueName
-from .operations import new_id
+from .operations import ENQUEUE, Operation, new_id
 from .options import NO_OPTIONS, Options
 from .policy import Backoff
 from .registry import Registry
 from .tasks import BaseTask, CoroutineTask, Task
 from .times import Seconds
 from .transport import Transport
+from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from _typeshed import StrPath
@@ -555,7 +556,7 @@ class Dibs(Administration):
                 batch.flush()  # type: ignore[attr-defined]  # as in `batch`
             while True:
                 try:
-                    value = transport.run(operation)
+                    value = self._enqueued(operation) if operation.rpc is ENQUEUE else transport.run(operation)
                 except Exception as error:  # noqa: BLE001 - the flow decides
                     operation = flow.throw(error)
                 else:
@@ -563,6 +564,13 @@ class Dibs(Administration):
         except StopIteration as stop:
             result: T = stop.value
             return result
+
+    def _enqueued(self, operation: Operation[T]) -> T:
+        """Over the stream of single calls if it is free: a third faster than a call of its own."""
+        assert isinstance(operation.request, pb.EnqueueRequest)
+        transport, line = self._open()
+        items = line.send(operation.request)
+        return transport.run(operation) if items is None else items  # type: ignore[return-value]  # that is its value
 
     # Working
 

@@ -94,6 +94,30 @@ class EnqueueLine:
             self._lead()
         return self._outcome(ticket)
 
+    def send(self, request: pb.EnqueueRequest) -> Sequence[pb.EnqueuedItem] | None:
+        """Enqueue a whole request, unless somebody leads here.
+
+        Args:
+            request: with a request_id.
+
+        Returns:
+            What became of its items; None: the line is busy, and nothing was done.
+
+        Raises:
+            BrokerError: the request was not taken.
+        """
+        with self._lock:
+            if self._led:
+                return None
+            self._led = True
+        try:
+            return self._send(pb.EnqueueStreamRequest(request=request))
+        finally:
+            with self._lock:
+                heir = self._next_leader()
+            if heir is not None:
+                _wake(heir)
+
     def _wait(self, ticket: _Ticket) -> None:
         assert ticket.woken is not None
         if not ticket.woken.acquire(timeout=self._transport.connection.timeout):
