@@ -88,7 +88,6 @@ class TakeCall:
 
 def read_list_queues(request: pb.ListQueuesRequest, limits: Limits) -> ListQueuesCall:
     """A ListQueuesRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     names = read_names(request.names, "names", limits)
     return ListQueuesCall(namespace, read_kinds(request.kind), names, read_page(request))
@@ -111,7 +110,6 @@ def read_names(found: Sequence[str], field: str, limits: Limits) -> list[str]:
 
 def read_queue(request: QueueRequest | pb.ListItemsRequest, limits: Limits) -> QueueCall:
     """The queue that a request names."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     queue = check.name(request.queue, "queue", limits.max_name_length)
     return QueueCall(namespace, check.choice(request.kind, "kind", KINDS), queue)
@@ -139,19 +137,16 @@ def _body_bytes(include_content: bool, limits: Limits) -> int:
 
 def read_delete_items(request: pb.DeleteItemsRequest, limits: Limits) -> tuple[str, Sequence[str]]:
     """A DeleteItemsRequest."""
-    check.no_unknown_fields(request)
     return check.namespace(request.namespace, limits.max_name_length), read_ids(request.ids, limits)
 
 
 def read_list_dead_queues(request: pb.ListDeadLetterQueuesRequest, limits: Limits) -> tuple[str, tuple[Kind, ...]]:
     """A ListDeadLetterQueuesRequest."""
-    check.no_unknown_fields(request)
     return check.namespace(request.namespace, limits.max_name_length), read_kinds(request.kind)
 
 
 def read_dead_queue(request: DeadRequest, limits: Limits) -> QueueCall:
     """The dead-letter queue that a request names."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     queue = check.name(request.queue or DEAD_LETTER_QUEUE, "queue", limits.max_name_length)
     return QueueCall(namespace, check.choice(request.kind, "kind", KINDS), queue)
@@ -185,7 +180,6 @@ class ListTasksCall:
 
 def read_register_tasks(request: pb.RegisterTasksRequest, limits: Limits) -> tuple[str, list[tuple[str, bytes]]]:
     """A RegisterTasksRequest: namespace, names and definitions."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.batch(len(request.tasks), "tasks", MAX_BATCH)
     tasks = []
@@ -198,7 +192,6 @@ def read_register_tasks(request: pb.RegisterTasksRequest, limits: Limits) -> tup
 
 
 def _definition(task: pb.TaskDefinition, limits: Limits) -> bytes:
-    check.no_unknown_fields(task)
     check.task_name(task.name, "name", limits.max_task_name_length)
     # Only checked: calls name their own.
     delivery_spec(task.queue, tpb.QUEUE_KIND_TASK, task.policy.SerializeToString(), limits)
@@ -210,7 +203,6 @@ def _definition(task: pb.TaskDefinition, limits: Limits) -> bytes:
 
 def read_list_tasks(request: pb.ListTasksRequest, limits: Limits) -> ListTasksCall:
     """A ListTasksRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     if len(request.names) > MAX_BATCH:
         raise InvalidField("names", f"has {len(request.names)} entries, must have at most {MAX_BATCH}")
@@ -234,7 +226,6 @@ class FlushCall:
 
 def read_flush(request: pb.FlushRequest, limits: Limits) -> FlushCall:
     """A FlushRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     queues = read_names(request.queues, "queues", limits)
     timeout_s = None
@@ -258,7 +249,6 @@ def read_flush(request: pb.FlushRequest, limits: Limits) -> FlushCall:
 
 def read_list_workers(request: pb.ListWorkersRequest, limits: Limits) -> tuple[str, Page]:
     """A ListWorkersRequest."""
-    check.no_unknown_fields(request)
     return check.namespace(request.namespace, limits.max_name_length), read_page(request)
 
 

@@ -48,7 +48,6 @@ def read_release(request: pb.ReleaseRequest, limits: Limits) -> LockCall:
 
 
 def _lock(request: _Request, limits: Limits, *, owner: str) -> LockCall:
-    check.no_unknown_fields(request)
     return LockCall(
         check.namespace(request.namespace, limits.max_name_length),
         check.text(request.name, "name", MAX_NAME_LENGTH),

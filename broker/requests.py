@@ -100,7 +100,6 @@ class Entries:
 
 def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[NewItem]]:
     """Namespace and items of an EnqueueRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     if request.request_id:
         check.identifier(request.request_id, "request_id", limits.max_id_length)
@@ -122,7 +121,6 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
 
 
 def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
-    check.no_unknown_fields(item)
     if item.id:
         check.identifier(item.id, "id", limits.max_id_length)
     content = item.content
@@ -141,7 +139,6 @@ def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
     """Checks what an item carries. Raises `InvalidField`."""
-    check.no_unknown_fields(content)
     if is_task:
         check.task_name(content.task_name, "content.task_name", limits.max_task_name_length)
     elif content.task_name:
@@ -169,7 +166,6 @@ def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
 
 
 def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int]:
-    check.no_unknown_fields(policy)
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
@@ -204,7 +200,6 @@ def _lease_us(duration: Duration, field_name: str, limits: Limits) -> int:
 
 def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
     """A LeaseRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     most = 2**31 - 1 if request.follow else limits.max_batch_items
     check.integer(request.max_items, "max_items", 0, most)
@@ -241,7 +236,6 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if not request.HasField("hello"):
         raise InvalidField("hello", "must come in the first message of a stream")
     hello = request.hello
-    check.no_unknown_fields(hello)
     namespace = check.namespace(hello.namespace, limits.max_name_length)
     lease_us = None
     if hello.HasField("lease_timeout"):
@@ -271,7 +265,6 @@ def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
 
 def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:
     """An AckRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.batch(len(request.entries), "entries", limits.max_batch_items)
     entries = Entries()
@@ -301,7 +294,6 @@ def _token(id: str, token: int, unfenced: bool, field_name: str, at: int, limits
 
 def read_refresh(request: pb.RefreshRequest, limits: Limits) -> tuple[str, list[Refresh]]:
     """A RefreshRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.batch(len(request.entries), "entries", limits.max_batch_items)
     return namespace, [_refresh(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
@@ -319,7 +311,6 @@ def _refresh(entry: pb.RefreshEntry, field_name: str, at: int, limits: Limits) -
 
 def read_nack(request: pb.NackRequest, limits: Limits) -> tuple[str, list[Nack]]:
     """A NackRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.batch(len(request.entries), "entries", limits.max_batch_items)
     return namespace, [_nack(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
@@ -336,13 +327,11 @@ def _nack(entry: pb.NackEntry, field_name: str, at: int, limits: Limits) -> Nack
 
 def read_cancel(request: pb.CancelRequest, limits: Limits) -> tuple[str, Sequence[str]]:
     """A CancelRequest."""
-    check.no_unknown_fields(request)
     return check.namespace(request.namespace, limits.max_name_length), read_ids(request.ids, limits)
 
 
 def read_result(request: pb.ResultRequest, limits: Limits) -> ResultCall:
     """A ResultRequest."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     until = check.choice(request.until, "until", _UNTIL)
     timeout_us = _DEFAULT_RESULT_WAIT_US

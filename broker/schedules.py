@@ -46,7 +46,6 @@ class PutCall:
 
 def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
     """A PutSchedulesRequest. Raises `InvalidField`."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.text(request.group, "group", MAX_NAME_LENGTH)
     if len(request.schedules) > limits.max_batch_items:
@@ -65,7 +64,6 @@ def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
 
 
 def _read_schedule(schedule: pb.Schedule, limits: Limits) -> NewSchedule:
-    check.no_unknown_fields(schedule)
     check.text(schedule.name, "name", MAX_NAME_LENGTH)
     check_content(schedule.content, limits, is_task=True)
     spec = delivery_spec(schedule.queue, tpb.QUEUE_KIND_TASK, schedule.policy.SerializeToString(), limits)
@@ -115,7 +113,6 @@ def decode_recurrence(definition: bytes) -> Recurrence:
 
 def read_delete(request: pb.DeleteSchedulesRequest, limits: Limits) -> tuple[str, list[str]]:
     """Namespace and names of a DeleteSchedulesRequest, each once. Raises `InvalidField`."""
-    check.no_unknown_fields(request)
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.batch(len(request.names), "names", limits.max_batch_items)
     for at, name in enumerate(request.names):

@@ -14,6 +14,7 @@ import grpc
 from grpc_status import rpc_status
 
 from .errors import status_of
+from .reading import whole
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def _wrap(handler: Any) -> Any:
         @wraps(handler)
         async def generate(self: Any, request: Any, context: Any) -> AsyncGenerator[Any, None]:
             try:
-                async with aclosing(handler(self, request, context)) as responses:
+                async with aclosing(handler(self, whole(request), context)) as responses:
                     async for response in responses:
                         yield response
             except grpc.aio.AbortError:
@@ -65,7 +66,7 @@ def _wrap(handler: Any) -> Any:
         @wraps(handler)
         async def respond(self: Any, request: Any, context: Any) -> Any:
             try:
-                return await handler(self, request, context)
+                return await handler(self, whole(request), context)
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 (the border: whatever it is becomes a status)

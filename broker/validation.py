@@ -13,9 +13,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.protobuf.unknown_fields import UnknownFieldSet
 
 from .errors import InvalidField
 
@@ -166,14 +164,3 @@ def cut(value: str, max_bytes: int) -> str:
 
 def _s(microseconds: int) -> str:
     return f"{microseconds / 1e6:.15g} s"
-
-
-def no_unknown_fields(message: Message) -> None:
-    """Refuses fields that this broker's contract does not have: ignoring them would do less than was asked for.
-
-    Looks at this message only, not at those inside of it; takes about 0.3 µs.
-    """
-    unknown = UnknownFieldSet(message)
-    if len(unknown):
-        numbers = ", ".join(str(number) for number in sorted({unknown[at].field_number for at in range(len(unknown))}))
-        raise InvalidField("", f"carries fields that this broker does not know: number {numbers}")

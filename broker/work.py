@@ -29,6 +29,7 @@ from .engine.errors import EngineError
 from .engine.types import Kind, Leased, Outcome
 from .errors import InvalidField
 from .limits import Limits
+from .reading import whole
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .roster import Roster
@@ -162,7 +163,8 @@ class WorkSession:
         group = self._group = self._serving.enter_context(
             self._dispatch.serve(self._namespace, self._hello.query, self)
         )
-        async for request in requests:
+        async for message in requests:
+            request = whole(message)
             if request.HasField("hello"):
                 raise InvalidField("hello", "may only come in the first message of a stream")
             self._take(request)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock_pb2, lock_pb2_grpc
@@ -11,6 +13,7 @@ from ..drain import Drain
 from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
+from ..reading import ReadingServer
 from ..roster import Roster
 from ..scheduler import Scheduler
 from .admin import AdminService
@@ -42,9 +45,10 @@ class Services:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
-        broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, server)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, server)
-        lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, server)
+        reading: Any = ReadingServer(server)
+        broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, reading)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, reading)
+        lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, reading)
 
     def start(self) -> None:
         """Begins what goes on without anybody's call."""

@@ -17,6 +17,7 @@ from ..engine.engine import Engine
 from ..errors import Draining, InvalidField, status_of
 from ..leasing import serve_lease
 from ..limits import Limits
+from ..reading import whole
 from ..roster import Roster
 from ..translated import translated
 from ..work import WorkSession
@@ -47,7 +48,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
         async for message in self._drain.requests(request_iterator):
             try:
-                reply = pb.EnqueueStreamResponse(response=await self._enqueue(message.request))
+                reply = pb.EnqueueStreamResponse(response=await self._enqueue(whole(message, inside="request").request))
             except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
                 reply = pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
             yield reply
@@ -73,7 +74,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         if self._drain.begun:
             raise Draining
         try:
-            first = await anext(request_iterator)
+            first = whole(await anext(request_iterator))
         except StopAsyncIteration:
             raise InvalidField("hello", "must come in the first message of a stream") from None
         hello = requests.read_hello(first, self._limits)

@@ -58,7 +58,6 @@ class LockService(lock_pb2_grpc.LockServiceServicer):
         self, request: pb.ListLocksRequest, context: grpc.aio.ServicerContext[pb.ListLocksRequest, pb.ListLocksResponse]
     ) -> pb.ListLocksResponse:
         """Locks that are held."""
-        check.no_unknown_fields(request)
         page = read_page(request)
         namespace = check.namespace(request.namespace, self._limits.max_name_length)
         locks, last = await self._engine.locks.page(namespace, page.size, page.cursor)

@@ -45,7 +45,6 @@ class ScheduleHandlers:
         context: grpc.aio.ServicerContext[pb.ListSchedulesRequest, pb.ListSchedulesResponse],
     ) -> pb.ListSchedulesResponse:
         """Schedules and how they stand, by name."""
-        check.no_unknown_fields(request)
         namespace = check.namespace(request.namespace, self._limits.max_name_length)
         page = read_page(request)
         found, last = await self._engine.schedules.page(namespace, page.size, MAX_LEASE_BYTES, page.cursor)

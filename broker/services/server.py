@@ -6,7 +6,6 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import validation as check
 from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
@@ -29,5 +28,4 @@ class ServerHandlers:
         context: grpc.aio.ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],
     ) -> pb.GetServerInfoResponse:
         """This broker: version, Redis, limits."""
-        check.no_unknown_fields(request)
         return await server_info(self._engine, self._identity, self._limits)
