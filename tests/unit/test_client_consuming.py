@@ -1,0 +1,165 @@
+"""What a consumer holds and says, and which leases are remembered, without a broker."""
+
+from __future__ import annotations
+
+import time
+
+from dibs.consuming import DataBatch, Holding, Marks
+from dibs.leases import Leases
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+
+def items(*ids: str, lease_s: float = 30, batch: int = 1) -> pb.WorkResponse:
+    response = pb.WorkResponse(batch=batch)
+    for id in ids:
+        response.deliveries.add(id=id, lease_token=7).lease_timeout.FromMicroseconds(round(lease_s * 1e6))
+    return response
+
+
+def consumer() -> Holding:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30)
+    hello = holding.begin().hello
+    assert (list(hello.queues), hello.lease_timeout.seconds) == (["q"], 30)
+    return holding
+
+
+def credit(holding: Holding) -> int:
+    message = holding.message()
+    return 0 if message is None else message.add_credit
+
+
+def test_credit_is_there_while_a_batch_is_wanted_and_goes_with_its_first_items() -> None:
+    holding = consumer()
+    assert holding.message() is None
+    holding.want(10)
+    assert credit(holding) == 10
+    assert holding.message() is None
+    holding.receive(items("a", "b"))
+    assert [delivery.id for delivery in holding.take(10)] == ["a", "b"]
+    message = holding.message()
+    assert message is not None
+    assert (message.add_credit, message.received_batch) == (-8, 1)
+
+
+def test_what_was_on_its_way_is_the_next_batch() -> None:
+    holding = consumer()
+    holding.want(5)
+    assert credit(holding) == 5
+    holding.receive(items("a"))
+    holding.take(5)
+    assert credit(holding) == -4
+    holding.receive(items("b", "c", batch=2))  # sent before the broker heard of that
+    assert credit(holding) == 0
+    assert [delivery.id for delivery in holding.take(5)] == ["b", "c"]
+    holding.want(5)
+    assert credit(holding) == 7  # the broker is at -2
+
+
+def test_what_a_broken_stream_left_unconfirmed_is_said_again() -> None:
+    holding = consumer()
+    holding.receive(items("a", "b", "c"))
+    holding.take(10)
+    holding.mark(["a"], lambda id, token: pb.AckEntry(id=id, lease_token=token))
+    first = holding.message()
+    holding.finish(["a", "b"])
+    second = holding.message()
+    assert first is not None
+    assert second is not None
+    assert ([entry.id for entry in first.acks], [entry.id for entry in second.acks]) == (["a"], ["b"])
+    holding.receive(pb.WorkResponse(done_sequence=first.sequence))
+    holding.begin()
+    again = holding.message()
+    assert again is not None
+    assert [entry.id for entry in again.acks] == ["b"]
+    assert not holding.settled
+    holding.receive(pb.WorkResponse(done_sequence=again.sequence))
+    assert holding.settled
+
+
+def test_who_leaves_gives_back_what_is_held() -> None:
+    holding = consumer()
+    holding.want(3)
+    holding.receive(items("a", "b"))
+    holding.take(1)
+    holding.leave()
+    holding.receive(items("late", batch=2))
+    message = holding.message()
+    assert message is not None
+    assert {entry.id for entry in message.nacks} == {"a", "b"}
+    assert {entry.reason for entry in message.nacks} == {pb.NACK_REASON_RELEASED}
+    assert message.received_batch == 1  # the broker keeps what came too late
+
+
+def test_leases_are_refreshed_in_time() -> None:
+    holding = consumer()
+    assert holding.look() is None
+    holding.receive(items("long", lease_s=30))
+    holding.receive(items("short", lease_s=0.03))
+    assert holding.message() is not None
+    time.sleep(0.02)
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause < 0.011
+    message = holding.message()
+    assert message is not None
+    assert [entry.id for entry in message.refreshes] == ["short"]
+
+
+def test_a_lost_lease_is_told_and_not_settled() -> None:
+    holding = consumer()
+    holding.receive(items("a", "b"))
+    holding.take(10)
+    lost = tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_SUPERSEDED)
+    holding.receive(pb.WorkResponse(outcomes=[lost]))
+    assert holding.lost == {"a"}
+    holding.finish(["a", "b"])
+    message = holding.message()
+    assert message is not None
+    assert [entry.id for entry in message.acks] == ["b"]
+
+
+def test_a_large_batch_is_settled_in_several_messages() -> None:
+    holding = consumer()
+    ids = [str(number) for number in range(2_500)]
+    holding.receive(items(*ids))
+    holding.finish(ids)
+    sizes = []
+    while (message := holding.message()) is not None:
+        sizes.append(len(message.acks))
+    assert sizes == [1_000, 1_000, 500]
+
+
+def test_a_batch_is_a_dictionary() -> None:
+    batch = DataBatch([("a", 1), ("b", 2)], Marks())
+    assert batch == {"a": 1, "b": 2}
+    assert not batch.lost
+
+
+def test_the_oldest_leases_are_forgotten() -> None:
+    leases = Leases(most=3)
+    leases.remember(items("a", "b").deliveries)
+    leases.remember(items("c", "d").deliveries)
+    assert len(leases) == 3
+    assert [(entry.id, entry.lease_token, entry.unfenced) for entry in leases.acks(["a", "d"])] == [
+        ("a", 0, True),
+        ("d", 7, False),
+    ]
+
+
+def test_a_lost_lease_stays_known_so_that_nobody_is_disturbed() -> None:
+    leases = Leases()
+    leases.remember(items("a", "b").deliveries)
+    leases.finish(
+        [
+            tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_EXPIRED),
+            tpb.EntryOutcome(id="b", outcome=tpb.OUTCOME_OK),
+        ]
+    )
+    assert [entry.unfenced for entry in leases.refreshes(["a", "b"])] == [False, True]
+
+
+def test_what_was_taken_has_no_lease() -> None:
+    leases = Leases()
+    leases.remember([tpb.Delivery(id="a")])
+    assert len(leases) == 0
