@@ -123,6 +123,7 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
 def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
     if item.id:
         check.identifier(item.id, "id", limits.max_id_length)
+    spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
     content = item.content
     check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
     conflict = check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
@@ -130,7 +131,6 @@ def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
         if conflict != Conflict.REPLACE:
             raise InvalidField("lease_token", "needs ON_CONFLICT_REPLACE")
         conflict += str(check.lease_token(item.lease_token, "lease_token"))
-    spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
     due = ""
     if item.WhichOneof("due"):
         due = _due(item, limits)
@@ -236,7 +236,7 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if not request.HasField("hello"):
         raise InvalidField("hello", "must come in the first message of a stream")
     hello = request.hello
-    namespace = check.namespace(hello.namespace, limits.max_name_length)
+    namespace = check.namespace(hello.namespace, limits.max_name_length, "hello.namespace")
     lease_us = None
     if hello.HasField("lease_timeout"):
         lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)

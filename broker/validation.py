@@ -38,9 +38,9 @@ def name(value: str, field: str, max_length: int) -> str:
     return value
 
 
-def namespace(value: str, max_length: int) -> str:
+def namespace(value: str, max_length: int, field: str = "namespace") -> str:
     """The request's namespace; empty means `default`."""
-    return name(value, "namespace", max_length) if value else DEFAULT_NAMESPACE
+    return name(value, field, max_length) if value else DEFAULT_NAMESPACE
 
 
 @lru_cache(maxsize=8192)
