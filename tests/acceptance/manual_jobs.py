@@ -88,6 +88,14 @@ def fails_to_dead(label: str, how: str = "raise") -> str:
     return "too late"
 
 
+@dibs.task(attempts=3, vis_timeout=30, retry_delay=0, use_dead=True, save_results=30)
+def retries_to_dead() -> None:
+    if running().attempt == 1:
+        retries_to_dead.retry()
+    else:
+        raise RuntimeError(f"attempt {running().attempt} of {running().attempts}")
+
+
 @dibs.task(save_results=30, vis_timeout=30)
 def my_task(label: str) -> str:
     note(f"my_task {label}")

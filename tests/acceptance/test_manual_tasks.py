@@ -226,6 +226,14 @@ def test_deadletter_task_queue(scene: Scene, label: str, how: str, error: str) -
     assert task_deadletter.get_data() == {}
 
 
+def test_deadletter_task_queue_counts_all_attempts_whoever_asked_for_them(scene: Scene) -> None:
+    handle = jobs.retries_to_dead.execute()
+    assert handle.wait(LONG_S, until="done")
+    dead = dibs.Data(dibs.DEADLETTER_QUEUE, is_tasks=True).get_data()[handle.taskid]
+    assert dead[5] == 3
+    assert "attempt 3 of 3" in dead[6]
+
+
 def test_deadletter_task_queue_is_sent_back(scene: Scene) -> None:
     labels = [uuid.uuid4().hex for _ in range(3)]
     handles = [jobs.fails_to_dead.execute(label) for label in labels]

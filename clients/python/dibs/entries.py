@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .codec import decode_call, decode_json
+from .context import LAST_ERROR, attempts_before
 from .errors import PayloadError
 from .v1.admin_pb2 import ItemInfo
 from .v1.types_pb2 import Content, Delivery
@@ -28,14 +29,18 @@ def task_entry(delivery: Delivery) -> list[Any]:
 
 
 def dead_task_entry(item: ItemInfo) -> list[Any]:
-    """A dead task: as `task_entry`, and then how many attempts it had, its last error, and when it died."""
+    """A dead task: as `task_entry`, and then how many attempts it had, its last error, and when it died.
+
+    Attempts and errors of before a `Task.retry` count.
+    """
+    headers = item.content.headers
     return [
         item.id,
         item.content.task_name,
         *_call(item.content),
         _seconds(item.schedule_time),
-        item.attempt,
-        item.last_error,
+        item.attempt + attempts_before(headers),
+        item.last_error or headers.get(LAST_ERROR, ""),
         _seconds(item.death_time),
     ]
 
