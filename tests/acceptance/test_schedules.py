@@ -46,6 +46,14 @@ def by_the_clock():
     note()
 """
 
+RETRIED = """
+@dibs.periodic_task(0.2, low_delay_okay=True, never_skip=True, attempts=3, retry_delay=0, name="retried")
+def retried(**kwargs):
+    note()
+    if kwargs["_attempts"] > 1:
+        retried.retry(**kwargs)
+"""
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -146,3 +154,17 @@ def test_what_is_no_longer_in_the_code_is_gone(scene: Scene) -> None:
             assert "steady" not in new.output.partition("removed=steady")[2]
             for log in (old, new, *scene.brokers):
                 assert "ERROR" not in log.output
+
+
+def test_a_run_that_asks_for_retries_gets_them_and_the_next_runs_come_in_time(scene: Scene) -> None:
+    scene.write(RETRIED)
+    with scene.worker() as worker:
+        scene.until_run("retried", 30)
+        worker.terminate()
+        assert worker.wait() == 0
+    runs = scene.runs("retried")
+    assert set(runs.values()) == {1}
+    due = sorted({due for due, _ in runs})
+    assert [later - earlier for earlier, later in pairwise(due)] == [2 * PERIOD_US] * (len(due) - 1)
+    # The end may have cut off the last ones.
+    assert {(at, attempt) for at in due[:-4] for attempt in (1, 2, 3)} <= set(runs)
