@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,12 @@ def steady():
 BY_THE_CLOCK = """
 @dibs.cron_task("* * * * * *", never_skip=True, attempts=10, vis_timeout=1, name="clock")
 def by_the_clock():
+    note()
+"""
+
+SKIPPING = """
+@dibs.periodic_task(0.1, low_delay_okay=True, name="skipping")
+def skipping():
     note()
 """
 
@@ -168,3 +175,24 @@ def test_a_run_that_asks_for_retries_gets_them_and_the_next_runs_come_in_time(sc
     assert [later - earlier for earlier, later in pairwise(due)] == [2 * PERIOD_US] * (len(due) - 1)
     # The end may have cut off the last ones.
     assert {(at, attempt) for at in due[:-4] for attempt in (1, 2, 3)} <= set(runs)
+
+
+def test_missed_times_are_skipped_or_run_one_after_another(scene: Scene) -> None:
+    scene.write(STEADY, SKIPPING)
+    for times in (5, 25):
+        with scene.worker() as worker:
+            for name in ("steady", "skipping"):
+                scene.until_run(name, times)
+            worker.terminate()
+            assert worker.wait() == 0
+        until(
+            lambda: {info.state for info in scene.schedules()} == {pb.SCHEDULE_STATE_NO_WORKER},
+            "schedules that wait for a worker",
+        )
+        time.sleep(0.5)
+    assert_each_due_time_once(scene.runs("steady"), PERIOD_US, 2)
+    skipping = sorted(due for due, _ in scene.runs("skipping"))
+    gaps = [later - earlier for earlier, later in pairwise(skipping)]
+    assert min(gaps) >= PERIOD_US
+    # One run was due all the time in which nobody knew the task; the next came a period after it had started.
+    assert max(gaps) > 5 * PERIOD_US
