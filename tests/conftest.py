@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from .support import redis as redis_support
 
 #: Major versions of Redis that the suite must have run on: the oldest supported and the one of the day.
 REDIS_MAJORS = (6, 7)
+
+# Where the tests run in the background their shell may have them ignore Ctrl-C, and so would all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
