@@ -17,7 +17,10 @@ class Limits(BaseModel):
 
     # Compared by identity: remembered checks are keyed by it, and hashing every field would cost more than checking.
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+
+    def __hash__(self) -> int:
+        """By identity; a function of its own, since pydantic would replace object's in every class derived from this."""
+        return id(self)
 
     max_payload_bytes: Size = Field(
         default=256 * 1024, ge=1, le=512 * 1024**2, description="Largest payload or result of one item."

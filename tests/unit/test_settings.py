@@ -154,3 +154,9 @@ def test_data_goes_where_the_xdg_rules_say(monkeypatch: pytest.MonkeyPatch, xdg:
     monkeypatch.setenv("HOME", "/home/somebody")
 
     assert str(default_data_dir()) == (expected or "/home/somebody/.local/share/dibs")
+
+
+def test_settings_are_remembered_by_identity_since_hashing_every_field_for_every_item_would_cost() -> None:
+    loaded = Settings.load({})
+    assert hash(loaded) == id(loaded)
+    assert loaded != Settings.load({})
