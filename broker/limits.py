@@ -19,7 +19,7 @@ class Limits(BaseModel):
     __eq__ = object.__eq__
 
     def __hash__(self) -> int:
-        """By identity; a function of its own, since pydantic would replace object's in every class derived from this."""
+        """By identity; a function of its own, since pydantic replaces object's in every class derived from this."""
         return id(self)
 
     max_payload_bytes: Size = Field(
