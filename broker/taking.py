@@ -9,13 +9,18 @@ from .admin_requests import TakeCall
 from .drain import Drain
 from .engine.engine import MAX_LEASE_BYTES, Engine
 from .engine.types import StoredItem
+from .errors import Draining
 
 #: How often it looks without a hint: hints may be lost.
 _LOOK_S = 5.0
 
 
 async def take_dead_letters(engine: Engine, drain: Drain, call: TakeCall) -> list[StoredItem]:
-    """Takes what is there, or waits for a first one until the call's time is up or the broker goes away."""
+    """Takes what is there, or waits for a first one until the call's time is up.
+
+    Raises:
+        Draining: the broker goes away, and nothing was taken.
+    """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + call.timeout_s
     queue = call.queue
@@ -26,12 +31,15 @@ async def take_dead_letters(engine: Engine, drain: Drain, call: TakeCall) -> lis
     ):
         while True:
             look.clear()
-            left = 0.0 if drain.begun else deadline - loop.time()
+            left = deadline - loop.time()
+            wait = left > 0 and not drain.begun
             items = await engine.dead_letters.take(
-                queue.namespace, queue.kind, queue.queue, call.max_items, room=MAX_LEASE_BYTES, note_hunger=left > 0
+                queue.namespace, queue.kind, queue.queue, call.max_items, room=MAX_LEASE_BYTES, note_hunger=wait
             )
             if items or left <= 0:
                 return items
+            if drain.begun:
+                raise Draining
             try:
                 async with asyncio.timeout(min(left, _LOOK_S * random.uniform(0.75, 1.0))):
                     await look.wait()

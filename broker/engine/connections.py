@@ -27,7 +27,18 @@ def connect(url: str, *, connect_timeout_s: float) -> redis_async.Redis:
         connect_timeout_s: seconds until an attempt to connect fails.
     """
     network = {} if url.startswith("unix:") else {"socket_keepalive": True}
-    return redis_async.Redis.from_url(url, socket_connect_timeout=connect_timeout_s, protocol=2, **network)
+    client = redis_async.Redis.from_url(url, socket_connect_timeout=connect_timeout_s, protocol=2, **network)
+    _no_write_timeout(client.connection_pool)
+    return client
+
+
+def _no_write_timeout(pool: redis_async.ConnectionPool) -> None:
+    """Keeps redis-py from writing inside of asyncio.wait_for, whatever the URL says.
+
+    That swallows, before Python 3.12, a cancellation that comes in the moment in which the write ends; and it makes a
+    task for every write. Here every call has a timeout of its caller's, and subscriptions wait for ever.
+    """
+    pool.connection_kwargs["socket_timeout"] = None
 
 
 class Pipe:
@@ -50,12 +61,11 @@ class Pipe:
         self._maker = redis_async.ConnectionPool.from_url(
             url,
             socket_connect_timeout=connect_timeout_s,
-            # `call` has its own; with this one redis-py would make a task for every write.
-            socket_timeout=None,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
             **network,
         )
+        _no_write_timeout(self._maker)
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._connection: AbstractConnection | None = None
@@ -113,7 +123,7 @@ class Pipe:
 
     async def _write(self, connection: AbstractConnection) -> None:
         try:
-            while True:
+            while self._connection is connection:
                 await self._something_to_write.wait()
                 self._something_to_write.clear()
                 outgoing, self._outgoing = self._outgoing, []
@@ -124,7 +134,7 @@ class Pipe:
 
     async def _read(self, connection: AbstractConnection) -> None:
         try:
-            while True:
+            while self._connection is connection:
                 try:
                     reply = await connection.read_response(
                         disable_decoding=True, timeout=math.inf, disconnect_on_error=False

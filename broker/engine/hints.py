@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 #: Start of the ids of runs of schedules.
 RUN_PREFIX = "schedule:"
-#: Seconds until a cancellation that had no effect is repeated.
-_CANCEL_AGAIN_S = 0.1
+#: What a cancellation gets to have its effect, in seconds.
+_CANCEL_S = 1.0
 #: Stands for every queue in a wish to be woken.
 ANY_QUEUE = "*"
 
@@ -44,8 +44,9 @@ class Hints:
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
         self._runs: set[Callable[[str, str], None]] = set()
-        self._cancelled: set[Callable[[str, str], None]] = set()
+        self._cancelled: set[Callable[[str, str, int], None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
         self.subscribed = asyncio.Event()
 
     def start(self) -> None:
@@ -55,11 +56,15 @@ class Hints:
     async def close(self) -> None:
         """Stops listening."""
         if self._task is not None:
-            # More than once if need be: redis-py writes inside of asyncio.wait_for, which before Python 3.12 swallows a
-            # cancellation that comes in the moment in which it ends by itself.
-            while not self._task.done():
+            # Should the cancellation get lost on its way through redis-py, the loop ends at its next step all the same;
+            # and cutting the connection brings that about.
+            self._closing = True
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=_CANCEL_S)
+            if not self._task.done():
+                _log.warning("the hints subscription was slow to end")
+                await self._client.connection_pool.disconnect()
                 self._task.cancel()
-                await asyncio.wait((self._task,), timeout=_CANCEL_AGAIN_S)
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
@@ -111,8 +116,8 @@ class Hints:
             self._runs.discard(tell)
 
     @contextmanager
-    def on_cancelled(self, tell: Callable[[str, str], None]) -> Iterator[None]:
-        """Calls `tell(namespace, id)` when a running item is cancelled."""
+    def on_cancelled(self, tell: Callable[[str, str, int], None]) -> Iterator[None]:
+        """Calls `tell(namespace, id, token)` when an item that runs under that token is cancelled."""
         self._cancelled.add(tell)
         try:
             yield
@@ -141,6 +146,7 @@ class Hints:
     def _receive(self, data: bytes) -> None:
         try:
             what, namespace, rest = data.decode().split(" ", 2)
+            token = int(rest.rpartition(" ")[2]) if what == "c" else 0
         except ValueError:
             # Anybody who reaches Redis can publish; the subscription must outlive it.
             _log.warning("a hint that is none of ours: %r", data[:100])
@@ -155,16 +161,19 @@ class Hints:
                 for told in tuple(self._runs):
                     told(namespace, rest)
         elif what == "c":
-            for told in tuple(self._cancelled):
-                told(namespace, rest)
+            for hear in tuple(self._cancelled):
+                hear(namespace, rest.rpartition(" ")[0], token)
 
     async def _listen(self) -> None:
         backoff = 0.05
-        while True:
+        while not self._closing:
             try:
                 async with self._client.pubsub() as pubsub:
                     await pubsub.subscribe(self._channel)
-                    async for message in pubsub.listen():
+                    while not self._closing:
+                        message = await pubsub.get_message(timeout=None)
+                        if message is None:
+                            continue
                         if message["type"] == "subscribe":
                             backoff = 0.05
                             self.subscribed.set()

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import redis
+from redis.asyncio.client import PubSub
 
+from dibs.broker.engine.connections import connect
 from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.hints import Hints
 from dibs.broker.engine.types import Kind, LeaseQuery, NackReason, State, Until
 
+from ..support.redis import RedisServer
 from .conftest import MakeEngine
 from .helpers import HOUR_US, KEPT, LEASED, NS, ONCE, TASKS, ack, lease, lease_one, nack, put, until, until_watched
 
@@ -169,22 +173,24 @@ async def test_who_has_enough_does_not_wait(engine: Engine, ear: Ear) -> None:
 
 
 async def test_all_engines_hear_of_a_cancelled_item_that_runs(quiet: Engine, engine: Engine) -> None:
-    heard: list[tuple[str, str]] = []
+    heard: list[tuple[str, str, int]] = []
     event = asyncio.Event()
 
-    def note(namespace: str, id: str) -> None:
-        heard.append((namespace, id))
+    def note(namespace: str, id: str, token: int) -> None:
+        heard.append((namespace, id, token))
         event.set()
 
     with quiet.hints.on_cancelled(note):
         await put(engine, "a")
-        await lease_one(engine)
+        item = await lease_one(engine)
         await engine.cancel(NS, ["a"])
         await until(event)
-    assert heard == [(NS, "a")]
+    assert heard == [(NS, "a", item.token)]
 
 
-@pytest.mark.parametrize("strange", [b"", b"r", b"r ns", b"r ns t", b"\xff \xff \xff", b"x y z", b"s ns \0"])
+@pytest.mark.parametrize(
+    "strange", [b"", b"r", b"r ns", b"r ns t", b"\xff \xff \xff", b"x y z", b"s ns \0", b"c ns a", b"c ns a x"]
+)
 async def test_strange_messages_do_no_harm(quiet: Engine, engine: Engine, raw: redis.Redis, strange: bytes) -> None:
     woken = asyncio.Event()
     with quiet.hints.on_ready(NS, Kind.TASK, (), woken.set):
@@ -273,3 +279,48 @@ async def test_a_lookup_of_what_is_done_does_not_wait(engine: Engine) -> None:
     await ack(engine, await lease_one(engine))
     async with asyncio.timeout(3):
         assert len(await engine.lookup(NS, ["a", "a", "unknown"], until=Until.DONE, timeout_s=60)) == 3
+
+
+@pytest.mark.parametrize("options", ["", "?socket_timeout=5"])
+async def test_the_subscription_ends_at_once_at_whatever_step_of_its_beginning(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, options: str
+) -> None:
+    """redis-py writes inside of asyncio.wait_for if it is let, which may swallow the cancellation."""
+    for steps in range(40):
+        client = connect(redis_server.url + options, connect_timeout_s=5)
+        hints = Hints(client, CHANNEL)
+        hints.start()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await hints.close()
+        await client.aclose()
+    assert "slow to end" not in caplog.text
+    assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("method", ["subscribe", "get_message"])
+async def test_the_subscription_ends_even_if_its_cancellation_gets_lost(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    genuine = getattr(PubSub, method)
+    begun, lost = asyncio.Event(), asyncio.Event()
+
+    async def deaf(self: PubSub, *args: Any, **kwargs: Any) -> Any:
+        call = asyncio.ensure_future(genuine(self, *args, **kwargs))
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            lost.set()
+        return await call
+
+    monkeypatch.setattr(PubSub, method, deaf)
+    client = connect(redis_server.url, connect_timeout_s=5)
+    hints = Hints(client, CHANNEL)
+    hints.start()
+    await until(begun)
+    async with asyncio.timeout(5):
+        await hints.close()
+    assert lost.is_set()
+    await client.aclose()
+    assert len(asyncio.all_tasks()) == 1
