@@ -98,7 +98,7 @@ class WorkSession:
         self._done_sequence = 0
         self._reported_sequence = 0
         self._outcomes: list[tpb.EntryOutcome] = []
-        self._cancelled_ids: list[str] = []
+        self._cancelled: list[pb.CancelledLease] = []
         self._draining = False
         self._settler_done = False
         self._something_to_write = asyncio.Event()
@@ -218,9 +218,9 @@ class WorkSession:
             self._dispatch.hold_back(self._namespace, left, unknown)
         return known
 
-    def _note_cancelled(self, namespace: str, id: str) -> None:
+    def _note_cancelled(self, namespace: str, id: str, token: int) -> None:
         if namespace == self._namespace:
-            self._cancelled_ids.append(id)
+            self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
             self._something_to_write.set()
 
     async def _settle(self) -> None:
@@ -296,9 +296,9 @@ class WorkSession:
                 response.outcomes.extend(self._outcomes)
                 self._outcomes.clear()
                 anything = True
-            if self._cancelled_ids:
-                response.cancelled_ids.extend(self._cancelled_ids)
-                self._cancelled_ids.clear()
+            if self._cancelled:
+                response.cancelled.extend(self._cancelled)
+                self._cancelled.clear()
                 anything = True
             if self._unknown is not None and self._unknown.untold:
                 response.unknown_task_names.extend(self._unknown.untold)

@@ -76,10 +76,10 @@ class CoroutineLane(Lane):
         calls = tuple(self._calls)
         return now - max(call.since for call in calls) if len(calls) >= self.slots else 0.0
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str, token: int) -> None:
         """Cancels the asyncio task of the item."""
         for call in tuple(self._calls):
-            if call.running.taskid == id:
+            if call.running.taskid == id and call.running.lease_token <= token:
                 call.running.cancelled = True
                 if call.task is not None and not self.loop.is_closed():
                     self.loop.call_soon_threadsafe(call.task.cancel)

@@ -49,11 +49,12 @@ class Execution:
     """Begins and ends calls. Shared by all slots of a worker; safe to use from several threads.
 
     Attributes:
-        cancelled_ids: items that somebody has cancelled, lately. The loop fills it; slots look into it before a call.
+        cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
+            loop fills it; slots look into it before a call.
     """
 
     def __init__(self, outbox: Outbox) -> None:
-        self.cancelled_ids: dict[str, float] = {}
+        self.cancelled: dict[str, tuple[int, float]] = {}
         self._outbox = outbox
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
@@ -76,9 +77,14 @@ class Execution:
         return LeasedTask(delivery, task.name, args, kwargs, self._outbox)
 
     def is_cancelled(self, running: LeasedTask) -> bool:
-        """Whether somebody has cancelled the item. Also takes note of a notice that came before it began."""
-        if self.cancelled_ids and running.taskid in self.cancelled_ids:
-            running.cancelled = True
+        """Whether somebody has cancelled the item. Also takes note of a notice that came before it began.
+
+        The notice of an earlier lease is about an earlier item of that id.
+        """
+        if self.cancelled:
+            token, _ = self.cancelled.get(running.taskid, (0, 0.0))
+            if 0 < running.lease_token <= token:
+                running.cancelled = True
         return running.cancelled
 
     def succeeded(self, running: LeasedTask, result: Any) -> None:

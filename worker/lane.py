@@ -50,8 +50,8 @@ class Lane(abc.ABC):
         """For how long every slot has been busy with its item, at least; 0 if one is free."""
 
     @abc.abstractmethod
-    def cancel(self, id: str) -> None:
-        """Tells the item of that id, if it runs here, that somebody has cancelled it."""
+    def cancel(self, id: str, token: int) -> None:
+        """Tells the item of that id, if it runs here under that lease token or an older one, that it is cancelled."""
 
     @abc.abstractmethod
     def stop(self, timeout_s: float) -> None:

@@ -174,10 +174,10 @@ class Slots:
         for counted in self._counted:
             if counted.lane.held_up_s(now) >= _HELD_UP_S:
                 counted.credit.restart()
-        notices = self._execution.cancelled_ids
+        notices = self._execution.cancelled
         if notices:
             here = {item[0].id for counted in self._counted for item in tuple(counted.lane.ready)}
-            for id, since in tuple(notices.items()):
+            for id, (_, since) in tuple(notices.items()):
                 if now - since > _CANCELLED_KEPT_S and id not in here:
                     del notices[id]
 
@@ -185,14 +185,14 @@ class Slots:
         """To be called when there has been nothing to do for a while: what was measured is old."""
         for counted in self._counted:
             counted.credit.restart()
-        self._execution.cancelled_ids.clear()
+        self._execution.cancelled.clear()
 
-    def cancel(self, ids: Iterable[str], now: float) -> None:
-        """Tells the items of these ids, if they are here, that somebody has cancelled them."""
-        for id in ids:
-            self._execution.cancelled_ids[id] = now
+    def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
+        """Tells the items of these ids, if they are here under these lease tokens, that somebody has cancelled them."""
+        for id, token in leases:
+            self._execution.cancelled[id] = (token, now)
             for counted in self._counted:
-                counted.lane.cancel(id)
+                counted.lane.cancel(id, token)
 
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""

@@ -137,8 +137,8 @@ class WorkStream:
             while unsettled and unsettled[0][0] <= response.done_sequence:
                 self._outbox.settled(unsettled.popleft()[1])
             self._announce(EventName.CONFIRMED, sequence=response.done_sequence)
-        if response.cancelled_ids:
-            self._slots.cancel(response.cancelled_ids, time.monotonic())
+        if response.cancelled:
+            self._slots.cancel(((one.id, one.lease_token) for one in response.cancelled), time.monotonic())
         if response.unknown_task_names:
             self._slots.unknown.held_back(response.unknown_task_names)
         if response.drain and not self.draining:
@@ -185,10 +185,12 @@ class WorkStream:
             entry[0].id: (entry, message.again) for _, message in self._unsettled for entry in message.entries
         }
         for outcome in outcomes:
+            if outcome.id not in sent:
+                continue
+            (delivery, saying), again = sent[outcome.id]
             if outcome.cancel_requested:
-                self._slots.cancel((outcome.id,), time.monotonic())
-            if outcome.outcome != tpb.OUTCOME_OK and outcome.id in sent:
-                (delivery, saying), again = sent[outcome.id]
+                self._slots.cancel([(outcome.id, delivery.lease_token)], time.monotonic())
+            if outcome.outcome != tpb.OUTCOME_OK:
                 take_up(outcome, delivery, saying, self._outbox, again=again)
 
     async def _write(self, hello: pb.WorkHello) -> None:

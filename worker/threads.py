@@ -68,10 +68,10 @@ class ThreadLane(Lane):
         since = [slot.since for slot in self._slots]
         return now - max(since) if all(since) else 0.0
 
-    def cancel(self, id: str) -> None:
+    def cancel(self, id: str, token: int) -> None:
         """Sets the flag that the running function may look at."""
         for running in self.running():
-            if running.taskid == id:
+            if running.taskid == id and running.lease_token <= token:
                 running.cancelled = True
 
     def stop(self, timeout_s: float) -> None:

@@ -367,6 +367,17 @@ def test_cancel_of_a_running_coroutine(scene: Scene, label: str) -> None:
     assert len(scene.noted("endless", label, "cancelled")) <= 1
 
 
+def test_the_id_of_a_cancelled_task_may_be_used_again_at_once(scene: Scene, label: str) -> None:
+    for _ in range(5):
+        handle = jobs.endless.execute(label, taskid=label)
+        assert handle.wait(LONG_S)
+        assert handle.cancel() is True
+        # Instead of the one that may still be running.
+        anew = jobs.add.options(taskid=label, on_conflict="replace").execute(1, 2)
+        assert anew.get(LONG_S) == 3
+        assert anew.cancel() == -1
+
+
 def test_cancel_of_a_running_function_that_looks_around(scene: Scene, label: str) -> None:
     handle = jobs.looks_around.execute(label)
     scene.until_noted("looks_around", label)

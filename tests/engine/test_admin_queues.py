@@ -215,7 +215,7 @@ async def test_the_worker_of_a_deleted_item_is_told(engine: Engine, other: Engin
     await lease(engine)
     told = asyncio.Event()
     await until(other.hints.subscribed)
-    with other.hints.on_cancelled(lambda namespace, id: told.set()):
+    with other.hints.on_cancelled(lambda namespace, id, token: told.set()):
         await engine.queues.delete_items(NS, ["a"])
         await until(told, 1)
 

@@ -120,11 +120,19 @@ def test_an_item_whose_lease_ran_out_before_it_began_does_not_run(make_slots: Ma
 def test_an_item_that_was_cancelled_before_it_began_does_not_run(make_slots: MakeSlots) -> None:
     ran: list[int] = []
     slots, outbox = make_slots(task=lambda: ran.append(1))
-    slots.cancel(["a"], time.monotonic())
+    slots.cancel([("a", 7)], time.monotonic())
     slots.deal([delivery("a")], time.monotonic())
     until(lambda: slots.held == 0)
     assert ran == []
     assert [nack.reason for nack in said(outbox).nacks] == [pb.NACK_REASON_CANCELLED]
+
+
+def test_a_notice_of_an_earlier_lease_is_not_about_this_one(make_slots: MakeSlots) -> None:
+    slots, outbox = make_slots(task=lambda: None)
+    slots.cancel([("a", 6)], time.monotonic())
+    slots.deal([delivery("a")], time.monotonic())
+    until(lambda: slots.held == 0)
+    assert [ack.id for ack in said(outbox).acks] == ["a"]
 
 
 def test_credit_is_for_free_slots_and_never_over_the_contract(make_slots: MakeSlots) -> None:

@@ -156,7 +156,7 @@ async def test_a_worker_hears_that_its_item_was_cancelled(stub: Stub) -> None:
     cancelled = await stub.Cancel(pb.CancelRequest(ids=["a"]))
     notice = await worker.hear()
     assert [one.outcome for one in cancelled.items] == [pb.CANCEL_OUTCOME_REQUESTED]
-    assert list(notice.cancelled_ids) == ["a"]
+    assert [(one.id, one.lease_token) for one in notice.cancelled] == [("a", token)]
     worker.say(sequence=1, refreshes=[pb.RefreshEntry(id="a", lease_token=token)])
     (outcome,) = (await worker.hear()).outcomes
     assert (outcome.outcome, outcome.cancel_requested) == (tpb.OUTCOME_OK, True)

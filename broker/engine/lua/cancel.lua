@@ -25,7 +25,7 @@ local function cancel(id)
   if run and run.state ~= 'W' and run.deadline > now then
     run.cancel = true
     redis.call('HSET', P .. 'run', id, format_run(run))
-    publish('c', id)
+    publish('c', id .. ' ' .. int(run.token))
     return 2
   end
   local record = not run and redis.call('HGET', P .. 'item', id)

@@ -27,7 +27,7 @@ local function delete(id)
   changed(id)
   if run and (run.state == 'L' or run.state == 'O') then
     -- Its worker had better stop.
-    publish('c', id)
+    publish('c', id .. ' ' .. int(run.token))
   end
   return 1
 end

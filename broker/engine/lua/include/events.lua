@@ -2,7 +2,7 @@
 --   "r <namespace> <kind> <queue>"  a queue has something ready and somebody waits for it; with "x" before its kind a
 --                                   dead-letter queue has something in it
 --   "s <namespace> <id>"            an item that somebody watches changed its state
---   "c <namespace> <id>"            a running item shall be cancelled
+--   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
 local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
 

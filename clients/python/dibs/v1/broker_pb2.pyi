@@ -442,7 +442,9 @@ global___LeaseRequest = LeaseRequest
 
 @typing.final
 class LeaseResponse(google.protobuf.message.Message):
-    """One batch of a lease stream. A stream that ends without a batch found nothing in time."""
+    """One batch of a lease stream. A stream that ends without a batch found nothing in time. A broker that goes away ends a
+    stream with follow, and one without that still waits with UNAVAILABLE: ask again.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -570,6 +572,30 @@ class WorkRequest(google.protobuf.message.Message):
 global___WorkRequest = WorkRequest
 
 @typing.final
+class CancelledLease(google.protobuf.message.Message):
+    """An item that was cancelled while it ran. A later lease of an item of that id is another matter: the id may have been
+    used again.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    lease_token: builtins.int
+    """Token of the lease that it ran under."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        lease_token: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "lease_token", b"lease_token"]) -> None: ...
+
+global___CancelledLease = CancelledLease
+
+@typing.final
 class WorkResponse(google.protobuf.message.Message):
     """The broker's message to a worker. Every part is optional."""
 
@@ -580,7 +606,7 @@ class WorkResponse(google.protobuf.message.Message):
     LEASE_TIME_FIELD_NUMBER: builtins.int
     DONE_SEQUENCE_FIELD_NUMBER: builtins.int
     OUTCOMES_FIELD_NUMBER: builtins.int
-    CANCELLED_IDS_FIELD_NUMBER: builtins.int
+    CANCELLED_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     batch: builtins.int
@@ -602,8 +628,8 @@ class WorkResponse(google.protobuf.message.Message):
         """Entries that ended otherwise than OK, or whose item somebody wants cancelled."""
 
     @property
-    def cancelled_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Ids of items that were cancelled while running; not all need be this worker's."""
+    def cancelled(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CancelledLease]:
+        """Leases of items that were cancelled while running; not all need be this worker's."""
 
     @property
     def unknown_task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -619,12 +645,12 @@ class WorkResponse(google.protobuf.message.Message):
         lease_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         done_sequence: builtins.int = ...,
         outcomes: collections.abc.Iterable[dibs.v1.types_pb2.EntryOutcome] | None = ...,
-        cancelled_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        cancelled: collections.abc.Iterable[global___CancelledLease] | None = ...,
         drain: builtins.bool = ...,
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_time", b"lease_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled_ids", b"cancelled_ids", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 
@@ -953,7 +979,9 @@ class ResultRequest(google.protobuf.message.Message):
 
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """How long, at most 1 hour; then the reply tells how things stand. Default (absent): 30 s."""
+        """How long, at most 1 hour; then the reply tells how things stand. Default (absent): 30 s. A broker that goes away
+        ends the wait with UNAVAILABLE: ask again.
+        """
 
     def __init__(
         self,
