@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -78,3 +80,22 @@ def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running_dibs("dev", "no_such_module", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
         assert dev.wait() == 1
         assert "the worker ended with code" in dev.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells children of their parent's death on Linux only")
+def test_nothing_is_left_of_dev_when_it_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "my_tasks.py").write_text("import dibs\n\n@dibs.task\ndef hello() -> None:\n    print('hi')\n")
+    with running_dibs("dev", "my_tasks", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
+        dev.until_printed("tasks=1")
+        family = psutil.Process(dev.process.pid).children(recursive=True)
+        # The broker, its Redis, and the supervisor with its worker, if that is not one process.
+        assert len(family) >= 3
+        dev.kill()
+        _, left = psutil.wait_procs(family, timeout=20)
+        assert left == []
+    # What it kept is whole, and nobody holds it.
+    with running_dibs("dev", "my_tasks", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
+        dev.until_printed("tasks=1")
+        assert "taking over" not in dev.output
+        os.kill(dev.process.pid, signal.SIGINT)
+        assert dev.wait() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -108,9 +109,9 @@ class Dev:
 
     @asynccontextmanager
     async def _child(self, name: str, words: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Runs inside the with; at its end it is told to stop and awaited."""
+        """Runs inside the with; at its end it is told to stop and awaited. It ends with this process in any case."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-u", "-m", "dibs", *words),
+            *(sys.executable, "-u", "-m", "dibs.cli.child", str(os.getpid()), *words),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
