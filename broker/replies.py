@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
@@ -21,14 +21,19 @@ from .engine.types import (
     Retry,
     State,
 )
+from .wire import id_entry, tag
 
 #: Kinds of queues, as the wire has them.
 KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
+#: What follows the id in an `EnqueuedItem`.
 _ENQUEUED = {
-    Enqueued.CREATED: pb.ENQUEUE_OUTCOME_CREATED,
-    Enqueued.EXISTS: pb.ENQUEUE_OUTCOME_EXISTS,
-    Enqueued.REPLACED: pb.ENQUEUE_OUTCOME_REPLACED,
-    Enqueued.CONFLICT: pb.ENQUEUE_OUTCOME_CONFLICT,
+    outcome: pb.EnqueuedItem(outcome=value).SerializeToString()
+    for outcome, value in (
+        (Enqueued.CREATED, pb.ENQUEUE_OUTCOME_CREATED),
+        (Enqueued.EXISTS, pb.ENQUEUE_OUTCOME_EXISTS),
+        (Enqueued.REPLACED, pb.ENQUEUE_OUTCOME_REPLACED),
+        (Enqueued.CONFLICT, pb.ENQUEUE_OUTCOME_CONFLICT),
+    )
 }
 _OUTCOMES = {
     Outcome.OK: tpb.OUTCOME_OK,
@@ -36,6 +41,11 @@ _OUTCOMES = {
     Outcome.LEASE_EXPIRED: tpb.OUTCOME_LEASE_EXPIRED,
     Outcome.LEASE_SUPERSEDED: tpb.OUTCOME_LEASE_SUPERSEDED,
 }
+#: What follows the id in an `EntryOutcome`.
+_ENTRY_OUTCOMES = {outcome: tpb.EntryOutcome(outcome=value).SerializeToString() for outcome, value in _OUTCOMES.items()}
+_TOO_LARGE = tpb.EntryOutcome(outcome=tpb.OUTCOME_RESULT_TOO_LARGE).SerializeToString()
+_ACK_OUTCOMES = tag(pb.AckResponse.DESCRIPTOR, "outcomes")
+_ENQUEUED_ITEMS = tag(pb.EnqueueResponse.DESCRIPTOR, "items")
 _CANCELLED = {
     Cancelled.NOT_FOUND: pb.CANCEL_OUTCOME_NOT_FOUND,
     Cancelled.REMOVED: pb.CANCEL_OUTCOME_REMOVED,
@@ -58,11 +68,10 @@ STATES = {
 
 def enqueue_response(items: Sequence[NewItem], outcomes: Sequence[Enqueued]) -> pb.EnqueueResponse:
     """Reply of Enqueue."""
-    response = pb.EnqueueResponse()
-    add = response.items.add
-    for item, outcome in zip(items, outcomes, strict=True):
-        add(id=item.id, outcome=_ENQUEUED[outcome])
-    return response
+    entries = [
+        id_entry(_ENQUEUED_ITEMS, item.id, _ENQUEUED[outcome]) for item, outcome in zip(items, outcomes, strict=True)
+    ]
+    return pb.EnqueueResponse.FromString(b"".join(entries))
 
 
 @lru_cache(maxsize=1024)
@@ -93,11 +102,13 @@ def ack_response(
     request: pb.AckRequest, refused: Sequence[tpb.EntryOutcome], done: Iterable[Outcome]
 ) -> pb.AckResponse:
     """Reply of Ack: entries that the engine never saw stand at their places among the others."""
-    refusals: Mapping[str, tpb.EntryOutcome] = {outcome.id: outcome for outcome in refused}
+    refusals = {outcome.id for outcome in refused}
     outcomes = iter(done)
-    return pb.AckResponse(
-        outcomes=[refusals.get(entry.id) or entry_outcome(entry.id, next(outcomes)) for entry in request.entries]
-    )
+    entries = [
+        id_entry(_ACK_OUTCOMES, entry.id, _TOO_LARGE if entry.id in refusals else _ENTRY_OUTCOMES[next(outcomes)])
+        for entry in request.entries
+    ]
+    return pb.AckResponse.FromString(b"".join(entries))
 
 
 def cancel_response(ids: Sequence[str], outcomes: Sequence[Cancelled]) -> pb.CancelResponse:

@@ -104,11 +104,12 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
     if request.request_id:
         check.identifier(request.request_id, "request_id", limits.max_id_length)
     check.batch(len(request.items), "items", limits.max_batch_items)
+    check.identifiers([item.id for item in request.items], "items[{}].id", limits.max_id_length, optional=True)
     items: list[NewItem] = []
     for at, item in enumerate(request.items):
         # Paths of fields are put together only for an error: this runs once per item.
         try:
-            items.append(_read_item(item, limits))
+            items.append(_take_item(item, limits))
         except InvalidField as error:
             raise error.under(f"items[{at}]") from None
     if not all(item.id for item in items):
@@ -120,21 +121,39 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
     return namespace, items
 
 
-def _read_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
-    if item.id:
-        check.identifier(item.id, "id", limits.max_id_length)
-    spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
-    content = item.content
-    check_content(content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
-    conflict = check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
-    if item.lease_token:
+def _take_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
+    """Reads an item, and takes out of it on the way what is its own; the rest is remembered for the next like it."""
+    id, content = item.id, item.content
+    check.payload(content.payload, "content.payload", limits.max_payload_bytes)
+    body = content.SerializeToString()
+    if content.headers:
+        check.headers(content.headers, "content.headers", limits.max_headers, limits.max_headers_bytes)
+        content.ClearField("headers")
+    token = item.lease_token
+    if token:
+        item.ClearField("lease_token")
+    due = ""
+    which = item.WhichOneof("due")
+    if which:
+        due = _due(item, limits)
+        item.ClearField(which)
+    item.ClearField("id")
+    content.ClearField("payload")
+    spec, conflict = _terms(item.SerializeToString(), limits)
+    if token:
         if conflict != Conflict.REPLACE:
             raise InvalidField("lease_token", "needs ON_CONFLICT_REPLACE")
-        conflict += str(check.lease_token(item.lease_token, "lease_token"))
-    due = ""
-    if item.WhichOneof("due"):
-        due = _due(item, limits)
-    return NewItem(item.id, spec, due, conflict, content.SerializeToString())
+        conflict += str(check.lease_token(token, "lease_token"))
+    return NewItem(id, spec, due, conflict, body)
+
+
+@lru_cache(maxsize=4096)
+def _terms(rest: bytes, limits: Limits) -> tuple[str, str]:
+    """Spec and conflict of an item without what is its own; the same few come again and again."""
+    item = pb.EnqueueItem.FromString(rest)
+    spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
+    check_content(item.content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
+    return spec, check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
 
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
@@ -273,13 +292,22 @@ def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:
 
 
 def _read_acks(found: Iterable[pb.AckEntry], field_name: str, entries: Entries, limits: Limits) -> None:
-    for at, entry in enumerate(found):
-        token = _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits)
-        result = entry.result if entry.HasField("result") else None
+    # Column by column: this runs for every task that is done.
+    acks = list(found)
+    ids = [entry.id for entry in acks]
+    check.identifiers(ids, field_name + "[{}].id", limits.max_id_length)
+    fenced = [0 if entry.unfenced else entry.lease_token for entry in acks]
+    tokens: Sequence[int | None] = fenced
+    if min(fenced, default=1) <= 0:
+        tokens = [
+            _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits) for at, entry in enumerate(acks)
+        ]
+    results = [entry.result if entry.HasField("result") else None for entry in acks]
+    for id, token, result in zip(ids, tokens, results, strict=True):
         if result is not None and len(result) > limits.max_payload_bytes:
-            entries.refused.append(tpb.EntryOutcome(id=entry.id, outcome=tpb.OUTCOME_RESULT_TOO_LARGE))
+            entries.refused.append(tpb.EntryOutcome(id=id, outcome=tpb.OUTCOME_RESULT_TOO_LARGE))
         else:
-            entries.acks.append(Ack(entry.id, token, result))
+            entries.acks.append(Ack(id, token, result))
 
 
 def _token(id: str, token: int, unfenced: bool, field_name: str, at: int, limits: Limits) -> int | None:
