@@ -26,6 +26,24 @@ from ..support import redis as redis_support
 from ..support.processes import Broker, Dibs, running_broker
 from ..support.worker_process import running_worker, until
 
+#: What was under way to a broker that is killed goes to the other one; all calls here may be made twice.
+RETRIES = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
+
 
 def target_of(*brokers: Broker) -> str:
     return "ipv4:" + ",".join(broker.address for broker in brokers)
@@ -92,7 +110,7 @@ def two_brokers(server: redis_support.RedisServer, folder: Path) -> Iterator[Sce
     with (
         running_broker(*redis) as one,
         running_broker(*redis) as two,
-        grpc.insecure_channel(target_of(one, two)) as channel,
+        grpc.insecure_channel(target_of(one, two), options=[("grpc.service_config", RETRIES)]) as channel,
     ):
         yield Scene((one, two), folder, broker_pb2_grpc.BrokerServiceStub(channel))
 
