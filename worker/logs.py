@@ -11,9 +11,14 @@ from typing import Any
 #: The names that `configure` takes for its format.
 FORMATS = ("text", "json")
 
+#: The field that takes more than a line.
+_TRACEBACK = "traceback"
+
 
 class Said:
     """A log message with fields; formats itself only when a handler writes it.
+
+    As text the field `traceback` stands below the line, indented, for people to read; all others stand in the line.
 
     Example:
         ``log.info(Said("connected", target="localhost:50051"))`` is ``connected target=localhost:50051``.
@@ -26,8 +31,9 @@ class Said:
         self.fields = fields
 
     def __str__(self) -> str:
-        """The text, then the fields."""
-        return " ".join([self.text, *(f"{key}={_plain(value)}" for key, value in self.fields.items())])
+        """The text, then the fields, then the traceback."""
+        fields = (f"{key}={_plain(value)}" for key, value in self.fields.items() if key != _TRACEBACK)
+        return "\n".join([" ".join([self.text, *fields]), *_indented(self.fields.get(_TRACEBACK))])
 
 
 class JsonFormatter(logging.Formatter):
@@ -46,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         if said:
             entry.update(said.fields)
         if record.exc_info:
-            entry["traceback"] = self.formatException(record.exc_info)
+            entry[_TRACEBACK] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
@@ -74,6 +80,12 @@ def configure(level: str = "info", log_format: str = "text") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
+
+
+def _indented(traceback: Any) -> list[str]:
+    """The lines of a traceback. Never at the beginning of a line: what an exception says might look like a log line."""
+    lines = str(traceback or "").splitlines()
+    return ["    " + "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line) for line in lines]
 
 
 def _plain(value: Any) -> str:
