@@ -31,7 +31,7 @@ from ..support.worker_process import running_worker, until
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 #: What an orderly end with open streams may take: a moment, not the grace.
-A_MOMENT_S = 3.0
+A_MOMENT_S = 6.0
 DEADLINE_S = 5.0
 
 

@@ -22,12 +22,14 @@ class BrokerThread:
 
     Attributes:
         target: where to connect.
+        grace_s: what calls in flight get at the end.
     """
 
     redis_url: str
     port: int = 0
     interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     target: str = ""
+    grace_s: float = 1
     _started: threading.Event = field(default_factory=threading.Event)
     _error: BaseException | None = None
 
@@ -72,7 +74,7 @@ class BrokerThread:
         self._started.set()
         await self._stopping.wait()
         drain.begin()
-        await server.stop(1)
+        await server.stop(self.grace_s)
         await services.close()
 
 
