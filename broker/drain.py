@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from .errors import Draining
 
 _T = TypeVar("_T")
 
@@ -15,7 +17,7 @@ class Drain:
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
-        self._callbacks: dict[object, Callable[[], None]] = {}
+        self._callbacks: dict[object, Callable[[], object]] = {}
 
     @property
     def begun(self) -> bool:
@@ -34,7 +36,7 @@ class Drain:
         await self._event.wait()
 
     @contextmanager
-    def on_begin(self, callback: Callable[[], None]) -> Iterator[None]:
+    def on_begin(self, callback: Callable[[], object]) -> Iterator[None]:
         """Calls back, without blocking, if the drain begins inside the with."""
         key = object()
         self._callbacks[key] = callback
@@ -42,6 +44,25 @@ class Drain:
             yield
         finally:
             del self._callbacks[key]
+
+    async def unless_begun(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Awaits what only looks and waits; the drain cuts it short. Raises `Draining` then.
+
+        So the shutdown is not held up, and the client asks another broker.
+        """
+        task = asyncio.create_task(work, name="dibs-unless-draining")
+        try:
+            with self.on_begin(task.cancel):
+                if self.begun:
+                    raise Draining
+                return await task
+        except asyncio.CancelledError:
+            if self.begun:
+                raise Draining from None
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def requests(self, source: AsyncIterator[_T]) -> AsyncGenerator[_T, None]:
         """The requests of a stream until the drain begins; one that is being handled then is still finished.

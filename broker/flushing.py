@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Sequence
 
 from dibs.v1 import admin_pb2 as pb
 
@@ -14,10 +13,8 @@ from .drain import Drain
 from .engine.engine import MAX_BATCH, Engine
 from .engine.hints import RUN_PREFIX
 from .engine.types import ItemStatus, Kind, State, Until
-from .errors import Draining, NotFound, PreconditionFailed
+from .errors import NotFound, PreconditionFailed
 from .limits import Limits
-
-_T = TypeVar("_T")
 
 _DONE, _STARTED, _WAITING = pb.FLUSH_STATE_DONE, pb.FLUSH_STATE_STARTED, pb.FLUSH_STATE_WAITING
 
@@ -92,7 +89,7 @@ class _Wait:
     async def go_on(self, timeout_s: float) -> None:
         """Waits for one batch. Raises `Draining` when the broker goes away."""
         looking = self._engine.lookup(self._namespace, self._batches[-1], until=self._until, timeout_s=timeout_s)
-        left = self._note(await _unless_draining(self._drain, looking))
+        left = self._note(await self._drain.unless_begun(looking))
         if left:
             self._batches[-1] = left
         else:
@@ -127,23 +124,3 @@ class _Wait:
             self._counts[state] += 1
             self._states[status.id] = state
         return left
-
-
-async def _unless_draining(drain: Drain, work: Coroutine[Any, Any, _T]) -> _T:
-    task = asyncio.create_task(work, name="dibs-flush")
-
-    def stop() -> None:
-        task.cancel()
-
-    try:
-        with drain.on_begin(stop):
-            if drain.begun:
-                raise Draining
-            return await task
-    except asyncio.CancelledError:
-        if drain.begun:
-            raise Draining from None
-        raise
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -13,6 +13,7 @@ from .dispatch import Dispatch
 from .drain import Drain
 from .engine.engine import MAX_BATCH, Engine
 from .engine.types import Leased
+from .errors import Draining
 from .requests import LeaseCall
 
 
@@ -43,7 +44,11 @@ async def serve_lease(
     call: LeaseCall,
     write: Callable[[pb.LeaseResponse], Awaitable[None]],
 ) -> None:
-    """Streams batches until the call has what it wants, its time is up, or the broker goes away."""
+    """Streams batches until the call has what it wants, its time is up, or the broker goes away.
+
+    Raises:
+        Draining: the broker goes away, and a call for one batch has got none: it had better ask another one.
+    """
     left = call.max_items
     # Most polls find something at once and need no place in a group.
     reply = await engine.lease(call.namespace, call.query, min(left, MAX_BATCH))
@@ -64,8 +69,10 @@ async def serve_lease(
         try:
             with dispatch.serve(call.namespace, call.query, poll) as group:
                 while not drain.begun:
-                    if not await _arrival(poll, deadline) or not poll.items:
+                    if not await _arrival(poll, deadline):
                         return
+                    if not poll.items:
+                        continue
                     items = list(poll.items)
                     poll.items.clear()
                     await _send(dispatch, call, items, poll.leased_at_us, write)
@@ -75,6 +82,8 @@ async def serve_lease(
                     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
                     poll.credit = min(left, MAX_BATCH)
                     group.credited()
+            if not call.follow:
+                raise Draining
         finally:
             dispatch.give_back(call.namespace, tuple(poll.items), unseen=True)
 

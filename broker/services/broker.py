@@ -14,6 +14,7 @@ from ..deliveries import peek_response
 from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
+from ..engine.types import Until
 from ..errors import Draining, InvalidField, status_of
 from ..leasing import serve_lease
 from ..limits import Limits
@@ -122,10 +123,11 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> pb.ResultResponse:
         """State and result of items."""
         call = requests.read_result(request, self._limits)
-        statuses = await self._engine.lookup(
+        looking = self._engine.lookup(
             call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
         )
-        return replies.result_response(statuses)
+        waits = call.until is not Until.NOW and call.timeout_s > 0
+        return replies.result_response(await (self._drain.unless_begun(looking) if waits else looking))
 
     async def _enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueueResponse:
         namespace, items = requests.read_enqueue(request, self._limits)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dibs.broker.drain import Drain
+from dibs.broker.errors import Draining
 
 
 class Requests:
@@ -91,6 +92,41 @@ async def test_a_cancelled_call_stays_cancelled_even_while_draining() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_work_that_only_looks_ends_by_itself_or_with_the_drain() -> None:
+    drain, ended = Drain(), list[str]()
+
+    async def look() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("looked")
+        return "never"
+
+    async def see() -> str:
+        return "seen"
+
+    assert await drain.unless_begun(see()) == "seen"
+    looking = asyncio.create_task(drain.unless_begun(look()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    drain.begin()
+    with pytest.raises(Draining):
+        await looking
+    assert ended == ["looked"]
+    with pytest.raises(Draining):
+        await drain.unless_begun(see())
+
+
+async def test_a_call_that_was_cancelled_takes_its_work_with_it() -> None:
+    drain, gate = Drain(), asyncio.Event()
+    looking = asyncio.create_task(drain.unless_begun(gate.wait()))
+    await asyncio.sleep(0)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_callbacks_are_called_once_and_only_inside_the_with() -> None:

@@ -14,8 +14,10 @@ from grpc_status import rpc_status
 T_co = TypeVar("T_co", covariant=True)
 
 
-async def refused(call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "", reason: str = "") -> None:
-    """The call must end with a status and, if given, with that field or that reason in its details."""
+async def refused(
+    call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "", reason: str = "", retry: bool = False
+) -> None:
+    """The call must end with a status and, if given, with that field, that reason or a RetryInfo in its details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is code, caught.value
@@ -24,12 +26,14 @@ async def refused(call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "
     fields, reasons = [], []
     for detail in status.details:
         bad, info = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo()
+        retry = retry and not detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR)
         if detail.Unpack(bad):
             fields += [violation.field for violation in bad.field_violations]
         elif detail.Unpack(info):
             reasons.append(info.reason)
     assert not field or fields == [field]
     assert not reason or reasons == [reason]
+    assert not retry
 
 
 class Readable(Protocol[T_co]):

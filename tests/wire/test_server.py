@@ -173,7 +173,9 @@ async def test_its_end_comes_in_order(redis_server: RedisServer) -> None:
             while not (await work.read()).drain:
                 pass
             await work.done_writing()
-            assert [reply async for reply in lease] == []
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await lease.read()
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert await watch.read() is grpc.aio.EOF
             await stopping
         with pytest.raises(OSError, match="refused"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
+import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
@@ -11,6 +13,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .conftest import Stub, item
+from .statuses import refused
 
 
 def lease(**fields: object) -> pb.LeaseRequest:
@@ -80,6 +83,30 @@ async def test_a_draining_broker_ends_leases_that_wait(stub: Stub, drain: Drain)
         rest = [response async for response in more]
     assert len(first) == 1
     assert rest == []
+
+
+@pytest.mark.parametrize("until", [pb.WAIT_UNTIL_STARTED, pb.WAIT_UNTIL_DONE])
+async def test_a_draining_broker_sends_those_who_wait_elsewhere(
+    stub: Stub, drain: Drain, until: pb.WaitUntil.ValueType
+) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a")]))
+    waiting = stub.Result(pb.ResultRequest(ids=["a"], until=until, timeout=Duration(seconds=60)))
+    leasing = stub.Lease(lease(queues=["empty"], get_timeout=Duration(seconds=60)))
+    # A round trip, so that both have begun.
+    await stub.Result(pb.ResultRequest(ids=["a"]))
+    drain.begin()
+    async with asyncio.timeout(10):
+        await refused(waiting, grpc.StatusCode.UNAVAILABLE, reason="BROKER_DRAINING", retry=True)
+        await refused(leasing.read(), grpc.StatusCode.UNAVAILABLE, reason="BROKER_DRAINING", retry=True)
+        again = stub.Result(pb.ResultRequest(ids=["a"], until=until, timeout=Duration(seconds=60)))
+        await refused(again, grpc.StatusCode.UNAVAILABLE, reason="BROKER_DRAINING", retry=True)
+
+
+async def test_a_draining_broker_still_tells_how_things_stand(stub: Stub, drain: Drain) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("a")]))
+    drain.begin()
+    reply = await stub.Result(pb.ResultRequest(ids=["a"]))
+    assert reply.results[0].state == tpb.ITEM_STATE_WAITING
 
 
 async def test_a_lease_can_take_at_most_once_what_was_meant_at_least_once(stub: Stub) -> None:

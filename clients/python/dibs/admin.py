@@ -133,7 +133,7 @@ def take_dead_letters(
     request = pb.TakeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, max_items=max_items)
     if get_timeout:
         request.get_timeout.CopyFrom(to_duration(min(get_timeout, MAX_WAIT_SECONDS)))
-    return Operation(TAKE_DEAD_LETTERS, request, items, wait=get_timeout)
+    return Operation(TAKE_DEAD_LETTERS, request, items, wait=get_timeout, wait_field="get_timeout")
 
 
 def redrive_dead_letters(
@@ -174,7 +174,7 @@ def flush(
 
     wait = MAX_FLUSH_SECONDS if timeout is None else min(timeout, MAX_FLUSH_SECONDS)
     request.timeout.CopyFrom(to_duration(wait))
-    return Operation(FLUSH, request, items, wait=wait, heard=heard)
+    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", heard=heard)
 
 
 def register_tasks(namespace: str, tasks: Collection[pb.TaskDefinition]) -> Operation[None]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from .connection import Connection
 from .errors import DibsError
@@ -41,7 +42,7 @@ class AioTransport:
         attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
         while True:
             try:
-                reply = await self._call(operation, attempts.remaining())
+                reply = await self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
             except grpc.RpcError as error:
                 pause = attempts.pause_after(error_from_call(error), safe=operation.safe)
             else:
@@ -73,8 +74,8 @@ class AioTransport:
             result: T = stop.value
             return result
 
-    async def _call(self, operation: Operation[Any], timeout: float) -> Any:
-        call = self.method(operation.rpc)(operation.request, timeout=timeout, metadata=self.connection.metadata)
+    async def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
+        call = self.method(operation.rpc)(request, timeout=timeout, metadata=self.connection.metadata)
         if not operation.rpc.streams:
             return await call
         replies = []

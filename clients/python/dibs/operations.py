@@ -65,10 +65,11 @@ class Operation(Generic[T]):
 
     Attributes:
         rpc: the method to call.
-        request: what to send, in every attempt the same.
+        request: what to send.
         parse: makes the value of the call from the reply and from whether it took more than one attempt. The
             reply of a streaming method is the list of its messages.
         wait: seconds that the broker may deliberately take to answer, on top of the connection's timeout.
+        wait_field: the field of the request that tells the broker so; another attempt waits for what is left only.
         safe: whether another attempt after a lost reply can do no harm.
         heard: told each message of a streaming method when it arrives.
     """
@@ -77,8 +78,18 @@ class Operation(Generic[T]):
     request: Message
     parse: Callable[[Any, bool], T]
     wait: float = 0.0
+    wait_field: str = ""
     safe: bool = True
     heard: Callable[[Any], None] | None = None
+
+    def request_after(self, seconds: float) -> Message:
+        """What to send in an attempt that begins so long after the first."""
+        if not self.wait_field or not self.wait or not seconds:
+            return self.request
+        request = type(self.request)()
+        request.CopyFrom(self.request)
+        getattr(request, self.wait_field).CopyFrom(to_duration(max(self.wait - seconds, 0.0)))
+        return request
 
 
 ENQUEUE = Rpc(BrokerServiceStub, "Enqueue")
@@ -140,7 +151,7 @@ def lease(
     if get_timeout:
         request.get_timeout.CopyFrom(to_duration(get_timeout))
     # Another attempt leases other items; those of a lost reply come back when their leases run out.
-    return Operation(LEASE, request, _deliveries, wait=get_timeout)
+    return Operation(LEASE, request, _deliveries, wait=get_timeout, wait_field="get_timeout")
 
 
 def _deliveries(replies: Sequence[pb.LeaseResponse], _: bool) -> Sequence[Delivery]:
@@ -218,7 +229,7 @@ def result(
     request = pb.ResultRequest(namespace=namespace, ids=ids, until=_UNTIL[until], include_content=include_content)
     if until != "now":
         request.timeout.CopyFrom(to_duration(timeout))
-    return Operation(RESULT, request, _results, wait=timeout)
+    return Operation(RESULT, request, _results, wait=timeout, wait_field="timeout" if until != "now" else "")
 
 
 def _results(reply: pb.ResultResponse, _: bool) -> Sequence[pb.ItemResult]:

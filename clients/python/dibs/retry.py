@@ -43,11 +43,12 @@ class Attempts:
         timeout: seconds that all attempts and pauses may take.
     """
 
-    __slots__ = ("_deadline", "_pauses", "made", "timeout")
+    __slots__ = ("_began", "_deadline", "_pauses", "made", "timeout")
 
     def __init__(self, timeout: float) -> None:
         self.timeout = timeout
-        self._deadline = time.monotonic() + timeout
+        self._began = time.monotonic()
+        self._deadline = self._began + timeout
         self._pauses = Pauses()
         #: Attempts that have failed so far.
         self.made = 0
@@ -55,6 +56,10 @@ class Attempts:
     def remaining(self) -> float:
         """Seconds left; at least a millisecond, so that a call gets an answer rather than a bad deadline."""
         return max(self._deadline - time.monotonic(), 0.001)
+
+    def elapsed(self) -> float:
+        """Seconds since the first attempt began; 0 while that is the only one."""
+        return time.monotonic() - self._began if self.made else 0.0
 
     def pause_after(self, error: BrokerError, *, safe: bool = True) -> float:
         """Seconds to wait before the next attempt.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from . import forking
 from .connection import Connection
@@ -54,14 +55,14 @@ class Transport:
         attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
         while True:
             try:
-                reply = self._call(operation, attempts.remaining())
+                reply = self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
             except grpc.RpcError as error:
                 pause = attempts.pause_after(error_from_call(error), safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
             time.sleep(pause)
 
-    def _call(self, operation: Operation[Any], timeout: float) -> Any:
+    def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
         while True:
             with self._lock:
                 forks = self._forks
@@ -70,7 +71,7 @@ class Transport:
                 method = method.future
             # Under the lock, so that a fork finds every call that has begun.
             with self._lock:
-                call = method(operation.request, timeout=timeout, metadata=self.connection.metadata)
+                call = method(request, timeout=timeout, metadata=self.connection.metadata)
                 self._calls.add(call)
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()

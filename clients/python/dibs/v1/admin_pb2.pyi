@@ -776,7 +776,7 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
     @property
     def get_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long to wait for a first one, at most 1 hour (a broker setting). Default (absent): not at all. A broker that
-        goes away answers at once, with none.
+        goes away ends the wait with UNAVAILABLE, nothing taken: ask again.
         """
 
     def __init__(
