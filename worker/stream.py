@@ -153,6 +153,10 @@ class WorkStream:
             # There can be no receipt any more, so the broker puts back what may be delivered again. The rest runs:
             # nobody else will ever have it.
             self._slots.deal([delivery for delivery in deliveries if not lease_seconds(delivery)], now)
+        elif not self._unreceipted and not any(delivery.lease_token for delivery in deliveries):
+            # What is delivered at most once is never sent again, with or without a receipt: it may begin at once.
+            self._received = batch
+            self._slots.deal(deliveries, now)
         else:
             self._received = batch
             self._unreceipted.append((batch, deliveries, now))

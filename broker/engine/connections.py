@@ -90,14 +90,22 @@ class Pipe:
                 if self._connection is None:
                     await self._connect()
                 self._waiting.append(future)
-                self._outgoing.append(packed)
-                self._something_to_write.set()
+                self._send(packed)
                 return await future
         except TimeoutError:
             error = RedisTimeoutError(f"no answer from Redis within {self._timeout_s:g} s")
             if future in self._waiting:
                 await self._drop(error)
             raise error from None
+
+    def _send(self, packed: bytes) -> None:
+        """Writes at once if nothing is waiting to be written: the writing task would do it a turn of the loop later."""
+        writer: asyncio.StreamWriter | None = getattr(self._connection, "_writer", None)
+        if writer is not None and not self._outgoing and not writer.transport.get_write_buffer_size():
+            writer.write(packed)
+        else:
+            self._outgoing.append(packed)
+            self._something_to_write.set()
 
     async def close(self) -> None:
         """Disconnects; calls in flight fail."""

@@ -393,6 +393,10 @@ class Engine:
             extend((call.request_id, len(call.items)))
             for item in call.items:
                 extend(item)
+        # Those who wait here need no hint from Redis: their lease goes down the same connection, right behind this.
+        for spec in {item.spec for call in calls for item in call.items if not item.due}:
+            kind, queue, _ = spec.split(" ", 2)
+            self.hints.ready(namespace, kind, queue)
         due, *codes = await self._call("enqueue", namespace, args)
         self._timers.due(namespace, due)
         return [code.decode() for code in codes]
