@@ -387,7 +387,7 @@ class Engine:
         return due, now
 
     async def _enqueue(self, namespace: str, calls: list[EnqueueCall]) -> list[str]:
-        args: list[Argument] = [self.config.request_window_ms, len(calls)]
+        args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
         for call in calls:
             extend((call.request_id, len(call.items)))

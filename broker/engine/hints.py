@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -36,6 +37,10 @@ class Hints:
 
     Callbacks run on the event loop and must not block. `resync` tells everybody: after the subscription was down,
     anything may have been missed.
+
+    Attributes:
+        origin: marks hints about what this engine has put in: it has told its own waiters by then.
+        subscribed: set while it listens.
     """
 
     def __init__(self, client: redis_async.Redis, channel: str) -> None:
@@ -47,6 +52,7 @@ class Hints:
         self._cancelled: set[Callable[[str, str, int], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self.origin = os.urandom(6).hex()
         self.subscribed = asyncio.Event()
 
     def start(self) -> None:
@@ -147,13 +153,16 @@ class Hints:
         try:
             what, namespace, rest = data.decode().split(" ", 2)
             token = int(rest.rpartition(" ")[2]) if what == "c" else 0
+            if what == "r" and " " not in rest:
+                raise ValueError
         except ValueError:
             # Anybody who reaches Redis can publish; the subscription must outlive it.
             _log.warning("a hint that is none of ours: %r", data[:100])
             return
         if what == "r":
-            kind, _, queue = rest.partition(" ")
-            self.ready(namespace, kind, queue)
+            kind, queue, *origin = rest.split(" ", 2)
+            if origin != [self.origin]:
+                self.ready(namespace, kind, queue)
         elif what == "s":
             for tell in tuple(self._changed.get((namespace, rest), ())):
                 tell(rest)

@@ -149,13 +149,33 @@ async def test_one_hint_is_enough_until_somebody_waits_again(engine: Engine, ear
     await engine.lease(NS, query, 1, note_hunger=True)
     await put(engine, "a")
     await put(engine, "b")
-    assert ear.heard() == ["r ns t q"]
+    assert ear.heard() == [f"r ns t q {engine.hints.origin}"]
     assert not (await engine.lease(NS, query, 2, note_hunger=True)).drained
     await put(engine, "c")
     assert ear.heard() == []
     await engine.lease(NS, query, 2, note_hunger=True)
     await put(engine, "d", spec=LEASED._replace(queue="other"))
-    assert ear.heard() == ["r ns t other"]
+    assert ear.heard() == [f"r ns t other {engine.hints.origin}"]
+
+
+async def test_who_waits_at_the_same_engine_is_woken_once(engine: Engine, ear: Ear) -> None:
+    woken = []
+    query = LeaseQuery(Kind.TASK)
+    with engine.hints.on_ready(NS, Kind.TASK, (), lambda: woken.append("any")):
+        await engine.lease(NS, query, 1, note_hunger=True)
+        woken.clear()
+        await put(engine, "a")
+        assert len(ear.heard()) == 1
+        # Whatever is published later comes later.
+        await engine.lease(NS, query, 2, note_hunger=True)
+        with engine.hints.on_cancelled(lambda *_: woken.append("cancelled")):
+            await put(engine, "b", spec=LEASED)
+            (item,) = await lease(engine)
+            await engine.cancel(NS, [item.id])
+            async with asyncio.timeout(10):
+                while "cancelled" not in woken:  # noqa: ASYNC110 - told by a callback
+                    await asyncio.sleep(0.001)
+    assert woken == ["any", "any", "cancelled"]
 
 
 async def test_other_queues_wake_nobody(engine: Engine, ear: Ear) -> None:

@@ -1,7 +1,7 @@
 -- Puts items into queues: a batch of requests, each with its own request id and items.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, window of request ids in ms, number of requests, then for each request
+-- ARGV     namespace, channel, window of request ids in ms, origin of hints, number of requests, then for each request
 --          request id ("" for none), number of items, and for each item
 --          id, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
 --          "r<token>" replace if it is leased under that token and nobody has cancelled it), body
@@ -15,8 +15,9 @@
 --- @include dead
 --- @include locate
 
-local window, requests = ARGV[3], tonumber(ARGV[4])
-local at = 5
+local window, requests = ARGV[3], tonumber(ARGV[5])
+local at = 6
+origin = ' ' .. ARGV[4]
 
 -- Read everything first: which requests are known, which ids.
 local batches, ids, end_keys, asked = {}, {}, {}, {}

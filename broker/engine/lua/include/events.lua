@@ -1,10 +1,13 @@
 -- What other processes hear, as hints only. Channel in `CHANNEL`; messages:
 --   "r <namespace> <kind> <queue>"  a queue has something ready and somebody waits for it; with "x" before its kind a
---                                   dead-letter queue has something in it
+--                                   dead-letter queue has something in it. Behind the queue may stand " <origin>", the
+--                                   engine that has told its own waiters already
 --   "s <namespace> <id>"            an item that somebody watches changed its state
 --   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
 local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
+
+local origin = ''
 
 local function publish(kind, rest)
   redis.call('PUBLISH', CHANNEL, kind .. ' ' .. NAMESPACE .. ' ' .. rest)
@@ -12,7 +15,7 @@ end
 
 local function wake(kind, queue)
   if redis.call('SREM', P .. 'hungry:' .. kind, queue, '*') > 0 then
-    publish('r', kind .. ' ' .. queue)
+    publish('r', kind .. ' ' .. queue .. origin)
   end
 end
 
