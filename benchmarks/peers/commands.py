@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..stack import FOLDER, ROOT
 
@@ -20,12 +20,14 @@ class PeerWorker:
         producer: command that enqueues; the number of tasks and the task are added.
         task: its name.
         work: command of one worker process.
+        env: what both have in their environment.
     """
 
     name: str
     producer: tuple[str, ...]
     task: str
     work: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
 
     def enqueue(self, count: int) -> list[str]:
         """The command that enqueues that many tasks and prints how many seconds it took."""
@@ -33,17 +35,15 @@ class PeerWorker:
 
 
 _RPQUEUE_TASKS = (_RPQUEUE, str(_PEERS / "rpqueue_tasks.py"))
-_TASKIQ_WORKER = (_TASKIQ, "-m", "taskiq", "worker", "--workers", "1", "--max-async-tasks", "100")
+_TASKIQ_TASKS = (_TASKIQ, str(_PEERS / "taskiq_tasks.py"))
+_TASKIQ_OPTIONS = ("--workers", "1", "--max-async-tasks", "100", "--log-level", "WARNING")
+_TASKIQ_WORKER = (_TASKIQ, "-m", "taskiq", "worker", *_TASKIQ_OPTIONS, "taskiq_tasks:broker")
 
 WORKERS = (
     PeerWorker("rpqueue at most once", _RPQUEUE_TASKS, "once", _RPQUEUE_TASKS),
     PeerWorker("rpqueue at least once", _RPQUEUE_TASKS, "again", _RPQUEUE_TASKS),
-    PeerWorker(
-        "taskiq",
-        (_TASKIQ, str(_PEERS / "taskiq_tasks.py")),
-        "once",
-        (*_TASKIQ_WORKER, "--log-level", "WARNING", "taskiq_tasks:broker"),
-    ),
+    PeerWorker("taskiq on lists", _TASKIQ_TASKS, "once", _TASKIQ_WORKER),
+    PeerWorker("taskiq on streams", _TASKIQ_TASKS, "once", _TASKIQ_WORKER, {"DIBS_BENCH_TASKIQ": "stream"}),
 )
 
 

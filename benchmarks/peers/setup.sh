@@ -12,5 +12,5 @@ make() {
     echo "$*" >"$env/made-of"
   fi
 }
-make rpqueue rpqueue==0.33.7 redis==5.2.1 'setuptools<81'
-make taskiq taskiq==0.13.0 taskiq-redis==1.2.4
+make rpqueue rpqueue==0.33.7 redis==5.2.1 hiredis==3.5.0 'setuptools<81'
+make taskiq taskiq==0.13.0 taskiq-redis==1.2.4 hiredis==3.5.0 uvloop

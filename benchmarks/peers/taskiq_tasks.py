@@ -6,9 +6,11 @@ import sys
 import time
 
 from tally import from_environment
-from taskiq_redis import ListQueueBroker
+from taskiq_redis import ListQueueBroker, RedisStreamBroker
 
-broker = ListQueueBroker(f"redis://127.0.0.1:{os.environ['DIBS_BENCH_REDIS_PORT']}", queue_name="bench")
+#: On lists it delivers at most once, on streams with an acknowledgement.
+_kind = RedisStreamBroker if os.environ.get("DIBS_BENCH_TASKIQ") == "stream" else ListQueueBroker
+broker = _kind(f"redis://127.0.0.1:{os.environ['DIBS_BENCH_REDIS_PORT']}", queue_name="bench")
 _tallies = []
 
 

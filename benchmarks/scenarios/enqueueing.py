@@ -87,7 +87,7 @@ def _single(runs: int) -> Iterator[Figure]:
 
 def _peer(peer: commands.PeerWorker, count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder, running_redis() as server:
-        env = bench_env(Path(folder) / "tally", server)
+        env = bench_env(Path(folder) / "tally", server) | peer.env
         result = subprocess.run(
             peer.enqueue(count), env={**os.environ, **env}, capture_output=True, check=True, text=True
         )

@@ -73,7 +73,7 @@ def _settled(server: Redis, tally: Tally) -> float:
 def _peer(peer: commands.PeerWorker, count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder, running_redis() as server:
         tally = Tally(f"{folder}/tally", count)
-        env = bench_env(Path(folder) / "tally", server)
+        env = bench_env(Path(folder) / "tally", server) | peer.env
         with process(peer.enqueue(count), env) as producer:
             if producer.wait(300):
                 sys.exit(f"{peer.name} cannot enqueue")
