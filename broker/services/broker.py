@@ -15,6 +15,7 @@ from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
 from ..engine.types import Until
+from ..enqueue_stream import serve_enqueue_stream
 from ..errors import Draining, InvalidField, status_of
 from ..leasing import serve_lease
 from ..limits import Limits
@@ -22,6 +23,13 @@ from ..reading import whole
 from ..roster import Roster
 from ..translated import translated
 from ..work import WorkSession
+
+#: Requests of an enqueue stream with at least so many items are handled beside others.
+_LARGE = 50
+
+
+def _is_large(message: pb.EnqueueStreamRequest | InvalidField) -> bool:
+    return not isinstance(message, InvalidField) and len(message.request.items) >= _LARGE
 
 
 @translated
@@ -41,18 +49,14 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """Puts items into queues."""
         return await self._enqueue(request)
 
-    async def EnqueueStream(
+    async def EnqueueStream(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self,
         request_iterator: AsyncIterator[pb.EnqueueStreamRequest],
         context: grpc.aio.ServicerContext[pb.EnqueueStreamRequest, pb.EnqueueStreamResponse],
-    ) -> AsyncIterator[pb.EnqueueStreamResponse]:
+    ) -> None:
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
-        async for message in self._drain.requests(request_iterator):
-            try:
-                reply = pb.EnqueueStreamResponse(response=await self._enqueue(whole(message, inside="request").request))
-            except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
-                reply = pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
-            yield reply
+        requests_in = self._drain.requests(request_iterator)
+        await serve_enqueue_stream(requests_in, _is_large, self._stream_reply, context.write)
 
     async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
@@ -128,6 +132,12 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         )
         waits = call.until is not Until.NOW and call.timeout_s > 0
         return replies.result_response(await (self._drain.unless_begun(looking) if waits else looking))
+
+    async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse:
+        try:
+            return pb.EnqueueStreamResponse(response=await self._enqueue(whole(message, inside="request").request))
+        except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
+            return pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
 
     async def _enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueueResponse:
         namespace, items = requests.read_enqueue(request, self._limits)

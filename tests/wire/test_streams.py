@@ -31,6 +31,37 @@ async def test_a_request_that_fails_does_not_end_the_enqueue_stream(stub: Stub) 
     assert replies[1].error.message.startswith("items[0].queue:")
 
 
+@pytest.mark.parametrize("sizes", [(200,) * 8, (200, 1, 200, 1, 1, 200)])
+async def test_requests_sent_one_behind_the_other_are_put_in_and_answered_in_order(
+    stub: Stub, sizes: tuple[int, ...]
+) -> None:
+    call = stub.EnqueueStream()
+    ids = [[f"{at}-{n}" for n in range(size)] for at, size in enumerate(sizes)]
+    async with asyncio.timeout(10):
+        for batch in ids:
+            await call.write(pb.EnqueueStreamRequest(request=pb.EnqueueRequest(items=[item(id) for id in batch])))
+        wrong = [item(f"wrong-{n}") for n in range(99)] + [item("wrong", "bra{ce")]
+        await call.write(pb.EnqueueStreamRequest(request=pb.EnqueueRequest(items=wrong)))
+        await call.done_writing()
+        *replies, last = [reply async for reply in call]
+    assert [[one.id for one in reply.response.items] for reply in replies] == ids
+    assert last.error.message.startswith("items[99].queue:")
+    put_in = [id for batch in ids for id in batch]
+    found = [delivery.id async for response in stub.Lease(lease(max_items=1000)) for delivery in response.deliveries]
+    assert found == put_in[:1000]
+
+
+async def test_a_client_that_goes_away_ends_the_enqueue_stream_with_requests_under_way(stub: Stub) -> None:
+    call = stub.EnqueueStream()
+    for at in range(8):
+        items = [item(f"{at}-{n}") for n in range(500)]
+        await call.write(pb.EnqueueStreamRequest(request=pb.EnqueueRequest(items=items)))
+    call.cancel()
+    # The same broker serves on.
+    await stub.Enqueue(pb.EnqueueRequest(items=[item("after")]))
+    assert (await stub.Result(pb.ResultRequest(ids=["after"]))).results[0].state == tpb.ITEM_STATE_WAITING
+
+
 async def test_the_enqueue_stream_ends_in_peace_when_the_broker_drains(stub: Stub, drain: Drain) -> None:
     call = stub.EnqueueStream()
     async with asyncio.timeout(10):
