@@ -199,7 +199,6 @@ class Engine:
             request_id: a second call with it answers as the first did and does nothing; "" for none.
             items: at most `MAX_BATCH`.
         """
-        await self._know(namespace)
         coalescer = self._enqueues.get(namespace)
         if coalescer is None:
             coalescer = self._enqueues[namespace] = Coalescer(
@@ -387,6 +386,8 @@ class Engine:
         return due, now
 
     async def _enqueue(self, namespace: str, calls: list[EnqueueCall]) -> list[str]:
+        # Here and not before: calls must not overtake each other while the first one waits for this.
+        await self._know(namespace)
         args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
         for call in calls:
