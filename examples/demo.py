@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--serve", action="store_true", help="leave broker and worker running until Ctrl-C")
     serve = options.parse_args().serve
+    # Whoever ends the demo ends what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     with ExitStack() as stack:
@@ -51,7 +54,10 @@ def main() -> None:
         hints(target)
         if serve:
             console.print("\nserving until Ctrl-C")
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            told = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: told.set())
+            told.wait()
 
 
 @contextmanager
