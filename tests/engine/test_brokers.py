@@ -83,9 +83,14 @@ async def test_a_crowd_works_everything_off_and_every_rule_holds(make_engine: Ma
         rng = random.Random(number)
         while left:
             reply = await engine.lease(NS, TASKS, rng.randint(1, 10))
+            # All noted before anything else happens: by the time the last one's turn comes its lease may have run out,
+            # and somebody else may have noted the next delivery of it.
+            taken = []
             for item in reply.items:
                 body = decode_record(item.record).body
                 history.delivered(item.id, body, item.token, reply.now_us, lease_us=item.lease_us)
+                taken.append((item, history.life(item.id).deliveries[-1]))
+            for item, delivery in taken:
                 if not item.token:
                     left.discard(item.id)
                     continue
@@ -102,9 +107,8 @@ async def test_a_crowd_works_everything_off_and_every_rule_holds(make_engine: Ma
                     reason = rng.choice((NackReason.FAILED, NackReason.RELEASED))
                     # Noted first: somebody else may have the item before the reply is here.
                     undone = reason is NackReason.RELEASED
-                    delivery = history.life(item.id).deliveries[-1]
                     before = (delivery.undone, delivery.ended)
-                    history.given_back(item.id, undone=undone, due_us=0)
+                    delivery.undone, delivery.ended = undone, True
                     (outcome,) = await engine.nack(NS, [Nack(item.id, item.token, reason, 0)])
                     if outcome is not Outcome.OK:
                         delivery.undone, delivery.ended = before
