@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
@@ -93,20 +93,21 @@ def retry_policy(retry: Retry) -> tpb.RetryPolicy:
     )
 
 
-def entry_outcome(id: str, outcome: Outcome, *, cancel_requested: bool = False) -> tpb.EntryOutcome:
-    """What became of one ack, nack or refresh."""
-    return tpb.EntryOutcome(id=id, outcome=_OUTCOMES[outcome], cancel_requested=cancel_requested)
+def entry_outcome(
+    id: str, outcome: Outcome, *, cancel_requested: bool = False, token: int | None = None
+) -> tpb.EntryOutcome:
+    """What became of one ack, nack or refresh; `token` on a Work stream."""
+    return tpb.EntryOutcome(
+        id=id, outcome=_OUTCOMES[outcome], cancel_requested=cancel_requested, lease_token=token or 0
+    )
 
 
-def ack_response(
-    request: pb.AckRequest, refused: Sequence[tpb.EntryOutcome], done: Iterable[Outcome]
-) -> pb.AckResponse:
+def ack_response(request: pb.AckRequest, refused_at: Container[int], done: Iterable[Outcome]) -> pb.AckResponse:
     """Reply of Ack: entries that the engine never saw stand at their places among the others."""
-    refusals = {outcome.id for outcome in refused}
     outcomes = iter(done)
     entries = [
-        id_entry(_ACK_OUTCOMES, entry.id, _TOO_LARGE if entry.id in refusals else _ENTRY_OUTCOMES[next(outcomes)])
-        for entry in request.entries
+        id_entry(_ACK_OUTCOMES, entry.id, _TOO_LARGE if at in refused_at else _ENTRY_OUTCOMES[next(outcomes)])
+        for at, entry in enumerate(request.entries)
     ]
     return pb.AckResponse.FromString(b"".join(entries))
 

@@ -84,13 +84,14 @@ class Hello:
 
 @dataclass(slots=True)
 class Entries:
-    """What one message settles; `refused` are entries that never reach the engine."""
+    """What one message settles; `refused` are acks that never reach the engine, `refused_at` their places."""
 
     sequence: int = 0
     acks: list[Ack] = field(default_factory=list)
     nacks: list[Nack] = field(default_factory=list)
     refreshes: list[Refresh] = field(default_factory=list)
     refused: list[tpb.EntryOutcome] = field(default_factory=list)
+    refused_at: set[int] = field(default_factory=set)
 
     @property
     def count(self) -> int:
@@ -303,9 +304,12 @@ def _read_acks(found: Iterable[pb.AckEntry], field_name: str, entries: Entries, 
             _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits) for at, entry in enumerate(acks)
         ]
     results = [entry.result if entry.HasField("result") else None for entry in acks]
-    for id, token, result in zip(ids, tokens, results, strict=True):
+    for at, (id, token, result) in enumerate(zip(ids, tokens, results, strict=True)):
         if result is not None and len(result) > limits.max_payload_bytes:
-            entries.refused.append(tpb.EntryOutcome(id=id, outcome=tpb.OUTCOME_RESULT_TOO_LARGE))
+            entries.refused.append(
+                tpb.EntryOutcome(id=id, outcome=tpb.OUTCOME_RESULT_TOO_LARGE, lease_token=token or 0)
+            )
+            entries.refused_at.add(at)
         else:
             entries.acks.append(Ack(id, token, result))
 

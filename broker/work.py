@@ -26,7 +26,7 @@ from .dispatch import Dispatch, Group
 from .drain import Drain
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
 from .engine.errors import EngineError
-from .engine.types import Kind, Leased, Outcome
+from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
 from .errors import InvalidField
 from .limits import Limits
 from .reading import whole
@@ -250,19 +250,19 @@ class WorkSession:
         if refreshes:
             for refresh, done in zip(refreshes, await self._insist(self._engine.refresh, refreshes), strict=True):
                 if done.outcome is not Outcome.OK or done.cancel_requested:
-                    self._report(refresh.id, done.outcome, cancel_requested=done.cancel_requested)
+                    self._report(refresh, done.outcome, cancel_requested=done.cancel_requested)
         if acks:
             for ack, outcome in zip(acks, await self._insist(self._engine.ack, acks), strict=True):
                 if outcome is Outcome.OK:
                     self._acked += 1
                 else:
-                    self._report(ack.id, outcome)
+                    self._report(ack, outcome)
         if nacks:
             for nack, outcome in zip(nacks, await self._insist(self._engine.nack, nacks), strict=True):
                 if outcome is Outcome.OK:
                     self._nacked += 1
                 else:
-                    self._report(nack.id, outcome)
+                    self._report(nack, outcome)
         self._done_sequence = gathered[-1].sequence
         self._unsettled_count -= count
         self._settled_some.set()
@@ -281,8 +281,8 @@ class WorkSession:
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _BACKOFF_MOST_S)
 
-    def _report(self, id: str, outcome: Outcome, *, cancel_requested: bool = False) -> None:
-        self._outcomes.append(entry_outcome(id, outcome, cancel_requested=cancel_requested))
+    def _report(self, entry: Ack | Nack | Refresh, outcome: Outcome, *, cancel_requested: bool = False) -> None:
+        self._outcomes.append(entry_outcome(entry.id, outcome, cancel_requested=cancel_requested, token=entry.token))
 
     async def _write(self, write: Callable[[pb.WorkResponse], Awaitable[None]]) -> None:
         drain_told = False

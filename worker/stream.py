@@ -185,13 +185,16 @@ class WorkStream:
         self._unreceipted.clear()
 
     def _take_outcomes(self, outcomes: Any) -> None:
-        sent: dict[str, tuple[Entry, bool]] = {
-            entry[0].id: (entry, message.again) for _, message in self._unsettled for entry in message.entries
+        sent: dict[tuple[str, int], tuple[Entry, bool]] = {
+            (entry[0].id, entry[0].lease_token): (entry, message.again)
+            for _, message in self._unsettled
+            for entry in message.entries
         }
         for outcome in outcomes:
-            if outcome.id not in sent:
+            found = sent.get((outcome.id, outcome.lease_token))
+            if found is None:
                 continue
-            (delivery, saying), again = sent[outcome.id]
+            (delivery, saying), again = found
             if outcome.cancel_requested:
                 self._slots.cancel([(outcome.id, delivery.lease_token)], time.monotonic())
             if outcome.outcome != tpb.OUTCOME_OK:

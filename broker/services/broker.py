@@ -104,7 +104,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """Finishes leased items."""
         namespace, entries = requests.read_ack(request, self._limits)
         done = await self._engine.ack(namespace, entries.acks) if entries.acks else ()
-        return replies.ack_response(request, entries.refused, done)
+        return replies.ack_response(request, entries.refused_at, done)
 
     async def Nack(
         self, request: pb.NackRequest, context: grpc.aio.ServicerContext[pb.NackRequest, pb.NackResponse]

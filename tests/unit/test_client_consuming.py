@@ -110,13 +110,26 @@ def test_a_lost_lease_is_told_and_not_settled() -> None:
     holding = consumer()
     holding.receive(items("a", "b"))
     holding.take(10)
-    lost = tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_SUPERSEDED)
+    lost = tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_SUPERSEDED, lease_token=7)
     holding.receive(pb.WorkResponse(outcomes=[lost]))
     assert holding.lost == {"a"}
     holding.finish(["a", "b"])
     message = holding.message()
     assert message is not None
     assert [entry.id for entry in message.acks] == ["b"]
+
+
+def test_what_became_of_an_earlier_delivery_does_not_touch_the_one_that_is_held() -> None:
+    holding = consumer()
+    holding.receive(items("a"))
+    holding.finish(delivery.id for delivery in holding.take(10))
+    holding.begin()  # The stream broke: the broker has taken the item back, and delivers it again.
+    again = pb.WorkResponse(batch=1, deliveries=[tpb.Delivery(id="a", lease_token=9)])
+    holding.receive(again)
+    late = tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_SUPERSEDED, lease_token=7)
+    holding.receive(pb.WorkResponse(outcomes=[late]))
+    assert [delivery.lease_token for delivery in holding.take(10)] == [9]
+    assert not holding.lost
 
 
 def test_a_large_batch_is_settled_in_several_messages() -> None:

@@ -23,9 +23,18 @@ def test_what_became_of_enqueued_items(outcome: Enqueued) -> None:
 @pytest.mark.parametrize("outcome", Outcome)
 def test_what_became_of_acks_and_of_those_that_the_engine_never_saw(outcome: Outcome) -> None:
     request = pb.AckRequest(entries=[pb.AckEntry(id=id, lease_token=1) for id in IDS])
-    refused = [tpb.EntryOutcome(id=IDS[1], outcome=tpb.OUTCOME_RESULT_TOO_LARGE)]
     expected = tpb.Outcome.Value(f"OUTCOME_{outcome.name}")
-    response = ack_response(request, refused, [outcome] * (len(IDS) - 1))
+    response = ack_response(request, {1}, [outcome] * (len(IDS) - 1))
     assert [(one.id, one.outcome) for one in response.outcomes] == [
         (id, tpb.OUTCOME_RESULT_TOO_LARGE if id == IDS[1] else expected) for id in IDS
+    ]
+
+
+def test_an_id_that_comes_twice_and_is_refused_once_keeps_both_answers_apart() -> None:
+    request = pb.AckRequest(entries=[pb.AckEntry(id=id, lease_token=1) for id in ("a", "a", "b")])
+    response = ack_response(request, {0}, [Outcome.OK, Outcome.NOT_FOUND])
+    assert [one.outcome for one in response.outcomes] == [
+        tpb.OUTCOME_RESULT_TOO_LARGE,
+        tpb.OUTCOME_OK,
+        tpb.OUTCOME_NOT_FOUND,
     ]

@@ -150,7 +150,7 @@ def test_a_stream_that_breaks_is_replaced(broker: BrokerThread, caplog: pytest.L
         queue = direct.Data("q", attempts=3, vis_timeout=30)
         queue.put_data(list(range(6)))
         found: list[Any] = []
-        for batch in through.Data("q", vis_timeout=2).stream(items=2, get_timeout=1):
+        for batch in through.Data("q", vis_timeout=30).stream(items=2, get_timeout=1):
             found += batch.values()
             if len(found) <= 4:
                 proxy.cut()
@@ -160,8 +160,8 @@ def test_a_stream_that_breaks_is_replaced(broker: BrokerThread, caplog: pytest.L
         assert set(found) == set(range(6))
 
         def nothing_left() -> bool:
-            # What went down a stream just when it broke is back when the broker notices, or at the latest when its
-            # lease has run out; on a busy machine that may be after the loop.
+            # What went down a stream just when it broke is back as soon as the broker notices, and long before its
+            # lease runs out; on a busy machine that may be after the loop.
             queue.done_data(queue.get_data(10))
             return queue.currently_available() == (0, 0)
 

@@ -177,7 +177,10 @@ class Holding:
         late = 0
         for outcome in response.outcomes:
             if outcome.outcome != OUTCOME_OK:
-                if self._held.pop(outcome.id, None) is not None:
+                held = self._held.get(outcome.id)
+                # It may be about an earlier delivery: the broker takes back what went down a stream that broke.
+                if held is not None and held.token == outcome.lease_token:
+                    del self._held[outcome.id]
                     self.lost |= {outcome.id}
                 else:
                     late += 1

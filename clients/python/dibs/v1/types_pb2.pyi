@@ -347,19 +347,25 @@ class EntryOutcome(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     OUTCOME_FIELD_NUMBER: builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The item's id, as in the entry."""
     outcome: global___Outcome.ValueType
     """What became of the entry."""
     cancel_requested: builtins.bool
     """Somebody cancelled the item while it runs: stop it if you can, then Nack it as CANCELLED."""
+    lease_token: builtins.int
+    """On a Work stream: the entry's lease_token. Several deliveries of an item may be settled there side by side, such as
+    one that a broken stream took back and the next. 0 elsewhere, where outcomes stand in the order of their entries.
+    """
     def __init__(
         self,
         *,
         id: builtins.str = ...,
         outcome: global___Outcome.ValueType = ...,
         cancel_requested: builtins.bool = ...,
+        lease_token: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cancel_requested", b"cancel_requested", "id", b"id", "outcome", b"outcome"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cancel_requested", b"cancel_requested", "id", b"id", "lease_token", b"lease_token", "outcome", b"outcome"]) -> None: ...
 
 global___EntryOutcome = EntryOutcome
