@@ -37,6 +37,11 @@ def run(runs: int, quick: bool, peers: bool) -> Iterator[Figure]:
     yield Figure("execute to start of the task, p99", "ms", most, "idle system")
 
 
+def _times(stamps: Path) -> tuple[float, ...]:
+    """When each task started; 0: not yet."""
+    return tuple(at for (at,) in struct.iter_unpack("<d", stamps.read_bytes()))
+
+
 def _echoes(count: int) -> list[float]:
     with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder:
         ready = Path(folder) / "ready"
@@ -67,7 +72,8 @@ def _latencies(count: int) -> list[float]:
                     raise TimeoutError("a task did not start")
                 # Idle means idle: nothing of the last one is still under way.
                 time.sleep(0.02)
-            time.sleep(0.2)
-        started = struct.unpack(f"<{count}d", stamps.read_bytes())
+            # The last one counts as started before it has written its time down.
+            wait_until(lambda: all(_times(stamps)))
+        started = _times(stamps)
         # The first ones open streams and connections.
         return [at - since for at, since in zip(started, called, strict=True)][10:]

@@ -63,10 +63,7 @@ def _settled(server: Redis, tally: Tally) -> float:
     """When the last task had come out and Redis had nothing unfinished left."""
     wait_until(lambda: tally.last > 0, 120)
     with server.client() as client:
-        while client.exists("dibs:{default:0}:item"):
-            time.sleep(0.001)
-            if time.monotonic() > tally.last + 60:
-                raise TimeoutError("acks are missing")
+        wait_until(lambda: not client.exists("dibs:{default:0}:item"), 60)
     return time.monotonic()
 
 

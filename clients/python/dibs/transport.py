@@ -38,6 +38,8 @@ class Transport:
         self._closed = False
         #: Calls that are under way, in any thread.
         self._calls: set[Any] = set()
+        #: Set when one of them has ended; for a fork that waits for them.
+        self._ended = threading.Event()
         #: Forks so far; each cancels the calls that are under way, and they are made again.
         self._forks = 0
         forking.watch(self, last=True)
@@ -80,6 +82,7 @@ class Transport:
                     raise
             finally:
                 self._calls.discard(call)
+                self._ended.set()
 
     def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
         replies = []
@@ -132,8 +135,11 @@ class Transport:
             call.cancel()
         # Their threads leave gRPC by themselves; while one is inside, gRPC does not prepare for the fork.
         deadline = time.monotonic() + _LEAVE_SECONDS
-        while self._calls and time.monotonic() < deadline:
-            time.sleep(0.001)
+        while self._calls:
+            self._ended.clear()
+            # One that ended before that has not set it again.
+            if self._calls and not self._ended.wait(max(deadline - time.monotonic(), 0.0)):
+                return
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
@@ -146,5 +152,6 @@ class Transport:
             forking.abandon(call)
         self._channel = None
         self._calls = set()
+        self._ended = threading.Event()
         self._stubs = {}
         self._lock.release()
