@@ -9,7 +9,7 @@ from .aio_stream import AsyncConsumer
 from .batching import open_batch
 from .codec import encode_json
 from .consuming import DataBatch
-from .data import DEFAULT_CHUNKSIZE, BaseData, listed, new_ids
+from .data_flows import DEFAULT_CHUNKSIZE, BaseData, listed, new_ids
 from .names import QueueName
 from .times import Seconds
 

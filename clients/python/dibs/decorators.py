@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .aio import AsyncDibs
-    from .client import Dibs
+    from .making import TaskMaking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -83,7 +83,7 @@ def cron_recipe(
 class TaskDecorator:
     """What ``@task(...)`` with arguments gives: makes a task of the function below it."""
 
-    def __init__(self, dibs: Dibs, recipe: Recipe) -> None:
+    def __init__(self, dibs: TaskMaking, recipe: Recipe) -> None:
         self._dibs = dibs
         self._recipe = recipe
 

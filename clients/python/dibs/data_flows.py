@@ -1,0 +1,327 @@
+"""What a data queue does, written once: the flows of `Data` and `AsyncData`, and what both check."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from . import admin, operations
+from .consuming import Holding
+from .encoding import ItemForm
+from .enqueue_line import MAX_BATCH_BYTES
+from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
+from .errors import BrokerError, NotFound
+from .flows import LONGEST_WAIT_SECONDS, Flow, do
+from .leases import Leases
+from .names import DEADLETTER_QUEUE, QueueName, queue_name
+from .operations import MAX_BATCH, new_id
+from .policy import Policy, checked_attempts
+from .times import Seconds, to_duration, to_seconds
+from .v1 import broker_pb2 as pb
+from .v1 import types_pb2 as tpb
+
+if TYPE_CHECKING:
+    pass
+
+_log = logging.getLogger("dibs")
+
+#: Items that `put_data` sends in one request, unless told otherwise.
+DEFAULT_CHUNKSIZE = 512
+
+
+class BaseData:
+    """What `Data` and `AsyncData` have in common: everything but the calls to the broker.
+
+    Attributes:
+        queue: name of the queue.
+        attempts: deliveries of an item in all, the first included.
+        vis_timeout: seconds that a received item stays invisible to others; 0: it is taken for good.
+        use_dead: whether used-up items go to the dead-letter queue, or the name of another.
+        is_tasks: whether it is a queue of tasks, or one of dead tasks.
+        is_dead: whether it is a dead-letter queue.
+    """
+
+    def __init__(
+        self,
+        queue: QueueName,
+        attempts: int,
+        vis_timeout: Seconds,
+        use_dead: bool | QueueName | None,
+        is_tasks: bool,
+        is_dead: bool,
+    ) -> None:
+        self.queue = queue_name(queue)
+        self.attempts = checked_attempts(attempts)
+        self.vis_timeout = to_seconds(vis_timeout, "vis_timeout")
+        self.use_dead = _dead_choice(use_dead)
+        self.is_tasks = bool(is_tasks)
+        self.is_dead = bool(is_dead) or self.queue == DEADLETTER_QUEUE
+        self._kind = tpb.QUEUE_KIND_TASK if is_tasks else tpb.QUEUE_KIND_DATA
+        self._leases = Leases()
+        self._forms: dict[tuple[int, bool | str], ItemForm] = {}
+
+    @property
+    def _namespace(self) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Name and kind of the queue."""
+        kind = " of tasks" if self.is_tasks else ""
+        return f"<{type(self).__name__} {self.queue}{', dead letters' if self.is_dead else ''}{kind}>"
+
+    # Putting
+
+    def _form(self, use_dead: bool | QueueName | None, attempts: int | None, delay: Seconds) -> ItemForm:
+        """What the items of one `put_data` have in common."""
+        if self.is_tasks or self.is_dead:
+            raise ValueError("data is put into data queues; tasks are enqueued by their execute, and dead letters die")
+        seconds = to_seconds(delay, "delay")
+        if seconds and not self.vis_timeout:
+            raise ValueError("a delay needs a queue with vis_timeout above 0")
+        dead = self.use_dead if use_dead is None else _dead_choice(use_dead)
+        most = self.attempts if attempts is None else checked_attempts(attempts)
+        form = self._forms.get((most, dead)) if not seconds else None
+        if form is None:
+            policy = Policy.build(attempts=most, vis_timeout=self.vis_timeout, use_dead=dead)
+            item = pb.EnqueueItem(queue=self.queue, kind=self._kind, content=tpb.Content())
+            item.policy.MergeFromString(policy.encoded)
+            if seconds:
+                item.delay.CopyFrom(to_duration(seconds))
+            form = ItemForm(item)
+            if not seconds:
+                self._forms[most, dead] = form
+        return form
+
+    def _put(self, form: ItemForm, ids: Sequence[str], payloads: Sequence[bytes], chunksize: int) -> Flow[None]:
+        """Put items, in as many requests as it takes."""
+        sent = 0
+        entry = form.entry
+        for chunk in _chunks([entry(id, payload) for id, payload in zip(ids, payloads, strict=True)], chunksize):
+            request = pb.EnqueueRequest(namespace=self._namespace, request_id=new_id())
+            request.MergeFromString(b"".join(chunk))
+            try:
+                yield from do(operations.enqueue(request))
+            except Exception as error:
+                if sent:
+                    error.add_note(f"the first {sent} items were put")
+                raise
+            sent += len(chunk)
+
+    # Getting
+
+    def _get(
+        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None, attempts: int | None
+    ) -> Flow[dict[str, Any]]:
+        most = _checked_items(items)
+        peek, lease_timeout = self._visibility(vis_timeout)
+        wait = 0.0 if get_timeout is None or peek else to_seconds(get_timeout, "get_timeout")
+        if self.is_dead:
+            return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
+        deliveries: Sequence[tpb.Delivery] = ()
+        for part in _waits(wait):
+            operation = operations.lease(
+                self._namespace,
+                self.queue,
+                self._kind,
+                max_items=most,
+                lease_timeout=lease_timeout,
+                get_timeout=part,
+                peek=peek,
+                attempts=0 if attempts is None else checked_attempts(attempts),
+            )
+            deliveries = yield from do(operation)
+            if deliveries:
+                break
+        if lease_timeout and not peek:
+            self._leases.remember(deliveries)
+        elif not peek:
+            yield from self._finish_taken(deliveries)
+        if self.is_tasks:
+            return {delivery.id: task_entry(delivery) for delivery in deliveries}
+        return {delivery.id: data_value(delivery.content.payload) for delivery in deliveries}
+
+    def _finish_taken(self, deliveries: Sequence[tpb.Delivery]) -> Flow[None]:
+        """Of some items that were taken for good something is kept (a result, or for a dead letter): that ends here."""
+        entries = [pb.AckEntry(id=item.id, lease_token=item.lease_token) for item in deliveries if item.lease_token]
+        if entries:
+            try:
+                yield from do(operations.ack(self._namespace, entries))
+            except BrokerError as error:
+                # They are here all the same, and nobody else will get them.
+                _log.warning("the broker did not hear that %d items of %s were taken: %s", len(entries), self, error)
+
+    def _visibility(self, vis_timeout: Seconds | None) -> tuple[bool, float]:
+        """Whether to look only, and how long leases are to last."""
+        if vis_timeout is None:
+            return False, self.vis_timeout
+        if not hasattr(vis_timeout, "total_seconds") and isinstance(vis_timeout, int | float) and vis_timeout < 0:
+            return True, 0.0
+        return False, to_seconds(vis_timeout, "vis_timeout")
+
+    def _take_dead(self, most: int, wait: float) -> Flow[dict[str, Any]]:
+        items: Sequence[Any] = ()
+        for part in _waits(wait):
+            operation = admin.take_dead_letters(self._namespace, self.queue, self._kind, most, part)
+            items = yield from do(operation)
+            if items:
+                break
+        return self._dead_entries(items)
+
+    def _peek_dead(self, most: int) -> Flow[dict[str, Any]]:
+        entries: dict[str, Any] = {}
+        token = ""
+        while len(entries) < most:
+            operation = admin.list_dead_letters(self._namespace, self.queue, self._kind, most - len(entries), token)
+            items, token = yield from do(operation)
+            entries.update(self._dead_entries(items))
+            if not token:
+                break
+        return entries
+
+    def _dead_entries(self, items: Iterable[Any]) -> dict[str, Any]:
+        entry = dead_task_entry if self.is_tasks else dead_data_entry
+        return {item.id: entry(item) for item in items}
+
+    def _stream(
+        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None
+    ) -> tuple[Holding, Callable[[tpb.Delivery], Any], float | None]:
+        """The state of a new consumer, what makes its values, and how long it waits."""
+        _checked_items(items)
+        seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
+        if self.is_dead or not seconds:
+            raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
+        wait = None if get_timeout is None else to_seconds(get_timeout, "get_timeout")
+        value = task_entry if self.is_tasks else _data_of
+        return Holding(self._namespace, self.queue, self._kind, seconds), value, wait
+
+    # While items are here
+
+    def _refresh(self, items: Iterable[str], vis_timeout: Seconds | None) -> Flow[list[str]]:
+        seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
+        if vis_timeout is not None and not seconds:
+            raise ValueError("vis_timeout must be above 0 for a refresh")
+        refreshed: list[str] = []
+        for ids in _id_batches(items):
+            if self.is_dead:
+                break
+            entries = self._leases.refreshes(ids)
+            if seconds:
+                length = to_duration(seconds)
+                for entry in entries:
+                    entry.lease_timeout.CopyFrom(length)
+            refreshed += yield from do(operations.refresh(self._namespace, entries))
+        return refreshed
+
+    def _done(self, items: Iterable[str]) -> Flow[int]:
+        done = 0
+        for ids in _id_batches(items):
+            if self.is_dead:
+                break
+            entries = self._leases.acks(ids)
+            done += yield from do(operations.ack(self._namespace, entries, self._leases.finish))
+        return done
+
+    # The queue as a whole
+
+    def _available(self) -> Flow[tuple[int, int]]:
+        if self.is_dead:
+            dead = yield from do(admin.list_dead_letter_queues(self._namespace, self._kind))
+            return next((queue.size for queue in dead if queue.name == self.queue), 0), 0
+        try:
+            queues, _ = yield from do(admin.list_queues(self._namespace, self._kind, [self.queue]))
+        except NotFound:
+            return 0, 0
+        return queues[0].ready, queues[0].delayed + queues[0].leased
+
+    def _delete_all(self) -> Flow[int]:
+        if self.is_dead:
+            return (yield from do(admin.purge_dead_letters(self._namespace, self.queue, self._kind)))
+        try:
+            removed = yield from do(admin.clear_queue(self._namespace, self.queue, self._kind))
+            leased: list[str] = []
+            token = ""
+            while True:
+                items, token = yield from do(admin.list_leased(self._namespace, self.queue, self._kind, token))
+                leased += [item.id for item in items]
+                if not token:
+                    break
+        except NotFound:
+            return 0
+        for ids in _id_batches(leased):
+            removed += yield from do(admin.delete_items(self._namespace, ids))
+        return removed
+
+    def _redrive(self, ids: Iterable[str] | None) -> Flow[int]:
+        if not self.is_dead:
+            raise ValueError("only dead letters are sent back: use Data(name, is_dead=True)")
+        if ids is None:
+            return (yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind)))
+        sent = 0
+        for batch in _id_batches(ids):
+            sent += yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind, batch))
+        return sent
+
+
+def new_ids(count: int) -> list[str]:
+    """New ids, from one call to the operating system."""
+    pool = os.urandom(16 * count).hex()
+    return [pool[at : at + 32] for at in range(0, 32 * count, 32)]
+
+
+def _data_of(delivery: tpb.Delivery) -> Any:
+    return data_value(delivery.content.payload)
+
+
+def listed(data: Any, is_one: bool) -> list[Any] | tuple[Any, ...]:
+    """The items that `put_data` was given."""
+    if is_one:
+        return [data]
+    if isinstance(data, list | tuple):
+        return data
+    return list(data) if isinstance(data, Iterator) else [data]
+
+
+def _dead_choice(use_dead: bool | QueueName | None) -> bool | str:
+    return queue_name(use_dead) if use_dead and isinstance(use_dead, str | bytes) else bool(use_dead)
+
+
+def _checked_items(items: int) -> int:
+    if isinstance(items, bool) or not isinstance(items, int) or not 1 <= items <= MAX_BATCH:
+        raise ValueError(f"items must be a whole number from 1 to {MAX_BATCH:,}, not {items!r}")
+    return items
+
+
+def _chunks(entries: Sequence[bytes], chunksize: int) -> Iterator[Sequence[bytes]]:
+    """Entries in the chunks that make one request each."""
+    if isinstance(chunksize, bool) or not isinstance(chunksize, int) or chunksize < 1:
+        raise ValueError(f"chunksize must be a whole number from 1 on, not {chunksize!r}")
+    most = min(chunksize, MAX_BATCH)
+    start = size = 0
+    for at, entry in enumerate(entries):
+        size += len(entry)
+        if at > start and (size > MAX_BATCH_BYTES or at - start == most):
+            yield entries[start:at]
+            start, size = at, len(entry)
+    if entries:
+        yield entries[start:]
+
+
+def _id_batches(items: Iterable[str]) -> Iterator[list[str]]:
+    ids = iter([items] if isinstance(items, str) else items)
+    while batch := list(islice(ids, MAX_BATCH)):
+        yield batch
+
+
+def _waits(total: float) -> Iterator[float]:
+    """A wait in parts that one request each may take; at least one part, of no length if there is no wait."""
+    deadline = time.monotonic() + total
+    left = total
+    while True:
+        yield min(left, LONGEST_WAIT_SECONDS)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return

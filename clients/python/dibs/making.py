@@ -1,0 +1,217 @@
+"""The decorators that make tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from datetime import tzinfo
+from typing import Any, ParamSpec, TypeVar, overload
+
+from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from .definition import Definition
+from .names import QueueName
+from .options import NO_OPTIONS, Options
+from .policy import Backoff
+from .registry import Registry
+from .tasks import BaseTask, CoroutineTask, Task
+from .times import Seconds
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskMaking:
+    """A part of `Dibs`.
+
+    Attributes:
+        registry: the tasks that were made, by name.
+    """
+
+    registry: Registry[BaseTask[..., Any]]
+
+    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
+        """A task of that definition that is enqueued through this instance."""
+        raise NotImplementedError
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self,
+        function: None = None,
+        /,
+        queue: QueueName | None = None,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        *,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+    ) -> TaskDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        queue: QueueName | None = None,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        *,
+        backoff: Backoff | None = None,
+        name: str | None = None,
+    ) -> Any:
+        """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
+
+        Args:
+            function: the function; the decorator passes it.
+            queue: queue of its calls. Default ``default``.
+            attempts: deliveries of one call in all, the first included.
+            retry_delay: wait before another attempt. Default: 30 s when the task asks for it by `Task.retry`; after
+                an exception (with `vis_timeout`), until the `vis_timeout` is over.
+            save_results: how long results are kept, to be fetched. Default 0: they are not.
+            vis_timeout: how long one delivery may take; then, and when the function raises, it is delivered again
+                if attempts are left. Default 0: a call is delivered once and never again.
+            use_dead: put calls that have used up their attempts into the dead-letter queue; a text names another.
+            backoff: growing waits between attempts, instead of `retry_delay`.
+            name: its name. Default: module and name of the function.
+
+        Raises:
+            ValueError: an argument is out of range (the text names it), or another task has that name.
+
+        Example::
+
+            @task
+            def ping() -> str: ...
+
+            @task(queue="mail", attempts=5, vis_timeout=60, backoff=Backoff(initial=5))
+            def send(address: str) -> None: ...
+        """
+        recipe = task_recipe(
+            queue,
+            name,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        decorator = TaskDecorator(self, recipe)
+        return decorator if function is None else decorator(function)
+
+    def periodic_task(
+        self,
+        run_every: Seconds,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        low_delay_okay: bool = False,
+        save_results: Seconds = 0,
+        name: str | None = None,
+        *,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        backoff: Backoff | None = None,
+    ) -> TaskDecorator:
+        """Decorator that makes a task which runs again and again after a fixed period.
+
+        A worker that has it registers it when it starts; from then on the brokers see to it. The function is called
+        without arguments. The task can be enqueued by hand, too.
+
+        Args:
+            run_every: the period; seconds or a timedelta, at least 1 s.
+            queue: as for `task`.
+            never_skip: make up for times that were missed, one after the other; otherwise they are skipped.
+            attempts: as for `task`.
+            retry_delay: as for `task`.
+            low_delay_okay: allow a period below 1 s, down to 10 ms.
+            save_results: as for `task`.
+            name: as for `task`.
+            vis_timeout: as for `task`.
+            use_dead: as for `task`.
+            backoff: as for `task`.
+
+        Raises:
+            ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
+
+        Example::
+
+            @periodic_task(timedelta(minutes=5), queue="low")
+            def clean_up() -> None: ...
+        """
+        recipe = periodic_recipe(
+            run_every,
+            queue,
+            name,
+            never_skip,
+            low_delay_okay,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        return TaskDecorator(self, recipe)
+
+    def cron_task(
+        self,
+        crontab: str,
+        queue: QueueName | None = None,
+        never_skip: bool = False,
+        attempts: int = 1,
+        retry_delay: Seconds | None = None,
+        save_results: Seconds = 0,
+        name: str | None = None,
+        *,
+        timezone: str | tzinfo | None = None,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | str | None = False,
+        backoff: Backoff | None = None,
+    ) -> TaskDecorator:
+        """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
+
+        Args:
+            crontab: five fields (minute, hour, day of month, month, day of week), or six with the second before them.
+                Months and days may be names, such as ``jan`` and ``tue``.
+            queue: as for `task`.
+            never_skip: as for `periodic_task`.
+            attempts: as for `task`.
+            retry_delay: as for `task`.
+            save_results: as for `task`.
+            name: as for `task`.
+            timezone: time zone of the expression: its name or a ZoneInfo. Default UTC.
+            vis_timeout: as for `task`.
+            use_dead: as for `task`.
+            backoff: as for `task`.
+
+        Raises:
+            ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
+            DibsError: croniter is not installed.
+
+        Example::
+
+            @cron_task("0 5 * * tue", timezone="Europe/Berlin")
+            def report() -> None: ...  # every Tuesday at 5 o'clock
+        """
+        recipe = cron_recipe(
+            crontab,
+            queue,
+            name,
+            never_skip,
+            timezone,
+            attempts=attempts,
+            retry_delay=retry_delay,
+            save_results=save_results,
+            vis_timeout=vis_timeout,
+            use_dead=use_dead,
+            backoff=backoff,
+        )
+        return TaskDecorator(self, recipe)
