@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +126,7 @@ def bench_env(tally: Path, server: Redis | None = None) -> dict[str, str]:
     return env
 
 
-def wait_until(condition, timeout_s: float = _START_S) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition: Callable[[], object], timeout_s: float = _START_S) -> None:
     """Looks every few milliseconds; raises TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while not condition():

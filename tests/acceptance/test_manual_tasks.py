@@ -22,7 +22,8 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..support import redis as redis_support
 from ..support.processes import Broker, Dibs, environment, running_broker, running_dibs
-from ..support.worker_process import running_worker, until
+from ..support.waiting import until
+from ..support.worker_process import running_worker
 from . import manual_jobs as jobs
 from . import ordered_jobs
 

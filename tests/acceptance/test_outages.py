@@ -27,7 +27,8 @@ from ..support import redis as redis_support
 from ..support.outages import FragileRedis, fragile
 from ..support.ports import free_port
 from ..support.processes import Broker, run_dibs, running_broker
-from ..support.worker_process import running_worker, until
+from ..support.waiting import until
+from ..support.worker_process import running_worker
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 #: What an orderly end with open streams may take: a moment, not the grace.

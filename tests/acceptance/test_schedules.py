@@ -20,7 +20,7 @@ from dibs.v1 import admin_pb2_grpc
 
 from ..support import redis as redis_support
 from ..support.processes import Broker, Dibs, running_broker, running_dibs
-from ..support.worker_process import until
+from ..support.waiting import until
 
 PERIOD_US = 100_000
 SECOND_US = 1_000_000

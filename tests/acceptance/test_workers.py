@@ -24,7 +24,8 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..support import redis as redis_support
 from ..support.processes import Broker, Dibs, running_broker
-from ..support.worker_process import running_worker, until
+from ..support.waiting import until
+from ..support.worker_process import running_worker
 
 #: What was under way to a broker that is killed goes to the other one; all calls here may be made twice.
 RETRIES = json.dumps(

@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .imports import SOURCES
 from .processes import Dibs, running_dibs
-
-_LONGEST_S = 30.0
-
-
-def until(condition: Callable[[], bool], what: str, timeout_s: float = _LONGEST_S) -> None:
-    """Returns when the condition holds, of something outside of this process that can only be looked at."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
 
 
 @contextmanager

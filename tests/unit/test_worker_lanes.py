@@ -20,6 +20,7 @@ from dibs.worker.settings import WorkerSettings
 from dibs.worker.slots import Slots
 from dibs.worker.unknown import UnknownTasks
 
+from ..support.waiting import until
 from ..support.workers import Job
 
 MakeSlots = Callable[..., tuple[Slots, Outbox]]
@@ -28,13 +29,6 @@ MakeSlots = Callable[..., tuple[Slots, Outbox]]
 def delivery(id: str, task: str = "task", *, lease_s: int = 30) -> tpb.Delivery:
     content = tpb.Content(task_name=task, payload=b"{}")
     return tpb.Delivery(id=id, lease_token=7, content=content, lease_timeout=Duration(seconds=lease_s))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 @pytest.fixture

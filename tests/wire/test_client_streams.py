@@ -17,6 +17,7 @@ from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs
 
 from ..support.broker_thread import BrokerThread
 from ..support.proxy import between
+from ..support.waiting import until
 
 
 @pytest.fixture
@@ -33,13 +34,6 @@ def seen(queue: Data, count: int, *, items: int = 100, **options: Any) -> list[A
             batch.done(batch)
             break
     return found
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_what_the_body_went_through_is_done(queue: Data) -> None:
