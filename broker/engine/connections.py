@@ -99,7 +99,11 @@ class Pipe:
             raise error from None
 
     def _send(self, packed: bytes) -> None:
-        """Writes at once if nothing is waiting to be written: the writing task would do it a turn of the loop later."""
+        """Writes at once if nothing is waiting to be written: the writing task would do it a turn of the loop later.
+
+        redis-py writes in a coroutine only. Its writer is not public, so where a release has none of that name the
+        writing task does it all.
+        """
         writer: asyncio.StreamWriter | None = getattr(self._connection, "_writer", None)
         if writer is not None and not self._outgoing and not writer.transport.get_write_buffer_size():
             writer.write(packed)
