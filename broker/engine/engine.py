@@ -7,6 +7,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from . import keys
@@ -60,6 +62,8 @@ _WATCH_LOOK_S = 5.0
 # Looked up for every entry; calling the enum takes ten times as long.
 _OUTCOMES = tuple(Outcome)
 _ENQUEUED = {outcome.value: outcome for outcome in Enqueued}
+#: What the items of a group have in common; see enqueue.lua.
+_TERMS = attrgetter("spec", "due", "conflict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +236,17 @@ class Engine:
             len(query.queues),
             *query.queues,
         ]
-        due, again, now, ids, records, tokens, attempt, attempts, leases, errors = await self._call(
-            "lease", namespace, args
-        )
+        due, again, now, ids, records, stretches = await self._call("lease", namespace, args)
         self._timers.due(namespace, due)
-        items = [
-            Leased(id.decode(), token, number, of, lease_us, error.decode(errors="replace"), record)
-            for id, record, token, number, of, lease_us, error in zip(
-                ids, records, tokens, attempt, attempts, leases, errors, strict=True
-            )
-        ]
+        items: list[Leased] = []
+        for at in range(0, len(stretches), 6):
+            count, token, attempt, attempts, lease_us, error = stretches[at : at + 6]
+            last_error = error.decode(errors="replace")
+            first, end = len(items), len(items) + count
+            items += [
+                Leased(id.decode(), token, attempt, attempts, lease_us, last_error, record)
+                for id, record in zip(ids[first:end], records[first:end], strict=True)
+            ]
         return LeaseReply(items, now, drained=len(items) < max_items and not again)
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
@@ -391,9 +396,12 @@ class Engine:
         args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
         for call in calls:
-            extend((call.request_id, len(call.items)))
-            for item in call.items:
-                extend(item)
+            groups = [(terms, tuple(items)) for terms, items in groupby(call.items, _TERMS)]
+            extend((call.request_id, len(groups)))
+            for terms, items in groups:
+                extend((len(items), *terms))
+                for item in items:
+                    extend((item.id, item.body))
         # Those who wait here need no hint from Redis: their lease goes down the same connection, right behind this.
         for spec in {item.spec for call in calls for item in call.items if not item.due}:
             kind, queue, _ = spec.split(" ", 2)
@@ -403,9 +411,14 @@ class Engine:
         return [code.decode() for code in codes]
 
     async def _ack(self, namespace: str, entries: list[Ack]) -> list[Outcome]:
-        args: list[Argument] = [len(entries)]
-        for id, token, result in entries:
-            args += (id, "" if token is None else token, "-" if result is None else b"R" + result)
+        if any(entry.result is not None for entry in entries):
+            args: list[Argument] = [len(entries), 3]
+            for id, token, result in entries:
+                args += (id, "" if token is None else token, "-" if result is None else b"R" + result)
+        else:
+            args = [len(entries), 2]
+            for id, token, _ in entries:
+                args += (id, "" if token is None else token)
         return [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
 
     async def _nack(self, namespace: str, entries: list[Nack]) -> list[Outcome]:

@@ -12,6 +12,7 @@ key                     type    holds                                           
                                 at most once, W waiting again, X dead
 ``error``               hash    id → text of the last failed attempt                             with its item
 ``end:<id>``            string  ``<state> <used> <kind> <queue> <R|E|->[text]``; state S, F, C   its own expiry
+``ends``                string  nothing; there as long as any ``end:<id>`` may be                its own expiry
 ``queue:k:q``           list    ids that are ready, first in first out; may hold stale ones      lease, clear
 ``stale:k``             hash    q → entries of ``queue:k:q`` that lead nowhere                   lease
 ``delayed:k:q``         zset    id → due time                                                    promotion, cancel

@@ -175,19 +175,16 @@ class Model:
             for queue in self.ready_queues(query.kind):
                 self._take(queue, query, wanted, taken)
         leased = []
-        first = 0
-        if taken:
-            first = max(self.token + 1, self.now_us)
-            self.token = first + len(taken) - 1
-        for at, (item, attempts) in enumerate(taken):
+        new_token = max(self.token + 1, self.now_us)
+        for item, attempts in taken:
             lease_us = item.spec.lease_us if query.lease_us is None else query.lease_us
             item.used += 1
-            token = first + at
+            token = 0
             if lease_us == 0 and not item.spec.keep_us and not item.spec.dead_queue:
-                token = 0
                 del self.items[item.id]
                 self._count(self.done, item.queue)
             else:
+                self.token = token = new_token
                 item.state, item.token, item.attempts, item.lease_us = State.STARTED, token, attempts, lease_us
                 item.once, item.cancel = lease_us == 0, False
                 self._set_deadline(item, self.now_us + (lease_us or self.retention_us))

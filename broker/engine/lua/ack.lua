@@ -1,8 +1,8 @@
 -- Finishes leased items, with or without a result.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, number of entries (1-1000), then for each
---          id, token ("" unfenced), result ("-" none, "R<bytes>")
+-- ARGV     namespace, channel, number of entries (1-1000), arguments of each (3, or 2 if there are no results), then for
+--          each id, token ("" unfenced), result ("-" none, "R<bytes>")
 -- Reply    one outcome code an entry, see fence.lua
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -11,20 +11,21 @@
 --- @include endings
 --- @include fence
 
-local count = tonumber(ARGV[3])
+local count, width = tonumber(ARGV[3]), tonumber(ARGV[4])
 local ids, outcomes = {}, {}
 for i = 1, count do
-  ids[i] = ARGV[1 + i * 3]
+  ids[i] = ARGV[5 + (i - 1) * width]
 end
 local runs = redis.call('HMGET', P .. 'run', unpack(ids))
 
 local done, leased, finished = {}, {}, {}
 for i, id in ipairs(ids) do
+  local base = 5 + (i - 1) * width
   local state, token, run
   if runs[i] then
     state, token, run = split_run(runs[i])
   end
-  local outcome = finished[id] and NOT_FOUND or fence(id, ARGV[2 + i * 3], state, token, run and run.deadline)
+  local outcome = finished[id] and NOT_FOUND or fence(id, ARGV[base + 1], state, token, run and run.deadline)
   outcomes[i] = outcome
   if outcome == OK then
     finished[id] = true
@@ -36,7 +37,9 @@ for i, id in ipairs(ids) do
       leased[spec] = set
     end
     set[#set + 1] = id
-    keep_end(id, spec, 'S', run.used, ARGV[3 + i * 3])
+    if spec.keep > 0 or are_watched() then
+      keep_end(id, spec, 'S', run.used, width == 3 and ARGV[base + 2] or '-')
+    end
   end
 end
 if #done > 0 then

@@ -2,9 +2,10 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, window of request ids in ms, origin of hints, number of requests, then for each request
---          request id ("" for none), number of items, and for each item
---          id, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
---          "r<token>" replace if it is leased under that token and nobody has cancelled it), body
+--          request id ("" for none), number of groups, and for each group of items that have it in common
+--          number of items, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
+--          "r<token>" replace if it is leased under that token and nobody has cancelled it), and for each item
+--          id, body
 -- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
 --          "c" created, "e" exists, "r" replaced, "f" conflict
 -- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
@@ -20,10 +21,9 @@ local at = 6
 origin = ' ' .. ARGV[4]
 
 -- Read everything first: which requests are known, which ids.
-local batches, ids, end_keys, asked = {}, {}, {}, {}
+local batches, ids, asked = {}, {}, {}
 for r = 1, requests do
-  local batch = { request = ARGV[at], count = tonumber(ARGV[at + 1]), first = at + 2 }
-  at = at + 2 + batch.count * 5
+  local batch = { request = ARGV[at], groups = tonumber(ARGV[at + 1]), first = at + 2 }
   if batch.request ~= '' then
     -- A retry may share this call with what it repeats.
     batch.same = asked[batch.request]
@@ -31,12 +31,15 @@ for r = 1, requests do
     batch.codes = not batch.same and redis.call('GET', P .. 'request:' .. batch.request)
   end
   batch.new = not batch.codes and not batch.same
-  if batch.new then
-    for i = 0, batch.count - 1 do
-      local id = ARGV[batch.first + i * 5]
-      ids[#ids + 1] = id
-      end_keys[#end_keys + 1] = P .. 'end:' .. id
+  at = at + 2
+  for _ = 1, batch.groups do
+    local next_group = at + 4 + 2 * tonumber(ARGV[at])
+    if batch.new then
+      for i = at + 4, next_group - 1, 2 do
+        ids[#ids + 1] = ARGV[i]
+      end
     end
+    at = next_group
   end
   batches[r] = batch
 end
@@ -49,10 +52,16 @@ if #ids > 0 then
       known[ids[i]] = record_spec(record)
     end
   end
-  if redis.call('EXISTS', unpack(end_keys)) > 0 then
-    for i, key in ipairs(end_keys) do
-      if not known[ids[i]] and redis.call('EXISTS', key) == 1 then
-        known[ids[i]] = 'ended'
+  if redis.call('EXISTS', P .. 'ends') == 1 then
+    local end_keys = {}
+    for i, id in ipairs(ids) do
+      end_keys[i] = P .. 'end:' .. id
+    end
+    if redis.call('EXISTS', unpack(end_keys)) > 0 then
+      for i, key in ipairs(end_keys) do
+        if not known[ids[i]] and redis.call('EXISTS', key) == 1 then
+          known[ids[i]] = 'ended'
+        end
       end
     end
   end
@@ -72,54 +81,66 @@ local now_text = int(now)
 local records, seen, delayed = {}, {}, {}
 local ready, order = {}, {}
 local replaced, placed, overtaken = {}, {}, {}
+
+-- Notes where an item is to stand, and answers its code.
+local function place(id, spec, due, conflict)
+  local before = known[id]
+  if #conflict > 1 and (placed[id] or not holds(id, string.sub(conflict, 2))) then
+    return 'f'
+  elseif before and (conflict == 'k' or conflict == 'f') then
+    return conflict == 'f' and 'f' or 'e'
+  end
+  local earlier = placed[id]
+  if earlier and earlier.due then
+    earlier.skip = true
+  elseif earlier then
+    overtaken[#overtaken + 1] = earlier.spec
+  elseif before then
+    replaced[#replaced + 1] = { id = id, before = before }
+  end
+  known[id] = spec
+  if due > now then
+    -- Items of one call that are due together stay in their order: 1 us apart.
+    local item = { id = id, spec = spec, due = due + #delayed }
+    delayed[#delayed + 1] = item
+    placed[id] = item
+  else
+    local group = ready[spec.tail]
+    if not group then
+      group = { spec = spec }
+      ready[spec.tail] = group
+      order[#order + 1] = group
+    end
+    group[#group + 1] = id
+    placed[id] = group
+  end
+  return before and 'r' or 'c'
+end
+
 for _, batch in ipairs(batches) do
   if batch.new then
-    local codes = {}
-    for i = 0, batch.count - 1 do
-      local base = batch.first + i * 5
-      local id, spec, due, conflict = ARGV[base], spec_of(ARGV[base + 1]), ARGV[base + 2], ARGV[base + 3]
-      local before = known[id]
-      if #conflict > 1 and (placed[id] or not holds(id, string.sub(conflict, 2))) then
-        codes[i + 1] = 'f'
-      elseif before and (conflict == 'k' or conflict == 'f') then
-        codes[i + 1] = conflict == 'f' and 'f' or 'e'
-      else
-        codes[i + 1] = before and 'r' or 'c'
-        local earlier = placed[id]
-        if earlier and earlier.due then
-          earlier.skip = true
-        elseif earlier then
-          overtaken[#overtaken + 1] = earlier.spec
-        elseif before then
-          replaced[#replaced + 1] = { id = id, before = before }
-        end
-        known[id] = spec
-        local time, time_text = now, now_text
-        if due ~= '' then
-          local given = tonumber(string.sub(due, 2))
-          time = math.max(now, string.sub(due, 1, 1) == '+' and now + given or given)
-          time_text = int(time)
-        end
-        if time > now then
-          -- Items of one call that are due together stay in their order: 1 us apart.
-          local item = { id = id, spec = spec, due = time + #delayed }
-          delayed[#delayed + 1] = item
-          placed[id] = item
-        else
-          local group = ready[spec.tail]
-          if not group then
-            group = { spec = spec }
-            ready[spec.tail] = group
-            order[#order + 1] = group
-          end
-          group[#group + 1] = id
-          placed[id] = group
-        end
-        local n = #records
-        records[n + 1] = id
-        records[n + 2] = now_text .. ' ' .. time_text .. ' ' .. spec.text .. '\n' .. ARGV[base + 4]
-        seen[spec] = (seen[spec] or 0) + 1
+    local codes, first = {}, batch.first
+    for _ = 1, batch.groups do
+      local spec, due, conflict = spec_of(ARGV[first + 1]), ARGV[first + 2], ARGV[first + 3]
+      local time = now
+      if due ~= '' then
+        local given = tonumber(string.sub(due, 2))
+        time = math.max(now, string.sub(due, 1, 1) == '+' and now + given or given)
       end
+      local head = now_text .. ' ' .. int(time) .. ' ' .. spec.text .. '\n'
+      local last = first + 2 + 2 * tonumber(ARGV[first])
+      for i = first + 4, last, 2 do
+        local id = ARGV[i]
+        local code = place(id, spec, time, conflict)
+        codes[#codes + 1] = code
+        if code == 'c' or code == 'r' then
+          local n = #records
+          records[n + 1] = id
+          records[n + 2] = head .. ARGV[i + 1]
+          seen[spec] = (seen[spec] or 0) + 1
+        end
+      end
+      first = last + 2
     end
     batch.codes = table.concat(codes)
   end

@@ -6,13 +6,26 @@ local function forget(id)
   redis.call('HDEL', P .. 'error', id)
 end
 
+-- How long the note stands that ends are kept; see keys.py.
+local ends_noted_ms
+
+local function note_ends(keep_ms)
+  ends_noted_ms = ends_noted_ms or redis.call('PTTL', P .. 'ends')
+  if ends_noted_ms < keep_ms then
+    -- Longer than needed, so that not every call has to.
+    ends_noted_ms = keep_ms + math.floor(keep_ms / 4) + 1000
+    redis.call('SET', P .. 'ends', '', 'PX', int(ends_noted_ms))
+  end
+end
+
 -- Keeps the final state for the item's result_ttl: "<state> <used> <kind> <queue> <R|E|->[text]".
--- Answers the key, or nothing when nothing is kept.
 local function keep_end(id, spec, state, used, content)
   if spec.keep > 0 then
+    local keep_ms = math.max(1, math.floor(spec.keep / 1000))
     -- Joined, not formatted: string.format cuts short strings off at a zero byte.
     local ending = state .. ' ' .. int(used) .. ' ' .. spec.kind .. ' ' .. spec.queue .. ' ' .. content
-    redis.call('SET', P .. 'end:' .. id, ending, 'PX', int(math.max(1, math.floor(spec.keep / 1000))))
+    redis.call('SET', P .. 'end:' .. id, ending, 'PX', int(keep_ms))
+    note_ends(keep_ms)
   end
   changed(id)
 end

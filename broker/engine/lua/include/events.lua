@@ -21,11 +21,16 @@ end
 
 local any_watched
 
-local function changed(id)
+-- Whether `changed` needs to be called at all.
+local function are_watched()
   if any_watched == nil then
     any_watched = redis.call('EXISTS', P .. 'watch') == 1
   end
-  if any_watched and redis.call('ZREM', P .. 'watch', id) == 1 then
+  return any_watched
+end
+
+local function changed(id)
+  if are_watched() and redis.call('ZREM', P .. 'watch', id) == 1 then
     publish('s', id)
   end
 end

@@ -27,49 +27,53 @@ local function spec_of(text)
   return spec
 end
 
--- The spec of a record: everything before its first newline but the two times.
+-- The spec of a record: what stands between its two times and its first newline. Items of one enqueued batch have all of
+-- that in common.
+local heads = {}
+
 local function record_spec(record)
-  return spec_of(string.match(record, '^%d+ %d+ ([^\n]*)\n'))
-end
-
--- What follows state and token in a run is the same for all items of one lease call, so it too is taken apart once.
-local tails = {}
-
-local function tail_of(text)
-  local tail = tails[text]
-  if not tail then
-    local used, attempts, lease, deadline, cancel, spec = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
-    tail = {
-      used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
-      cancel = cancel == '1', spec = spec_of(spec),
-    }
-    tails[text] = tail
+  local head = string.sub(record, 1, string.find(record, '\n', 1, true) - 1)
+  local spec = heads[head]
+  if not spec then
+    spec = spec_of(string.match(head, '^%d+ %d+ (.*)$'))
+    heads[head] = spec
   end
-  return tail
+  return spec
 end
 
--- State, token (as text) and the rest of a run; the rest is shared and must not be changed.
+-- State, token (as text) and the rest of a run; the rest is shared and must not be changed: items that one call has
+-- leased have the same run, so it too is taken apart once.
+local splits = {}
+
 local function split_run(text)
-  local state, token, rest = string.match(text, '^(%a) (%d+) (.*)$')
-  return state, token, tail_of(rest)
+  local split = splits[text]
+  if not split then
+    local state, token, used, attempts, lease, deadline, cancel, spec = string.match(
+      text, '^(%a) (%d+) (%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
+    split = {
+      state = state, token = token,
+      rest = {
+        used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
+        cancel = cancel == '1', spec = spec_of(spec),
+      },
+    }
+    splits[text] = split
+  end
+  return split.state, split.token, split.rest
 end
 
 -- A run of one's own to change and format again.
 local function parse_run(text)
-  local state, token, tail = split_run(text)
+  local state, token, rest = split_run(text)
   return {
-    state = state, token = tonumber(token), used = tail.used, attempts = tail.attempts, lease = tail.lease,
-    deadline = tail.deadline, cancel = tail.cancel, spec = tail.spec,
+    state = state, token = tonumber(token), used = rest.used, attempts = rest.attempts, lease = rest.lease,
+    deadline = rest.deadline, cancel = rest.cancel, spec = rest.spec,
   }
 end
 
-local function format_tail(run)
-  return string.format('%d %d %.0f %.0f %d %s', run.used, run.attempts, run.lease, run.deadline, run.cancel and 1 or 0,
-    run.spec.text)
-end
-
 local function format_run(run)
-  return run.state .. ' ' .. int(run.token) .. ' ' .. format_tail(run)
+  return string.format('%s %.0f %d %d %.0f %.0f %d %s', run.state, run.token, run.used, run.attempts, run.lease,
+    run.deadline, run.cancel and 1 or 0, run.spec.text)
 end
 
 -- Calls `command key` with any number of further arguments, in slices that unpack() can take.

@@ -284,8 +284,9 @@ class Delivery(google.protobuf.message.Message):
     id: builtins.str
     """The item's id."""
     lease_token: builtins.int
-    """Names this delivery; larger than that of any earlier delivery of the item. 0: the item was delivered at
-    most once and nothing is kept of it, so there is nothing to acknowledge.
+    """Names this delivery; larger than that of any earlier delivery of the item. Items that were leased together
+    may share it. 0: the item was delivered at most once and nothing is kept of it, so there is nothing to
+    acknowledge.
     """
     queue: builtins.str
     """Queue it came from."""
