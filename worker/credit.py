@@ -1,16 +1,15 @@
 """How many items a worker asks for: arithmetic only, no I/O and no clock.
 
 A worker holds what runs, and ahead of that only what its slots will begin within a short horizon, by the task time
-measured of late. It begins with nothing ahead and adds one for each item that it finishes, so that the number doubles
-from round trip to round trip; a pause or a task that holds all slots up sets it back to nothing.
+measured of late; see `dibs.ahead`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: Share of the newest task in the average of task times.
-_WEIGHT = 0.05
+from dibs.ahead import Ahead
+
 #: Share of the newest item in the average that says how much of what arrives is for a lane.
 _SHARE_WEIGHT = 0.1
 #: A lane that gets less than this is not counted on to get anything; see `LaneCredit.room`.
@@ -22,37 +21,23 @@ class LaneCredit:
 
     Attributes:
         slots: how many items run at once.
-        ahead: items that the lane holds ready beyond those that run.
         share: share of the arriving items that were for this lane, 0-1, the newest weighing most. It starts at 1:
             until more is known, every item may be for this lane.
     """
 
     def __init__(self, slots: int, prefetch: int, horizon_s: float) -> None:
         self.slots = slots
-        self.ahead = 0
         self.share = 1.0
-        self._prefetch = prefetch
-        self._horizon_s = horizon_s
-        self._ramp = 0
-        self._task_s: float | None = None
+        self._ahead = Ahead(prefetch, horizon_s, slots)
 
     @property
-    def task_s(self) -> float | None:
-        """Average wall time of a task in seconds, the newest weighing most; None before the first."""
-        return self._task_s
+    def ahead(self) -> int:
+        """Items that the lane holds ready beyond those that run."""
+        return self._ahead.items
 
     def finished(self, count: int, busy_s: float) -> None:
         """Counts items that were run, and the time that their slots spent on them."""
-        if count <= 0:
-            return
-        mean = busy_s / count
-        if self._task_s is None:
-            self._task_s = mean
-        else:
-            self._task_s += (1 - (1 - _WEIGHT) ** count) * (mean - self._task_s)
-        self._ramp = min(self._prefetch, self._ramp + count)
-        worth = self._ramp if self._task_s <= 0 else int(self._horizon_s / self._task_s * self.slots)
-        self.ahead = min(self._ramp, worth)
+        self._ahead.finished(count, busy_s)
 
     def arrived(self, count: int, total: int) -> None:
         """Counts items that came for this lane among all that came."""
@@ -61,8 +46,7 @@ class LaneCredit:
 
     def restart(self) -> None:
         """Holds nothing ahead until items finish again: what was measured is old, or all slots are held up."""
-        self._ramp = 0
-        self.ahead = 0
+        self._ahead.restart()
         self.share = 1.0
 
     def room(self, held: int, *, alone: bool) -> float:

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import time
 
-from dibs.consuming import DataBatch, Holding, Marks
+import pytest
+
+from dibs.consuming import DataBatch, Marks, ack
+from dibs.holding import Holding
 from dibs.leases import Leases
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 
-def items(*ids: str, lease_s: float = 30, batch: int = 1) -> pb.WorkResponse:
-    response = pb.WorkResponse(batch=batch)
-    for id in ids:
-        response.deliveries.add(id=id, lease_token=7).lease_timeout.FromMicroseconds(round(lease_s * 1e6))
-    return response
+def items(*ids: str, batch: int = 1) -> pb.WorkResponse:
+    return pb.WorkResponse(batch=batch, deliveries=[tpb.Delivery(id=id, lease_token=7) for id in ids])
 
 
-def consumer() -> Holding:
-    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30)
+def consumer(lease_s: float = 30) -> Holding:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s)
     hello = holding.begin().hello
-    assert (list(hello.queues), hello.lease_timeout.seconds) == (["q"], 30)
+    assert (list(hello.queues), hello.lease_timeout.ToTimedelta().total_seconds()) == (["q"], lease_s)
     return holding
+
+
+def work(holding: Holding, count: int, *, times: int = 1) -> None:
+    """As many quick batches."""
+    for n in range(times):
+        holding.want(count)
+        holding.receive(items(*(f"{n}-{at}" for at in range(count)), batch=n + 1))
+        holding.finish([delivery.id for delivery in holding.take(count)])
+        holding.message()
 
 
 def credit(holding: Holding) -> int:
@@ -60,7 +69,7 @@ def test_what_a_broken_stream_left_unconfirmed_is_said_again() -> None:
     holding = consumer()
     holding.receive(items("a", "b", "c"))
     holding.take(10)
-    holding.mark(["a"], lambda id, token: pb.AckEntry(id=id, lease_token=token))
+    holding.mark(["a"], ack)
     first = holding.message()
     holding.finish(["a", "b"])
     second = holding.message()
@@ -91,19 +100,79 @@ def test_who_leaves_gives_back_what_is_held() -> None:
     assert message.received_batch == 1  # the broker keeps what came too late
 
 
-def test_leases_are_refreshed_in_time() -> None:
-    holding = consumer()
+def test_leases_are_refreshed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer(lease_s=30)
     assert holding.look() is None
-    holding.receive(items("long", lease_s=30))
-    holding.receive(items("short", lease_s=0.03))
-    assert holding.message() is not None
-    time.sleep(0.02)
-    pause = holding.look()
-    assert pause is not None
-    assert 0 < pause < 0.011
+    holding.receive(items("early"))
+    now = 104.0
+    holding.receive(items("late", "done", batch=2))
+    holding.mark(["done"], ack)
+    assert holding.look() == 6.0
+    now = 110.0
+    assert holding.look() == 4.0
     message = holding.message()
     assert message is not None
-    assert [entry.id for entry in message.refreshes] == ["short"]
+    assert [entry.id for entry in message.refreshes] == ["early"]
+    now = 114.0
+    assert holding.look() == 6.0
+    message = holding.message()
+    assert message is not None
+    assert [entry.id for entry in message.refreshes] == ["late"]
+    holding.finish(["early", "late"])
+    now = 120.0
+    assert holding.look() is None
+
+
+def test_a_quick_caller_is_asked_ahead_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0)
+    holding = consumer()
+    holding.want(10)
+    assert credit(holding) == 10
+    holding.receive(items(*"abcdefghij"))
+    holding.finish([delivery.id for delivery in holding.take(10)])
+    assert credit(holding) == 10
+    holding.want(10)
+    assert credit(holding) == 10
+    holding.receive(items(*(str(number) for number in range(20)), batch=2))
+    assert len(holding.take(10)) == 10
+    assert credit(holding) == 0  # ten are ready
+
+
+def test_no_more_is_held_ahead_than_is_soon_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer()
+    holding.want(100)
+    assert credit(holding) == 100
+    holding.receive(items(*(str(number) for number in range(100))))
+    holding.take(100)
+    now += 1
+    holding.finish([str(number) for number in range(100)])
+    assert credit(holding) == 5  # at 10 ms an item those of the next 50 ms
+
+
+def test_while_a_body_takes_long_what_was_asked_for_ahead_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer()
+    work(holding, 10, times=3)
+    holding.want(10)
+    holding.message()
+    holding.receive(items("a", "b", "c", batch=4))
+    assert [delivery.id for delivery in holding.take(2)] == ["a", "b"]
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause < 0.5
+    now += pause
+    holding.look()
+    message = holding.message()
+    assert message is not None
+    assert [(entry.id, entry.reason) for entry in message.nacks] == [("c", pb.NACK_REASON_RELEASED)]
+    assert message.add_credit < 0
+    assert credit(holding) == 0
+    assert holding.take(10) == []
 
 
 def test_a_lost_lease_is_told_and_not_settled() -> None:
@@ -122,7 +191,7 @@ def test_a_lost_lease_is_told_and_not_settled() -> None:
 def test_what_became_of_an_earlier_delivery_does_not_touch_the_one_that_is_held() -> None:
     holding = consumer()
     holding.receive(items("a"))
-    holding.finish(delivery.id for delivery in holding.take(10))
+    holding.finish([delivery.id for delivery in holding.take(10)])
     holding.begin()  # The stream broke: the broker has taken the item back, and delivers it again.
     again = pb.WorkResponse(batch=1, deliveries=[tpb.Delivery(id="a", lease_token=9)])
     holding.receive(again)

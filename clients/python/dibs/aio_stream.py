@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 
 from .aio_transport import AioTransport
-from .consuming import DataBatch, Entry, Holding, Marks
+from .consuming import DataBatch, Entry, Marks
 from .errors import DibsError
+from .holding import Holding
 from .retry import Pauses
 from .status import error_from_call
 from .stream import LEAVE_SECONDS, TAKEN_ON_SECONDS, WORK, forgivable

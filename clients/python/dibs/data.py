@@ -176,9 +176,10 @@ class Data(BaseData):
         """Receive items for as long as the loop goes on, over one open stream.
 
         Each turn of the loop gets a batch as soon as there is an item. While its body runs the leases are refreshed,
-        however long it takes, and nothing more is asked for. When the body has come to its end, what it has not
-        marked otherwise is done. When the loop is left (``break``, ``return``, an exception), what is left of the
-        batch is given back at once, and no attempt is used up. Brokers that go away are replaced.
+        however long it takes. Only of bodies that are quick more is asked for, as much as they will have begun 50 ms
+        later; it goes back when one takes longer. When the body has come to its end, what it has not marked otherwise
+        is done. When the loop is left (``break``, ``return``, an exception), what is left of the batch is given back at
+        once, and no attempt is used up. Brokers that go away are replaced.
 
         Args:
             items: size of a batch at most, 1 to 1,000.

@@ -10,12 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import admin, operations
-from .consuming import Holding
 from .encoding import ItemForm
 from .enqueue_line import MAX_BATCH_BYTES
 from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, NotFound
 from .flows import LONGEST_WAIT_SECONDS, Flow, do
+from .holding import Holding
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .operations import MAX_BATCH, new_id

@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 
 from . import forking
-from .consuming import DataBatch, Entry, Holding, Marks
+from .consuming import DataBatch, Entry, Marks
 from .errors import BrokerError, DibsError
+from .holding import Holding
 from .operations import Rpc
 from .retry import Pauses, is_transient
 from .status import error_from_call

@@ -1,0 +1,248 @@
+"""What one consumer of a data queue holds and has to say, whatever carries its stream; see `Data.stream`.
+
+A consumer keeps one `Work` stream open. It asks for a batch when its caller waits for one. Of callers that are quick it
+learns to ask ahead, for what they will have begun a moment later, so that they need not wait; while a body takes longer
+than that moment, what was asked for ahead is given back. What it holds it refreshes; what its caller has finished it
+acknowledges, over the next stream if this one breaks.
+
+Nothing here waits or locks: `stream` carries it with threads, `aio_stream` with asyncio.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+
+from .ahead import Ahead
+from .consuming import Entry, ack, release
+from .times import to_duration
+from .v1 import broker_pb2 as pb
+from .v1.types_pb2 import OUTCOME_OK, Delivery, QueueKind
+
+_log = logging.getLogger("dibs")
+
+#: Entries that one message may have.
+_MAX_ENTRIES = 1_000
+#: A lease is refreshed when this share of it has passed.
+_REFRESH_AFTER = 1 / 3
+#: Items that are asked for ahead at most, and how soon they shall be begun, in seconds.
+_MOST_AHEAD = 1_000
+_HORIZON_SECONDS = 0.05
+#: When a body has run so long, nothing is held ahead any more, in seconds.
+_HELD_UP_SECONDS = 0.1
+
+
+class Holding:
+    """The state of one consumer, over all of its streams.
+
+    Args:
+        namespace: namespace of the queue.
+        queue: the queue.
+        kind: its kind.
+        lease_timeout: length of the leases in seconds, above 0.
+
+    Attributes:
+        lost: ids of items that were held and whose leases were lost, since the last batch was begun.
+    """
+
+    def __init__(self, namespace: str, queue: str, kind: QueueKind.ValueType, lease_timeout: float) -> None:
+        self._hello = pb.WorkHello(
+            namespace=namespace,
+            queues=[queue],
+            kind=kind,
+            worker_id=f"{socket.gethostname()}:{os.getpid()}"[-256:],
+            lease_timeout=to_duration(lease_timeout),
+        )
+        self.lost: frozenset[str] = frozenset()
+        self._refresh_after = lease_timeout * _REFRESH_AFTER
+        #: Leased here: token, and when the lease is to be refreshed, on the monotonic clock.
+        self._held: dict[str, tuple[int, float]] = {}
+        #: When to look through what is held; the first of those times, or one before it. None: nothing was received.
+        self._look_at: float | None = None
+        #: Received, and not in a batch yet.
+        self._waiting: deque[Delivery] = deque()
+        self._unsaid: deque[Entry] = deque()
+        #: Said and not confirmed, by sequence.
+        self._unconfirmed: deque[tuple[int, list[Entry]]] = deque()
+        self._sequence = 0
+        #: Items that the caller waits for.
+        self._wanted = 0
+        self._ahead = Ahead(_MOST_AHEAD, _HORIZON_SECONDS)
+        #: When the batch was begun that is being worked on; None: the caller waits.
+        self._began: float | None = None
+        #: Items that the broker may still send, as far as it was told.
+        self._credit = 0
+        self._batch = 0
+        self._said_batch = 0
+        self._left = False
+
+    # The stream
+
+    def begin(self) -> pb.WorkRequest:
+        """The first message of a new stream; what the last one left unconfirmed will be said again."""
+        for _, entries in reversed(self._unconfirmed):
+            self._unsaid.extendleft(reversed(entries))
+        self._unconfirmed.clear()
+        self._credit = self._batch = self._said_batch = 0
+        return pb.WorkRequest(hello=self._hello)
+
+    def message(self) -> pb.WorkRequest | None:
+        """What there is to say now, at most 1,000 entries of it; None: nothing."""
+        request = pb.WorkRequest()
+        something = False
+        change = self._credit_change()
+        if change:
+            request.add_credit = change
+            self._credit += change
+            something = True
+        if self._batch > self._said_batch:
+            request.received_batch = self._said_batch = self._batch
+            something = True
+        if self._unsaid:
+            entries = [self._unsaid.popleft() for _ in range(min(len(self._unsaid), _MAX_ENTRIES))]
+            self._sequence += 1
+            request.sequence = self._sequence
+            _add(request, entries)
+            self._unconfirmed.append((self._sequence, entries))
+            something = True
+        return request if something else None
+
+    def _credit_change(self) -> int:
+        """By how much to change the credit that the broker has."""
+        ahead = self._ahead.items
+        target = self._wanted + ahead
+        change = max(target - len(self._waiting), 0) - self._credit
+        if change > 0:
+            # Below 0 it is as it should be: what was on its way when credit was taken back has come.
+            late = self._credit < 0 and not target
+            # Small additions gather, unless the caller would wait for it.
+            small = change < ahead // 4 and self._credit + len(self._waiting) > self._wanted
+            return 0 if late or small else change
+        # What is held is worked off soon: a little too much credit is no harm.
+        return max(change, -max(self._credit, 0)) if -change > ahead // 2 else 0
+
+    def receive(self, response: pb.WorkResponse) -> None:
+        """Take in what the broker says."""
+        while self._unconfirmed and self._unconfirmed[0][0] <= response.done_sequence:
+            self._unconfirmed.popleft()
+        late = 0
+        for outcome in response.outcomes:
+            if outcome.outcome != OUTCOME_OK:
+                held = self._held.get(outcome.id)
+                # It may be about an earlier delivery: the broker takes back what went down a stream that broke.
+                if held is not None and held[0] == outcome.lease_token:
+                    del self._held[outcome.id]
+                    self.lost |= {outcome.id}
+                else:
+                    late += 1
+        if late:
+            _log.warning("%d items of %s were settled too late: their leases were lost", late, self._hello.queues[0])
+        deliveries = response.deliveries
+        if deliveries and not self._left:  # else the broker takes back what was not received
+            refresh_at = time.monotonic() + self._refresh_after
+            self._batch = response.batch
+            self._credit -= len(deliveries)
+            self._waiting.extend(deliveries)
+            self._held.update((delivery.id, (delivery.lease_token, refresh_at)) for delivery in deliveries)
+            if self._look_at is None:
+                self._look_at = refresh_at
+
+    # The caller
+
+    def want(self, items: int) -> None:
+        """Ask for so many."""
+        self._wanted = items
+
+    def take(self, items: int) -> list[Delivery]:
+        """A batch of what has come; the caller begins to work on it. Empty: nothing has come."""
+        batch: list[Delivery] = []
+        while self._waiting and len(batch) < items:
+            delivery = self._waiting.popleft()
+            held = self._held.get(delivery.id)
+            # It may be lost, or have come again over another stream.
+            if held is not None and held[0] == delivery.lease_token:
+                batch.append(delivery)
+        if batch:
+            self._wanted = 0
+            self._began = time.monotonic()
+            self.lost = frozenset()
+        return batch
+
+    def mark(self, ids: Iterable[str], entry: Callable[[str, int], Entry]) -> None:
+        """Settle these, as far as they are held."""
+        for id in ids:
+            held = self._held.pop(id, None)
+            if held is not None:
+                self._unsaid.append(entry(id, held[0]))
+
+    def finish(self, batch: Collection[str]) -> None:
+        """A batch is over: what is still held of it is done."""
+        if self._began is not None:
+            self._ahead.finished(len(batch), time.monotonic() - self._began)
+            self._began = None
+        self.mark(batch, ack)
+
+    def leave(self) -> None:
+        """The caller is gone: give everything back that is held."""
+        self._left = True
+        self._wanted = 0
+        self._ahead.restart()
+        self._began = None
+        self._waiting.clear()
+        self.mark(tuple(self._held), release)
+
+    def abandon(self) -> None:
+        """Forget everything: it is another process's."""
+        self._held.clear()
+        self._waiting.clear()
+        self._unsaid.clear()
+        self._unconfirmed.clear()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the broker has confirmed everything that was said, and nothing is left to say."""
+        return not self._unsaid and not self._unconfirmed
+
+    # The clock
+
+    def look(self) -> float | None:
+        """Do what it is time for; seconds until it has to be looked at again, None: not before something happens."""
+        now = time.monotonic()
+        soonest = self._look_at
+        if soonest is not None and now >= soonest:
+            soonest = self._look_at = self._refresh(now)
+        if self._began is not None and (self._ahead.items or self._waiting):
+            held_up_at = self._began + _HELD_UP_SECONDS
+            if now >= held_up_at:
+                self._ahead.restart()
+                self.mark([delivery.id for delivery in self._waiting], release)
+                self._waiting.clear()
+            elif soonest is None or held_up_at < soonest:
+                soonest = held_up_at
+        return None if soonest is None else soonest - now
+
+    def _refresh(self, now: float) -> float | None:
+        """Refresh what is due; when the next is, None: nothing is held."""
+        next_at = now + self._refresh_after
+        for id, (token, refresh_at) in self._held.items():
+            if refresh_at <= now:
+                self._held[id] = (token, now + self._refresh_after)
+                self._unsaid.append(pb.RefreshEntry(id=id, lease_token=token))
+            elif refresh_at < next_at:
+                next_at = refresh_at
+        return next_at if self._held else None
+
+
+def _add(request: pb.WorkRequest, entries: Iterable[Entry]) -> None:
+    add_ack = request.acks.add
+    for entry in entries:
+        if isinstance(entry, tuple):
+            add_ack(id=entry[0], lease_token=entry[1])
+        elif isinstance(entry, pb.NackEntry):
+            request.nacks.append(entry)
+        else:
+            request.refreshes.append(entry)
