@@ -15,7 +15,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from .engine.types import Leased, Record, decode_record
 from .replies import duration, retry_policy
-from .wire import SMALL, VARINT, VARINTS, tag, varint
+from .wire import SMALL, VARINT, VARINTS, Encoded, tag, varint
 
 _DELIVERY = tpb.Delivery.DESCRIPTOR
 _ID = tag(_DELIVERY, "id")
@@ -69,17 +69,16 @@ def _encode(field: bytes, items: Iterable[Leased]) -> bytes:
     return b"".join(out)
 
 
-def add_deliveries(response: pb.WorkResponse, items: Iterable[Leased]) -> None:
-    """Adds leased items to what goes down a Work stream."""
-    response.MergeFromString(_encode(_WORK_DELIVERIES, items))
+def work_response(head: pb.WorkResponse, items: Iterable[Leased]) -> Encoded:
+    """What goes down a Work stream: leased items, and the rest of the message."""
+    return Encoded(head.SerializeToString() + _encode(_WORK_DELIVERIES, items))
 
 
-def lease_response(items: Iterable[Leased], leased_at_us: int) -> pb.LeaseResponse:
+def lease_response(items: Iterable[Leased], leased_at_us: int) -> Encoded:
     """One batch of a Lease stream."""
-    response = pb.LeaseResponse()
-    response.lease_time.FromMicroseconds(leased_at_us)
-    response.MergeFromString(_encode(_LEASE_DELIVERIES, items))
-    return response
+    head = pb.LeaseResponse()
+    head.lease_time.FromMicroseconds(leased_at_us)
+    return Encoded(head.SerializeToString() + _encode(_LEASE_DELIVERIES, items))
 
 
 def peek_response(found: Sequence[tuple[str, Record]]) -> pb.LeaseResponse:

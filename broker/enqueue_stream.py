@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeAlias
 
 from dibs.v1 import broker_pb2 as pb
+
+from .wire import Encoded
 
 #: Requests of one stream that are under way at a time; beyond that the stream is not read.
 _UNDER_WAY = 4
 
+Response: TypeAlias = pb.EnqueueStreamResponse | Encoded
 IsLarge = Callable[[pb.EnqueueStreamRequest], bool]
-Reply = Callable[[pb.EnqueueStreamRequest], Coroutine[Any, Any, pb.EnqueueStreamResponse]]
-Write = Callable[[pb.EnqueueStreamResponse], Awaitable[None]]
+Reply = Callable[[pb.EnqueueStreamRequest], Coroutine[Any, Any, Response]]
+Write = Callable[[Response], Awaitable[None]]
 
 
 async def serve_enqueue_stream(
@@ -43,7 +46,7 @@ async def serve_enqueue_stream(
 async def _serve(
     requests: AsyncIterator[pb.EnqueueStreamRequest], is_large: IsLarge, reply: Reply, write: Write
 ) -> None:
-    under_way: deque[asyncio.Task[pb.EnqueueStreamResponse]] = deque()
+    under_way: deque[asyncio.Task[Response]] = deque()
     began, answered = asyncio.Event(), asyncio.Event()
 
     async def answer() -> None:

@@ -6,8 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from dibs.v1 import broker_pb2 as pb
-
 from .deliveries import lease_response
 from .dispatch import Dispatch
 from .drain import Drain
@@ -15,6 +13,7 @@ from .engine.engine import MAX_BATCH, Engine
 from .engine.types import Leased
 from .errors import Draining
 from .requests import LeaseCall
+from .wire import Encoded
 
 
 class _Poll:
@@ -42,7 +41,7 @@ async def serve_lease(
     dispatch: Dispatch,
     drain: Drain,
     call: LeaseCall,
-    write: Callable[[pb.LeaseResponse], Awaitable[None]],
+    write: Callable[[Encoded], Awaitable[None]],
 ) -> None:
     """Streams batches until the call has what it wants, its time is up, or the broker goes away.
 
@@ -105,7 +104,7 @@ async def _send(
     call: LeaseCall,
     items: Sequence[Leased],
     now_us: int,
-    write: Callable[[pb.LeaseResponse], Awaitable[None]],
+    write: Callable[[Encoded], Awaitable[None]],
 ) -> None:
     sent = False
     try:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from .errors import InvalidField
+from .wire import writer
 
 _T = TypeVar("_T")
 _Parse: TypeAlias = Callable[[bytes], Message]
@@ -74,7 +75,9 @@ def _unknown_fields(message: Message, path: str) -> Iterator[InvalidField]:
 
 
 class ReadingServer:
-    """Stands in for a server while services are added to it: their requests are read by a `reader`.
+    """Stands in for a server while services are added to it.
+
+    Their requests are read by a `reader`, and their responses may be encoded already.
 
     Args:
         server: the real one.
@@ -86,7 +89,10 @@ class ReadingServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds the methods of a service."""
         reading = {
-            name: handler._replace(request_deserializer=reader(handler.request_deserializer))
+            name: handler._replace(
+                request_deserializer=reader(handler.request_deserializer),
+                response_serializer=writer(handler.response_serializer),
+            )
             for name, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, reading),))

@@ -21,7 +21,7 @@ from .engine.types import (
     Retry,
     State,
 )
-from .wire import id_entry, tag
+from .wire import Encoded, field, id_entry, tag
 
 #: Kinds of queues, as the wire has them.
 KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
@@ -46,6 +46,7 @@ _ENTRY_OUTCOMES = {outcome: tpb.EntryOutcome(outcome=value).SerializeToString() 
 _TOO_LARGE = tpb.EntryOutcome(outcome=tpb.OUTCOME_RESULT_TOO_LARGE).SerializeToString()
 _ACK_OUTCOMES = tag(pb.AckResponse.DESCRIPTOR, "outcomes")
 _ENQUEUED_ITEMS = tag(pb.EnqueueResponse.DESCRIPTOR, "items")
+_RESPONSE = tag(pb.EnqueueStreamResponse.DESCRIPTOR, "response")
 _CANCELLED = {
     Cancelled.NOT_FOUND: pb.CANCEL_OUTCOME_NOT_FOUND,
     Cancelled.REMOVED: pb.CANCEL_OUTCOME_REMOVED,
@@ -66,12 +67,17 @@ STATES = {
 }
 
 
-def enqueue_response(items: Sequence[NewItem], outcomes: Sequence[Enqueued]) -> pb.EnqueueResponse:
+def enqueue_response(items: Sequence[NewItem], outcomes: Sequence[Enqueued]) -> Encoded:
     """Reply of Enqueue."""
     entries = [
         id_entry(_ENQUEUED_ITEMS, item.id, _ENQUEUED[outcome]) for item, outcome in zip(items, outcomes, strict=True)
     ]
-    return pb.EnqueueResponse.FromString(b"".join(entries))
+    return Encoded(b"".join(entries))
+
+
+def enqueue_stream_response(response: Encoded) -> Encoded:
+    """One reply on an enqueue stream, from that of Enqueue."""
+    return Encoded(field(_RESPONSE, response))
 
 
 @lru_cache(maxsize=1024)
@@ -102,14 +108,14 @@ def entry_outcome(
     )
 
 
-def ack_response(request: pb.AckRequest, refused_at: Container[int], done: Iterable[Outcome]) -> pb.AckResponse:
+def ack_response(request: pb.AckRequest, refused_at: Container[int], done: Iterable[Outcome]) -> Encoded:
     """Reply of Ack: entries that the engine never saw stand at their places among the others."""
     outcomes = iter(done)
     entries = [
         id_entry(_ACK_OUTCOMES, entry.id, _TOO_LARGE if at in refused_at else _ENTRY_OUTCOMES[next(outcomes)])
         for at, entry in enumerate(request.entries)
     ]
-    return pb.AckResponse.FromString(b"".join(entries))
+    return Encoded(b"".join(entries))
 
 
 def cancel_response(ids: Sequence[str], outcomes: Sequence[Cancelled]) -> pb.CancelResponse:

@@ -41,6 +41,8 @@ _REASONS: dict[int, NackReason] = {
     pb.NACK_REASON_CANCELLED: NackReason.CANCELLED,
     pb.NACK_REASON_REJECTED: NackReason.REJECTED,
 }
+# Half the time of the constructor.
+_new_item = NewItem._make
 _UNTIL: dict[int, Until] = {
     pb.WAIT_UNTIL_UNSPECIFIED: Until.NOW,
     pb.WAIT_UNTIL_NOW: Until.NOW,
@@ -127,25 +129,35 @@ def _take_item(item: pb.EnqueueItem, limits: Limits) -> NewItem:
     id, content = item.id, item.content
     check.payload(content.payload, "content.payload", limits.max_payload_bytes)
     body = content.SerializeToString()
-    if content.headers:
-        check.headers(content.headers, "content.headers", limits.max_headers, limits.max_headers_bytes)
-        content.ClearField("headers")
+    item.ClearField("id")
+    content.ClearField("payload")
+    plain = _plain_terms(item.SerializeToString(), limits)
+    if plain is not None:
+        return _new_item((id, plain[0], "", plain[1], body))
+    check.headers(content.headers, "content.headers", limits.max_headers, limits.max_headers_bytes)
+    content.ClearField("headers")
     token = item.lease_token
-    if token:
-        item.ClearField("lease_token")
+    item.ClearField("lease_token")
     due = ""
     which = item.WhichOneof("due")
     if which:
         due = _due(item, limits)
         item.ClearField(which)
-    item.ClearField("id")
-    content.ClearField("payload")
     spec, conflict = _terms(item.SerializeToString(), limits)
     if token:
         if conflict != Conflict.REPLACE:
             raise InvalidField("lease_token", "needs ON_CONFLICT_REPLACE")
         conflict += str(check.lease_token(token, "lease_token"))
     return NewItem(id, spec, due, conflict, body)
+
+
+@lru_cache(maxsize=4096)
+def _plain_terms(rest: bytes, limits: Limits) -> tuple[str, str] | None:
+    """As `_terms`, of an item that may have headers, a due time or a lease token; None if it has one."""
+    item = pb.EnqueueItem.FromString(rest)
+    if item.content.headers or item.lease_token or item.WhichOneof("due"):
+        return None
+    return _terms(rest, limits)
 
 
 @lru_cache(maxsize=4096)
@@ -304,6 +316,9 @@ def _read_acks(found: Iterable[pb.AckEntry], field_name: str, entries: Entries, 
             _token(entry.id, entry.lease_token, entry.unfenced, field_name, at, limits) for at, entry in enumerate(acks)
         ]
     results = [entry.result if entry.HasField("result") else None for entry in acks]
+    if max((len(result) for result in results if result is not None), default=0) <= limits.max_payload_bytes:
+        entries.acks += map(Ack._make, zip(ids, tokens, results, strict=True))
+        return
     for at, (id, token, result) in enumerate(zip(ids, tokens, results, strict=True)):
         if result is not None and len(result) > limits.max_payload_bytes:
             entries.refused.append(

@@ -21,7 +21,7 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .deliveries import add_deliveries
+from .deliveries import work_response
 from .dispatch import Dispatch, Group
 from .drain import Drain
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
@@ -34,6 +34,7 @@ from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .roster import Roster
 from .unknown_tasks import UnknownTasks
+from .wire import Encoded
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ _O = TypeVar("_O")
 
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
+#: How long the word that entries are done waits for something else to say.
+_CONFIRM_WITHIN_S = 0.005
 #: Entries read ahead of what is settled; beyond that the session stops reading and HTTP/2 holds the worker back.
 _MAX_UNSETTLED = 10 * MAX_BATCH
 
@@ -99,7 +102,7 @@ class WorkSession:
         self._reported_sequence = 0
         self._outcomes: list[tpb.EntryOutcome] = []
         self._cancelled: list[pb.CancelledLease] = []
-        self._draining = False
+        self._draining = self._drain_told = False
         self._settler_done = False
         self._something_to_write = asyncio.Event()
 
@@ -135,7 +138,7 @@ class WorkSession:
         self,
         first: pb.WorkRequest,
         requests: AsyncIterator[pb.WorkRequest],
-        write: Callable[[pb.WorkResponse], Awaitable[None]],
+        write: Callable[[pb.WorkResponse | Encoded], Awaitable[None]],
     ) -> None:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
@@ -284,53 +287,78 @@ class WorkSession:
     def _report(self, entry: Ack | Nack | Refresh, outcome: Outcome, *, cancel_requested: bool = False) -> None:
         self._outcomes.append(entry_outcome(entry.id, outcome, cancel_requested=cancel_requested, token=entry.token))
 
-    async def _write(self, write: Callable[[pb.WorkResponse], Awaitable[None]]) -> None:
-        drain_told = False
+    async def _write(self, write: Callable[[pb.WorkResponse | Encoded], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        confirm_at: float | None = None
         while True:
-            response = pb.WorkResponse()
-            anything = False
-            if self._done_sequence > self._reported_sequence:
-                self._reported_sequence = response.done_sequence = self._done_sequence
-                anything = True
-            if self._outcomes:
-                response.outcomes.extend(self._outcomes)
-                self._outcomes.clear()
-                anything = True
-            if self._cancelled:
-                response.cancelled.extend(self._cancelled)
-                self._cancelled.clear()
-                anything = True
-            if self._unknown is not None and self._unknown.untold:
-                response.unknown_task_names.extend(self._unknown.untold)
-                self._unknown.untold.clear()
-                anything = True
-            if self._draining and not drain_told:
-                drain_told = response.drain = anything = True
-            if self._outbox:
-                self._add_deliveries(response)
-                anything = True
-            if anything:
-                await write(response)
-                continue
-            if self._settler_done:
-                return
             self._something_to_write.clear()
-            await self._something_to_write.wait()
+            if self._has_news():
+                await write(self._compose())
+                confirm_at = None
+                continue
+            if self._settler_done and self._done_sequence == self._reported_sequence:
+                return
+            if self._done_sequence > self._reported_sequence:
+                # Nobody waits for that: it goes with what comes next, if that comes soon.
+                if confirm_at is None:
+                    confirm_at = loop.time() + _CONFIRM_WITHIN_S
+                if self._settler_done or loop.time() >= confirm_at:
+                    await write(self._compose())
+                    confirm_at = None
+                    continue
+            try:
+                async with asyncio.timeout_at(confirm_at):
+                    await self._something_to_write.wait()
+            except TimeoutError:
+                continue
 
-    def _add_deliveries(self, response: pb.WorkResponse) -> None:
-        items: list[Leased] = []
-        size = 0
-        while (
+    def _has_news(self) -> bool:
+        """Whether there is something that the worker had better hear now."""
+        return bool(
             self._outbox
-            and len(items) < MAX_BATCH
-            and (not items or size + len(self._outbox[0].record) <= MAX_LEASE_BYTES)
-        ):
-            item = self._outbox.popleft()
-            size += len(item.record)
-            items.append(item)
+            or self._outcomes
+            or self._cancelled
+            or (self._draining and not self._drain_told)
+            or (self._unknown is not None and self._unknown.untold)
+        )
+
+    def _compose(self) -> pb.WorkResponse | Encoded:
+        """Everything that there is to say."""
+        response = pb.WorkResponse()
+        if self._done_sequence > self._reported_sequence:
+            self._reported_sequence = response.done_sequence = self._done_sequence
+        if self._outcomes:
+            response.outcomes.extend(self._outcomes)
+            self._outcomes.clear()
+        if self._cancelled:
+            response.cancelled.extend(self._cancelled)
+            self._cancelled.clear()
+        if self._unknown is not None and self._unknown.untold:
+            response.unknown_task_names.extend(self._unknown.untold)
+            self._unknown.untold.clear()
+        if self._draining and not self._drain_told:
+            self._drain_told = response.drain = True
+        if not self._outbox:
+            return response
+        items = self._take_outbox()
         self._batch += 1
         response.batch = self._batch
         response.lease_time.FromMicroseconds(self._leased_at_us)
-        add_deliveries(response, items)
         self._unreceipted.append((self._batch, items))
         self._delivered += len(items)
+        return work_response(response, items)
+
+    def _take_outbox(self) -> list[Leased]:
+        """As many items as fit into one message."""
+        outbox = self._outbox
+        if len(outbox) <= MAX_BATCH and sum(len(item.record) for item in outbox) <= MAX_LEASE_BYTES:
+            items = list(outbox)
+            outbox.clear()
+            return items
+        items = []
+        size = 0
+        while outbox and len(items) < MAX_BATCH and (not items or size + len(outbox[0].record) <= MAX_LEASE_BYTES):
+            item = outbox.popleft()
+            size += len(item.record)
+            items.append(item)
+        return items

@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -243,10 +243,9 @@ class Engine:
             count, token, attempt, attempts, lease_us, error = stretches[at : at + 6]
             last_error = error.decode(errors="replace")
             first, end = len(items), len(items) + count
-            items += [
-                Leased(id.decode(), token, attempt, attempts, lease_us, last_error, record)
-                for id, record in zip(ids[first:end], records[first:end], strict=True)
-            ]
+            common = [repeat(value, count) for value in (token, attempt, attempts, lease_us, last_error)]
+            columns = zip(map(bytes.decode, ids[first:end]), *common, records[first:end], strict=True)
+            items += map(Leased._make, columns)
         return LeaseReply(items, now, drained=len(items) < max_items and not again)
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:

@@ -22,6 +22,7 @@ from ..limits import Limits
 from ..reading import whole
 from ..roster import Roster
 from ..translated import translated
+from ..wire import Encoded
 from ..work import WorkSession
 
 #: Requests of an enqueue stream with at least so many items are handled beside others.
@@ -43,23 +44,23 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self._limits = limits
         self._drain = drain
 
-    async def Enqueue(
+    async def Enqueue(  # type: ignore[override]  # responses may be encoded already
         self, request: pb.EnqueueRequest, context: grpc.aio.ServicerContext[pb.EnqueueRequest, pb.EnqueueResponse]
-    ) -> pb.EnqueueResponse:
+    ) -> Encoded:
         """Puts items into queues."""
         return await self._enqueue(request)
 
     async def EnqueueStream(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self,
         request_iterator: AsyncIterator[pb.EnqueueStreamRequest],
-        context: grpc.aio.ServicerContext[pb.EnqueueStreamRequest, pb.EnqueueStreamResponse],
+        context: grpc.aio.ServicerContext[pb.EnqueueStreamRequest, pb.EnqueueStreamResponse | Encoded],
     ) -> None:
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
         requests_in = self._drain.requests(request_iterator)
         await serve_enqueue_stream(requests_in, _is_large, self._stream_reply, context.write)
 
     async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too
-        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse]
+        self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse | Encoded]
     ) -> None:
         """Streams leased items."""
         call = requests.read_lease(request, self._limits)
@@ -73,7 +74,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def Work(  # type: ignore[override]  # as Lease
         self,
         request_iterator: AsyncIterator[pb.WorkRequest],
-        context: grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse],
+        context: grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse | Encoded],
     ) -> None:
         """Serves a worker."""
         if self._drain.begun:
@@ -98,9 +99,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         ]
         return pb.RefreshResponse(outcomes=outcomes)
 
-    async def Ack(
+    async def Ack(  # type: ignore[override]  # as Enqueue
         self, request: pb.AckRequest, context: grpc.aio.ServicerContext[pb.AckRequest, pb.AckResponse]
-    ) -> pb.AckResponse:
+    ) -> Encoded:
         """Finishes leased items."""
         namespace, entries = requests.read_ack(request, self._limits)
         done = await self._engine.ack(namespace, entries.acks) if entries.acks else ()
@@ -133,13 +134,13 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         waits = call.until is not Until.NOW and call.timeout_s > 0
         return replies.result_response(await (self._drain.unless_begun(looking) if waits else looking))
 
-    async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse:
+    async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse | Encoded:
         try:
-            return pb.EnqueueStreamResponse(response=await self._enqueue(whole(message, inside="request").request))
+            return replies.enqueue_stream_response(await self._enqueue(whole(message, inside="request").request))
         except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
             return pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
 
-    async def _enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueueResponse:
+    async def _enqueue(self, request: pb.EnqueueRequest) -> Encoded:
         namespace, items = requests.read_enqueue(request, self._limits)
         outcomes = await self._engine.enqueue(namespace, request.request_id, items)
         return replies.enqueue_response(items, outcomes)

@@ -109,6 +109,7 @@ def test_leases_are_refreshed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 104.0
     holding.receive(items("late", "done", batch=2))
     holding.mark(["done"], ack)
+    holding.message()
     assert holding.look() == 6.0
     now = 110.0
     assert holding.look() == 4.0
@@ -162,6 +163,7 @@ def test_while_a_body_takes_long_what_was_asked_for_ahead_goes_back(monkeypatch:
     holding.message()
     holding.receive(items("a", "b", "c", batch=4))
     assert [delivery.id for delivery in holding.take(2)] == ["a", "b"]
+    holding.message(last=True)
     pause = holding.look()
     assert pause is not None
     assert 0 < pause < 0.5
@@ -173,6 +175,33 @@ def test_while_a_body_takes_long_what_was_asked_for_ahead_goes_back(monkeypatch:
     assert message.add_credit < 0
     assert credit(holding) == 0
     assert holding.take(10) == []
+
+
+def test_a_receipt_waits_a_moment_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer()
+    holding.want(1)
+    assert credit(holding) == 1
+    holding.receive(items("a"))
+    assert holding.message() is None
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause < 0.05
+    now += pause
+    message = holding.message()
+    assert message is not None
+    assert message.received_batch == 1
+
+
+def test_a_receipt_goes_with_the_last_words_of_a_stream() -> None:
+    holding = consumer()
+    holding.want(1)
+    assert credit(holding) == 1
+    holding.receive(items("a"))
+    message = holding.message(last=True)
+    assert message is not None
+    assert message.received_batch == 1
 
 
 def test_a_lost_lease_is_told_and_not_settled() -> None:

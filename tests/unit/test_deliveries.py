@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker.deliveries import add_deliveries, lease_response
+from dibs.broker.deliveries import lease_response, work_response
 from dibs.broker.engine.types import Kind, Leased, Retry, Spec
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -63,7 +63,6 @@ def leased(draw: st.DrawFn) -> tuple[Leased, tpb.Delivery]:
 def test_deliveries_are_what_the_message_classes_make(pairs: list[tuple[Leased, tpb.Delivery]]) -> None:
     items = [item for item, _ in pairs]
     expected = [delivery for _, delivery in pairs]
-    down = pb.WorkResponse(batch=7)
-    add_deliveries(down, items)
+    down = pb.WorkResponse.FromString(work_response(pb.WorkResponse(batch=7), items))
     assert down == pb.WorkResponse(batch=7, deliveries=expected)
-    assert list(lease_response(items, 1).deliveries) == expected
+    assert list(pb.LeaseResponse.FromString(lease_response(items, 1)).deliveries) == expected

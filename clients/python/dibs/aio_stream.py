@@ -162,10 +162,11 @@ class AsyncConsumer(Marks):
                 await call.write(request)
             self._news.clear()
             pause = self._holding.look()
-            request = None if self._draining else self._holding.message()
+            ending = self._over or self._draining
+            request = self._holding.message(last=ending)
             if request is not None:
                 continue
-            if self._over or self._draining:
+            if ending:
                 await call.done_writing()
                 return
             try:

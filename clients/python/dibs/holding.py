@@ -32,6 +32,8 @@ _REFRESH_AFTER = 1 / 3
 #: Items that are asked for ahead at most, and how soon they shall be begun, in seconds.
 _MOST_AHEAD = 1_000
 _HORIZON_SECONDS = 0.05
+#: How long a receipt waits for something that can be said with it, in seconds.
+_RECEIPT_SECONDS = 0.005
 #: When a body has run so long, nothing is held ahead any more, in seconds.
 _HELD_UP_SECONDS = 0.1
 
@@ -78,6 +80,8 @@ class Holding:
         self._credit = 0
         self._batch = 0
         self._said_batch = 0
+        #: When the receipt of the last batch has to be out; used while it is not.
+        self._receipt_at = 0.0
         self._left = False
 
     # The stream
@@ -90,26 +94,29 @@ class Holding:
         self._credit = self._batch = self._said_batch = 0
         return pb.WorkRequest(hello=self._hello)
 
-    def message(self) -> pb.WorkRequest | None:
-        """What there is to say now, at most 1,000 entries of it; None: nothing."""
-        request = pb.WorkRequest()
-        something = False
+    def message(self, *, last: bool = False) -> pb.WorkRequest | None:
+        """What there is to say now, at most 1,000 entries of it; None: nothing.
+
+        Args:
+            last: the stream is about to end, so nothing can wait.
+        """
         change = self._credit_change()
+        unreceipted = self._batch > self._said_batch
+        if not (self._unsaid or change or (unreceipted and (last or time.monotonic() >= self._receipt_at))):
+            return None
+        request = pb.WorkRequest()
         if change:
             request.add_credit = change
             self._credit += change
-            something = True
-        if self._batch > self._said_batch:
+        if unreceipted:
             request.received_batch = self._said_batch = self._batch
-            something = True
         if self._unsaid:
             entries = [self._unsaid.popleft() for _ in range(min(len(self._unsaid), _MAX_ENTRIES))]
             self._sequence += 1
             request.sequence = self._sequence
             _add(request, entries)
             self._unconfirmed.append((self._sequence, entries))
-            something = True
-        return request if something else None
+        return request
 
     def _credit_change(self) -> int:
         """By how much to change the credit that the broker has."""
@@ -143,8 +150,10 @@ class Holding:
             _log.warning("%d items of %s were settled too late: their leases were lost", late, self._hello.queues[0])
         deliveries = response.deliveries
         if deliveries and not self._left:  # else the broker takes back what was not received
-            refresh_at = time.monotonic() + self._refresh_after
+            now = time.monotonic()
+            refresh_at = now + self._refresh_after
             self._batch = response.batch
+            self._receipt_at = now + _RECEIPT_SECONDS
             self._credit -= len(deliveries)
             self._waiting.extend(deliveries)
             self._held.update((delivery.id, (delivery.lease_token, refresh_at)) for delivery in deliveries)
@@ -223,7 +232,9 @@ class Holding:
                 self._waiting.clear()
             elif soonest is None or held_up_at < soonest:
                 soonest = held_up_at
-        return None if soonest is None else soonest - now
+        if self._batch > self._said_batch and (soonest is None or self._receipt_at < soonest):
+            soonest = self._receipt_at
+        return None if soonest is None else max(soonest - now, 0.0)
 
     def _refresh(self, now: float) -> float | None:
         """Refresh what is due; when the next is, None: nothing is held."""

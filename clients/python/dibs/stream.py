@@ -252,9 +252,10 @@ class _Requests:
                     first, self._first = self._first, None
                     return first
                 pause = self._holding.look()
-                request = self._holding.message()
+                ending = self._finishing or self._over()
+                request = self._holding.message(last=ending)
                 if request is not None:
                     return request
-                if self._finishing or self._over():
+                if ending:
                     raise StopIteration
                 self._changed.wait(pause)
