@@ -50,3 +50,13 @@ WORKERS = (
 def rpqueue_data(items: int) -> list[str]:
     """Puts, gets and finishes that many data items, 100 at a time, and prints the seconds."""
     return [*_RPQUEUE_TASKS, "data", str(items)]
+
+
+def rpqueue_put(first: int, count: int) -> list[str]:
+    """Puts data items, 100 at a time, numbered from `first` on; begins when a line comes on its standard input."""
+    return [*_RPQUEUE_TASKS, "put", str(first), str(count)]
+
+
+def rpqueue_take() -> list[str]:
+    """Gets and finishes data items, 100 at a time, until all have come; begins as `rpqueue_put`."""
+    return [*_RPQUEUE_TASKS, "take"]

@@ -28,6 +28,24 @@ def again(item, **attempts):
     _hit(item)
 
 
+_BATCH = 100
+_PAYLOAD = "x" * 100
+
+
+def _data_queue():
+    return rpqueue.Data(b"bench-data", attempts=3, vis_timeout=60)
+
+
+def _put(queue, first, count):
+    for at in range(first, first + count, _BATCH):
+        queue.put_data([[number, _PAYLOAD] for number in range(at, at + _BATCH)])
+
+
+def _wait():
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 if __name__ == "__main__":
     # The names of tasks are those of this module as imported, in both roles.
     import rpqueue_tasks
@@ -39,17 +57,28 @@ if __name__ == "__main__":
             task.execute(item)
         print(time.perf_counter() - started)
     elif sys.argv[1:2] == ["data"]:
-        items, batch = int(sys.argv[2]), 100
-        queue = rpqueue.Data(b"bench-data", attempts=3, vis_timeout=60)
-        payload = ["x" * 100]
+        items = int(sys.argv[2])
+        queue = _data_queue()
         started = time.perf_counter()
+        _put(queue, 0, items)
         got = set()
-        for at in range(0, items, batch):
-            queue.put_data([[n, payload] for n in range(at, at + batch)])
         while len(got) < items:
-            found = queue.get_data(batch, vis_timeout=60)
+            found = queue.get_data(_BATCH, vis_timeout=60)
             got.update(value[0] for value in found.values())
             queue.done_data(found)
         print(time.perf_counter() - started)
+    elif sys.argv[1:2] == ["put"]:
+        queue = _data_queue()
+        _wait()
+        _put(queue, int(sys.argv[2]), int(sys.argv[3]))
+    elif sys.argv[1:2] == ["take"]:
+        queue, tally = _data_queue(), from_environment()
+        _wait()
+        while not tally.last:
+            found = queue.get_data(_BATCH, vis_timeout=60, get_timeout=1)
+            for value in found.values():
+                tally.hit(value[0])
+            queue.done_data(found)
+        print("done", flush=True)
     else:
         rpqueue.execute_tasks(queues=[b"bench"], threads_per_process=1, processes=1, module="rpqueue_tasks")

@@ -1,46 +1,61 @@
-"""A data queue: put, get, done."""
+"""A data queue: put, get, done; each item comes out exactly once."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+
+import grpc
 
 import dibs
 
+from ..callers import rate, unary_echo
+from ..dibs_data import BATCH, PAYLOAD
 from ..measure import Figure, repeated
 from ..peers import commands
-from ..stack import bench_env, running_redis, running_stack
+from ..stack import ROOT, bench_env, process, running_redis, running_stack, wait_until
+from ..tally import Tally
 
-_BATCH = 100
-_PAYLOAD = "x" * 100
+_PRODUCERS = 2
+_ALONE = "put + get + done, batches of 100, one blocking caller"
+_TOGETHER = "put + get + done, batches of 100, 2 producers and 1 consumer at a time"
 
 
 def run(runs: int, quick: bool, peers: bool) -> Iterator[Figure]:
-    """Batches of 100, single items, and rpqueue's own."""
-    count = 20_000 if quick else 100_000
-    against = ""
+    """Batches by processes side by side and by one caller, beside rpqueue's own; single items beside a bare echo."""
+    count = 40_000 if quick else 100_000
+    alone = together = ""
     if peers:
-        against = "rpqueue Data"
-        yield Figure(against, "items/s", repeated(runs, lambda: _rpqueue(20_000)), "put + get + done, batches of 100")
-    values = repeated(runs, lambda: _batches(count, _BATCH))
-    yield Figure("dibs Data", "items/s", values, "put + get + done, batches of 100", against=against)
-    values = repeated(runs, lambda: _batches(2_000, 1))
-    yield Figure("dibs Data, single items", "items/s", values, "three blocking round trips an item")
+        alone, together = "rpqueue Data, one caller", "rpqueue Data, side by side"
+        yield Figure(alone, "items/s", repeated(runs, lambda: _rpqueue_alone(20_000)), _ALONE)
+        yield Figure(together, "items/s", repeated(runs, lambda: _rpqueue_together(count)), _TOGETHER)
+    yield Figure("dibs Data, one caller", "items/s", repeated(runs, lambda: _alone(count, BATCH)), _ALONE, alone)
+    values = repeated(runs, lambda: _together(count))
+    yield Figure("dibs Data, side by side", "items/s", values, f"{_TOGETHER} (Data.stream)", together)
+    echo = "bare unary echo, one caller"
+    echoes, singles = [], []
+    for _ in range(runs):
+        echoes.append(_echo())
+        singles.append(_alone(2_000, 1) * 3)
+    yield Figure(echo, "calls/s", echoes)
+    yield Figure("dibs Data, single items", "calls/s", singles, "put, get and done, three calls an item", against=echo)
 
 
-def _batches(count: int, batch: int) -> float:
+def _alone(count: int, batch: int) -> float:
     with running_stack() as (_, target), dibs.Dibs(target) as client:
         queue = client.Data("bench", attempts=3, vis_timeout=60)
-        queue.put_data([[-1, _PAYLOAD]])
+        queue.put_data([[-1, PAYLOAD]])
         queue.done_data(queue.get_data(1))
         seen = bytearray(count)
         started = time.perf_counter()
         for at in range(0, count, batch):
-            queue.put_data([[number, _PAYLOAD] for number in range(at, at + batch)])
+            queue.put_data([[number, PAYLOAD] for number in range(at, at + batch)])
         for _ in range(0, count, batch):
             found = queue.get_data(batch)
             for number, _payload in found.values():
@@ -53,7 +68,72 @@ def _batches(count: int, batch: int) -> float:
         return count / took
 
 
-def _rpqueue(count: int) -> float:
+def _together(count: int) -> float:
+    with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder, running_stack() as (_, target):
+        tally = Tally(f"{folder}/tally", count)
+        program = [sys.executable, "-m", "benchmarks.dibs_data"]
+        share = count // _PRODUCERS
+        producers = [[*program, "put", target, str(first), str(share)] for first in range(0, count, share)]
+        took = _race([*producers, [*program, "take", target]], bench_env(Path(folder) / "tally"))
+        tally.check()
+        with dibs.Dibs(target) as client:
+            if any(client.Data("bench", vis_timeout=60).currently_available()):
+                raise AssertionError("items were left")
+        return count / took
+
+
+def _rpqueue_together(count: int) -> float:
+    with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder, running_redis() as server:
+        tally = Tally(f"{folder}/tally", count)
+        share = count // _PRODUCERS
+        producers = [commands.rpqueue_put(first, share) for first in range(0, count, share)]
+        took = _race([*producers, commands.rpqueue_take()], bench_env(Path(folder) / "tally", server))
+        tally.check()
+        return count / took
+
+
+def _race(programs: Sequence[Sequence[str]], env: dict[str, str]) -> float:
+    """Seconds from the moment in which all of the programs may begin until the last one is done."""
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen(
+                    program,
+                    cwd=ROOT,
+                    env={**os.environ, **env},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    bufsize=1,
+                )
+            )
+            for program in programs
+        ]
+        for child in children:
+            assert child.stdout is not None
+            if child.stdout.readline() != "ready\n":
+                raise RuntimeError(f"{child.args!r} did not begin")
+        started = time.perf_counter()
+        for child in children:
+            assert child.stdin is not None
+            child.stdin.write("go\n")
+        last = children[-1]
+        assert last.stdout is not None
+        if last.stdout.readline() != "done\n":
+            raise RuntimeError(f"{last.args!r} has failed")
+        return time.perf_counter() - started
+
+
+def _echo() -> float:
+    with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder:
+        ready = Path(folder) / "ready"
+        with process([sys.executable, "-m", "benchmarks.echo", str(ready)]):
+            wait_until(ready.exists)
+            with grpc.insecure_channel(ready.read_text()) as channel:
+                return rate(unary_echo(channel, len(PAYLOAD)), 1)
+
+
+def _rpqueue_alone(count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder, running_redis() as server:
         env = bench_env(Path(folder) / "tally", server)
         result = subprocess.run(
