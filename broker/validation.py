@@ -160,6 +160,13 @@ def payload(value: bytes, field: str, max_bytes: int) -> bytes:
     return value
 
 
+def payloads(values: Sequence[bytes], field: str, max_bytes: int) -> None:
+    """The payloads of a batch; `field` is the path of each, with `{}` for its place."""
+    if max(map(len, values), default=0) > max_bytes:
+        for at, value in enumerate(values):
+            payload(value, field.format(at), max_bytes)
+
+
 def headers(value: Mapping[str, str], field: str, max_entries: int, max_bytes: int) -> None:
     """Headers: at most `max_entries`, with names and values of at most `max_bytes` in all, no empty name."""
     if not value:
