@@ -276,7 +276,7 @@ class AsyncBatch(Gathering[AsyncDibs]):
         for request in self.take(self.owner.namespace):
             while len(self._sent) >= IN_FLIGHT:
                 await self._settle()
-            self._sent.append(asyncio.create_task(self.owner._run(flows.enqueue(request)), name="dibs-batch"))
+            self._sent.append(asyncio.create_task(self.owner._run(flows.enqueue(request.message())), name="dibs-batch"))
 
     async def flush(self) -> None:
         """Send what has gathered, and wait until the broker has everything.

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import grpc
 
 from . import flows, forking
-from .encoding import Ids, ItemForm
+from .encoding import EncodedRequest, Ids, ItemForm
 from .enqueue_line import MAX_BATCH_BYTES
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
-from .operations import MAX_BATCH, new_id
+from .operations import MAX_BATCH
 from .status import error_from_status
-from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from .client import Dibs
@@ -69,15 +68,15 @@ class Gathering(Generic[Owner]):
         """Whether there is enough for a request."""
         return len(self._entries) >= MAX_BATCH or self._size >= MAX_BATCH_BYTES
 
-    def take(self, namespace: str) -> Iterator[pb.EnqueueRequest]:
+    def take(self, namespace: str) -> Iterator[EncodedRequest]:
         """Take out what has gathered: as a rule one request, two if the last item made it too large for one."""
         entries, size = self._entries, self._size
         self._entries, self._size = [], 0
         last = entries.pop() if size > MAX_BATCH_BYTES and len(entries) > 1 else None
         if entries:
-            yield _request(namespace, entries)
+            yield EncodedRequest(namespace, entries)
         if last is not None:
-            yield _request(namespace, [last])
+            yield EncodedRequest(namespace, [last])
 
     def raise_refusals(self) -> None:
         """Raise the first refusal, if there is any, with a note of the others."""
@@ -101,12 +100,6 @@ class Gathering(Generic[Owner]):
         self._ids.forget()
 
 
-def _request(namespace: str, entries: list[bytes]) -> pb.EnqueueRequest:
-    request = pb.EnqueueRequest(namespace=namespace, request_id=new_id())
-    request.MergeFromString(b"".join(entries))
-    return request
-
-
 class Batch(Gathering["Dibs"]):
     """The blocking face: `IN_FLIGHT` requests are under way over one stream while the next one gathers."""
 
@@ -116,7 +109,7 @@ class Batch(Gathering["Dibs"]):
         self._lock = threading.Lock()
         self._stream: EnqueueStream | None = None
         #: Requests that were given to the stream and have no reply; all of them if the stream is gone.
-        self._sent: deque[pb.EnqueueRequest] = deque()
+        self._sent: deque[EncodedRequest] = deque()
 
     def send(self) -> None:
         """Send what has gathered, without waiting for the reply unless too much is under way.
@@ -140,7 +133,7 @@ class Batch(Gathering["Dibs"]):
                 self._settle()
             # A single request is done faster without a stream.
             for request in self.take(self.owner.namespace):
-                self.refusals += self.owner.run(flows.enqueue(request))
+                self.refusals += self.owner.run(flows.enqueue(request.message()))
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -163,7 +156,7 @@ class Batch(Gathering["Dibs"]):
                 with self._lock:
                     stream = self._stream = EnqueueStream(self.owner.transport)
             if stream is not None:
-                stream.send(pb.EnqueueStreamRequest(request=request), self.owner.connection.timeout)
+                stream.send(request, self.owner.connection.timeout)
 
     def close(self) -> None:
         """End the stream; the batch gathers no more."""
@@ -186,7 +179,7 @@ class Batch(Gathering["Dibs"]):
                     self.refusals += flows.conflicts(reply.response.items)
                     return
                 error = error_from_status(reply.error)
-        self.refusals += self.owner.run(flows.enqueue(request, error))
+        self.refusals += self.owner.run(flows.enqueue(request.message(), error))
 
     def _drop_stream(self) -> None:
         with self._lock:

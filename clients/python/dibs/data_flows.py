@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from . import admin, operations
-from .encoding import ItemForm
+from .encoding import EncodedRequest, ItemForm
 from .enqueue_line import MAX_BATCH_BYTES
 from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, NotFound
@@ -18,7 +18,7 @@ from .flows import LONGEST_WAIT_SECONDS, Flow, do
 from .holding import Holding
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
-from .operations import MAX_BATCH, new_id
+from .operations import MAX_BATCH
 from .policy import Policy, checked_attempts
 from .times import Seconds, to_duration, to_seconds
 from .v1 import broker_pb2 as pb
@@ -101,10 +101,8 @@ class BaseData:
         sent = 0
         entry = form.entry
         for chunk in _chunks([entry(id, payload) for id, payload in zip(ids, payloads, strict=True)], chunksize):
-            request = pb.EnqueueRequest(namespace=self._namespace, request_id=new_id())
-            request.MergeFromString(b"".join(chunk))
             try:
-                yield from do(operations.enqueue(request))
+                yield from do(operations.enqueue(EncodedRequest(self._namespace, chunk)))
             except Exception as error:
                 if sent:
                     error.add_note(f"the first {sent} items were put")

@@ -8,6 +8,7 @@ classes take. The bytes are those of the contract: field numbers and wire types 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 
 from .v1 import broker_pb2 as pb
@@ -29,6 +30,7 @@ def _varint(number: int) -> bytes:
 _VARINTS = [_varint(number) for number in range(_SMALL)]
 
 _ITEMS = _varint(pb.EnqueueRequest.DESCRIPTOR.fields_by_name["items"].number << 3 | _LENGTH_DELIMITED)
+_REQUEST = _varint(pb.EnqueueStreamRequest.DESCRIPTOR.fields_by_name["request"].number << 3 | _LENGTH_DELIMITED)
 _ID = _varint(pb.EnqueueItem.DESCRIPTOR.fields_by_name["id"].number << 3 | _LENGTH_DELIMITED)
 _CONTENT = _varint(pb.EnqueueItem.DESCRIPTOR.fields_by_name["content"].number << 3 | _LENGTH_DELIMITED)
 _PAYLOAD = _varint(tpb.Content.DESCRIPTOR.fields_by_name["payload"].number << 3 | _LENGTH_DELIMITED)
@@ -76,6 +78,37 @@ def task_form(queue: str, name: str, policy: bytes) -> ItemForm:
     item = pb.EnqueueItem(queue=queue, kind=tpb.QUEUE_KIND_TASK, content=tpb.Content(task_name=name))
     item.policy.MergeFromString(policy)
     return ItemForm(item)
+
+
+class EncodedRequest:
+    """An EnqueueRequest, put together from bytes; made a message only where one is needed.
+
+    Args:
+        namespace: namespace of the items.
+        entries: the items, each as `ItemForm.entry` makes it.
+    """
+
+    __slots__ = ("data",)
+
+    def __init__(self, namespace: str, entries: Iterable[bytes]) -> None:
+        head = pb.EnqueueRequest(namespace=namespace, request_id=os.urandom(16).hex())
+        self.data = b"".join((head.SerializeToString(), *entries))
+
+    @classmethod
+    def of(cls, message: pb.EnqueueRequest) -> EncodedRequest:
+        """That message."""
+        request = cls.__new__(cls)
+        request.data = message.SerializeToString()
+        return request
+
+    def message(self) -> pb.EnqueueRequest:
+        """The message."""
+        return pb.EnqueueRequest.FromString(self.data)
+
+    def in_stream(self) -> bytes:
+        """An EnqueueStreamRequest of it."""
+        length = len(self.data)
+        return b"%b%b%b" % (_REQUEST, _VARINTS[length] if length < _SMALL else _varint(length), self.data)
 
 
 class Ids:

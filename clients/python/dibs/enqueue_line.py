@@ -15,9 +15,10 @@ from collections.abc import Sequence
 import grpc
 
 from . import forking
+from .encoding import EncodedRequest
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError, DeadlineExceeded
-from .operations import MAX_BATCH, conflict, enqueue, new_id
+from .operations import MAX_BATCH, conflict, enqueue
 from .retry import Attempts, is_transient
 from .status import error_from_status
 from .transport import Transport
@@ -44,7 +45,7 @@ class _Ticket:
         #: Why there is no reply.
         self.error: BrokerError | None = None
         #: The request that the item is to go out with, again or alone; set when the leader does not know its fate.
-        self.request: pb.EnqueueRequest | None = None
+        self.request: EncodedRequest | None = None
         #: Place of the item in `request`.
         self.place = 0
 
@@ -94,11 +95,11 @@ class EnqueueLine:
             self._lead()
         return self._outcome(ticket)
 
-    def send(self, request: pb.EnqueueRequest) -> Sequence[pb.EnqueuedItem] | None:
+    def send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem] | None:
         """Enqueue a whole request, unless somebody leads here.
 
         Args:
-            request: with a request_id.
+            request: the whole request.
 
         Returns:
             What became of its items; None: the line is busy, and nothing was done.
@@ -111,7 +112,7 @@ class EnqueueLine:
                 return None
             self._led = True
         try:
-            return self._send(pb.EnqueueStreamRequest(request=request))
+            return self._send(request)
         finally:
             with self._lock:
                 heir = self._next_leader()
@@ -162,30 +163,25 @@ class EnqueueLine:
             for ticket, reply in zip(group, replies, strict=True):
                 ticket.reply = reply
         finally:
-            self._hand_on(group, request.request)
+            self._hand_on(group, request)
 
-    def _take(self) -> tuple[list[_Ticket], pb.EnqueueStreamRequest]:
-        request = pb.EnqueueStreamRequest()
-        body = request.request
-        body.namespace = self._transport.connection.namespace
-        body.request_id = new_id()
+    def _take(self) -> tuple[list[_Ticket], EncodedRequest]:
         with self._lock:
             count = _full(self._waiting)
             group = self._waiting[:count]
             del self._waiting[:count]
-        body.MergeFromString(b"".join([ticket.entry for ticket in group]))
-        return group, request
+        return group, EncodedRequest(self._transport.connection.namespace, [ticket.entry for ticket in group])
 
-    def _send(self, request: pb.EnqueueStreamRequest) -> Sequence[pb.EnqueuedItem]:
+    def _send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem]:
         attempts = Attempts(self._transport.connection.timeout)
         reply = None if self._no_streams else self._send_on_stream(request, attempts)
         if reply is not None:
             if not reply.HasField("error"):
                 return reply.response.items
             time.sleep(attempts.pause_after(error_from_status(reply.error)))
-        return self._transport.run(enqueue(request.request), timeout=attempts.remaining())
+        return self._transport.run(enqueue(request), timeout=attempts.remaining())
 
-    def _send_on_stream(self, request: pb.EnqueueStreamRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
+    def _send_on_stream(self, request: EncodedRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
         stream = self._open()
         try:
             stream.send(request, attempts.remaining())
@@ -225,11 +221,9 @@ class EnqueueLine:
             return
         # One item was refused, and with it all: nothing was done, so each goes again by itself.
         for ticket in group:
-            request = pb.EnqueueRequest(namespace=self._transport.connection.namespace, request_id=new_id())
-            request.MergeFromString(ticket.entry)
-            ticket.request = request
+            ticket.request = EncodedRequest(self._transport.connection.namespace, [ticket.entry])
 
-    def _hand_on(self, group: list[_Ticket], request: pb.EnqueueRequest) -> None:
+    def _hand_on(self, group: list[_Ticket], request: EncodedRequest) -> None:
         for place, ticket in enumerate(group):
             if ticket.reply is None and ticket.error is None and ticket.request is None:
                 ticket.request, ticket.place = request, place  # we were interrupted

@@ -9,15 +9,27 @@ from typing import Any
 
 import grpc
 
+from .encoding import EncodedRequest
 from .operations import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
-from .v1.broker_pb2_grpc import BrokerServiceStub
 
 #: What gRPC's thread gets to end.
 _END_SECONDS = 1.0
 
-ENQUEUE_STREAM = Rpc(BrokerServiceStub, "EnqueueStream", streams=True)
+
+class _Stub:
+    """The generated one serializes messages; here they come encoded."""
+
+    def __init__(self, channel: Any) -> None:
+        self.EnqueueStream = channel.stream_stream(
+            f"/{pb.DESCRIPTOR.services_by_name['BrokerService'].full_name}/EnqueueStream",
+            request_serializer=EncodedRequest.in_stream,
+            response_deserializer=pb.EnqueueStreamResponse.FromString,
+        )
+
+
+ENQUEUE_STREAM = Rpc(_Stub, "EnqueueStream", streams=True)
 
 
 class EnqueueStream:
@@ -33,7 +45,7 @@ class EnqueueStream:
     __slots__ = ("_begun", "_call", "_deadline", "_requests", "_thread", "sent")
 
     def __init__(self, transport: Transport) -> None:
-        self._requests: SimpleQueue[pb.EnqueueStreamRequest | None] = SimpleQueue()
+        self._requests: SimpleQueue[EncodedRequest | None] = SimpleQueue()
         #: When the replies must be there, on the monotonic clock; None while none is waited for. Written by
         #: whoever sends and receives, read by gRPC's thread.
         self._deadline: float | None = None
@@ -45,7 +57,7 @@ class EnqueueStream:
         method = transport.method(ENQUEUE_STREAM)
         self._call: Any = method(self, metadata=transport.connection.metadata)
 
-    def send(self, request: pb.EnqueueStreamRequest, timeout: float) -> None:
+    def send(self, request: EncodedRequest, timeout: float) -> None:
         """Hand over a request. Never blocks; what goes wrong is told by `receive`.
 
         Args:
@@ -89,7 +101,7 @@ class EnqueueStream:
         """The stream iterates over its requests, for gRPC."""
         return self
 
-    def __next__(self) -> pb.EnqueueStreamRequest:
+    def __next__(self) -> EncodedRequest:
         """The next request; runs in gRPC's thread."""
         if self._thread is None:
             self._thread = threading.current_thread()

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from .encoding import EncodedRequest
 from .errors import AlreadyExists
 from .times import to_duration
 from .v1 import broker_pb2 as pb
@@ -65,7 +66,7 @@ class Operation(Generic[T]):
 
     Attributes:
         rpc: the method to call.
-        request: what to send.
+        request: what to send; that of an Enqueue may be encoded already.
         parse: makes the value of the call from the reply and from whether it took more than one attempt. The
             reply of a streaming method is the list of its messages.
         wait: seconds that the broker may deliberately take to answer, on top of the connection's timeout.
@@ -75,7 +76,7 @@ class Operation(Generic[T]):
     """
 
     rpc: Rpc
-    request: Message
+    request: Message | EncodedRequest
     parse: Callable[[Any, bool], T]
     wait: float = 0.0
     wait_field: str = ""
@@ -84,10 +85,13 @@ class Operation(Generic[T]):
 
     def request_after(self, seconds: float) -> Message:
         """What to send in an attempt that begins so long after the first."""
+        asked = self.request
+        if isinstance(asked, EncodedRequest):
+            return asked.message()
         if not self.wait_field or not self.wait or not seconds:
-            return self.request
-        request = type(self.request)()
-        request.CopyFrom(self.request)
+            return asked
+        request = type(asked)()
+        request.CopyFrom(asked)
         getattr(request, self.wait_field).CopyFrom(to_duration(max(self.wait - seconds, 0.0)))
         return request
 
@@ -106,7 +110,7 @@ def new_id() -> str:
     return os.urandom(16).hex()
 
 
-def enqueue(request: pb.EnqueueRequest) -> Operation[Sequence[pb.EnqueuedItem]]:
+def enqueue(request: pb.EnqueueRequest | EncodedRequest) -> Operation[Sequence[pb.EnqueuedItem]]:
     """Put items into queues; the request has a request_id, so that another attempt does nothing twice."""
     return Operation(ENQUEUE, request, _enqueued)
 
