@@ -12,10 +12,11 @@ from functools import lru_cache
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
+from dibs.wire import SMALL, VARINT, VARINTS, tag, varint
 
+from .encoded import Encoded
 from .engine.types import Leased, Record, decode_record
 from .replies import duration, retry_policy
-from .wire import SMALL, VARINT, VARINTS, Encoded, tag, varint
 
 _DELIVERY = tpb.Delivery.DESCRIPTOR
 _ID = tag(_DELIVERY, "id")

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from dibs.v1 import broker_pb2 as pb
 
-from .wire import Encoded
+from .encoded import Encoded
 
 #: Requests of one stream that are under way at a time; beyond that the stream is not read.
 _UNDER_WAY = 4

@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from .deliveries import lease_response
 from .dispatch import Dispatch
 from .drain import Drain
+from .encoded import Encoded
 from .engine.engine import MAX_BATCH, Engine
 from .engine.types import Leased
 from .errors import Draining
 from .requests import LeaseCall
-from .wire import Encoded
 
 
 class _Poll:

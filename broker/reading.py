@@ -14,8 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from .encoded import writer
 from .errors import InvalidField
-from .wire import writer
 
 _T = TypeVar("_T")
 _Parse: TypeAlias = Callable[[bytes], Message]

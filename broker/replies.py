@@ -9,7 +9,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
+from dibs.wire import field, id_entry, tag
 
+from .encoded import Encoded
 from .engine.engine import MAX_LEASE_BYTES
 from .engine.types import (
     Cancelled,
@@ -21,7 +23,6 @@ from .engine.types import (
     Retry,
     State,
 )
-from .wire import Encoded, field, id_entry, tag
 
 #: Kinds of queues, as the wire has them.
 KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}

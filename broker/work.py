@@ -24,6 +24,7 @@ from dibs.v1 import types_pb2 as tpb
 from .deliveries import work_response
 from .dispatch import Dispatch, Group
 from .drain import Drain
+from .encoded import Encoded
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
@@ -34,7 +35,6 @@ from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .roster import Roster
 from .unknown_tasks import UnknownTasks
-from .wire import Encoded
 
 _log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from .. import replies, requests
 from ..deliveries import peek_response
 from ..dispatch import Dispatch
 from ..drain import Drain
+from ..encoded import Encoded
 from ..engine.engine import Engine
 from ..engine.types import Until
 from ..enqueue_stream import serve_enqueue_stream
@@ -22,7 +23,6 @@ from ..limits import Limits
 from ..reading import whole
 from ..roster import Roster
 from ..translated import translated
-from ..wire import Encoded
 from ..work import WorkSession
 
 #: Requests of an enqueue stream with at least so many items are handled beside others.

@@ -177,6 +177,23 @@ def test_while_a_body_takes_long_what_was_asked_for_ahead_goes_back(monkeypatch:
     assert holding.take(10) == []
 
 
+def test_after_a_pause_nothing_is_asked_for_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer()
+    work(holding, 10, times=3)
+    holding.want(10)
+    assert credit(holding) == 10  # to what there is ahead
+    pause = holding.look()
+    assert pause is not None
+    now += pause
+    assert holding.look() is not None
+    message = holding.message()
+    assert message is not None
+    assert message.add_credit < 0
+    assert credit(holding) == 0
+
+
 def test_a_receipt_waits_a_moment_for_company(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
@@ -228,6 +245,21 @@ def test_what_became_of_an_earlier_delivery_does_not_touch_the_one_that_is_held(
     holding.receive(pb.WorkResponse(outcomes=[late]))
     assert [delivery.lease_token for delivery in holding.take(10)] == [9]
     assert not holding.lost
+
+
+def test_only_what_was_said_once_is_told_to_be_late(caplog: pytest.LogCaptureFixture) -> None:
+    holding = consumer()
+    holding.receive(items("a", "b"))
+    holding.take(10)
+    holding.mark(["a"], ack)
+    assert holding.message() is not None
+    holding.begin()
+    holding.finish(["b"])
+    for id in ("a", "b"):
+        assert caplog.text == ""
+        gone = tpb.EntryOutcome(id=id, outcome=tpb.OUTCOME_NOT_FOUND, lease_token=7)
+        holding.receive(pb.WorkResponse(outcomes=[gone]))
+    assert "1 items of q were settled too late" in caplog.text
 
 
 def test_a_large_batch_is_settled_in_several_messages() -> None:

@@ -46,16 +46,18 @@ def test_the_worker_imports_neither_broker_nor_redis() -> None:
     assert [str(found) for found in imports_by("dibs.worker") if found.within("dibs.broker", "redis", "hiredis")] == []
 
 
-def test_the_broker_imports_of_the_client_the_stubs_and_what_cron_means() -> None:
+def test_the_broker_imports_of_the_client_the_stubs_and_what_both_need() -> None:
     assert [
         str(found)
         for found in imports_by("dibs.broker")
-        if found.within("dibs") and not found.within("dibs.broker", "dibs.v1", "dibs.cron")
+        if found.within("dibs") and not found.within("dibs.broker", "dibs.v1", "dibs.cron", "dibs.wire")
     ] == []
 
 
-def test_what_cron_means_depends_on_nothing_of_the_package() -> None:
-    assert [str(found) for found in IMPORTS if found.importer == "dibs.cron" and found.within("dibs")] == []
+@pytest.mark.parametrize("module", ["dibs.cron", "dibs.wire"])
+def test_what_client_and_broker_share_depends_on_nothing_of_the_package(module: str) -> None:
+    assert module in MODULES
+    assert [str(found) for found in IMPORTS if found.importer == module and found.within("dibs")] == []
 
 
 def test_the_engine_knows_nothing_of_the_wire_nor_of_the_rest_of_the_broker() -> None:

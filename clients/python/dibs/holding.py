@@ -34,8 +34,8 @@ _MOST_AHEAD = 1_000
 _HORIZON_SECONDS = 0.05
 #: How long a receipt waits for something that can be said with it, in seconds.
 _RECEIPT_SECONDS = 0.005
-#: When a body has run so long, nothing is held ahead any more, in seconds.
-_HELD_UP_SECONDS = 0.1
+#: When a body, or the wait for a batch, has lasted so long, nothing is held ahead any more, in seconds.
+_RESTART_SECONDS = 0.1
 
 
 class Holding:
@@ -71,11 +71,14 @@ class Holding:
         #: Said and not confirmed, by sequence.
         self._unconfirmed: deque[tuple[int, list[Entry]]] = deque()
         self._sequence = 0
+        #: Ids and tokens of what was said on the last stream and again on this one: it may have been heard both times.
+        self._again: set[tuple[str, int]] = set()
         #: Items that the caller waits for.
         self._wanted = 0
         self._ahead = Ahead(_MOST_AHEAD, _HORIZON_SECONDS)
-        #: When the batch was begun that is being worked on; None: the caller waits.
-        self._began: float | None = None
+        #: Whether the caller works on a batch or waits for one, and since when.
+        self._working = False
+        self._since = time.monotonic()
         #: Items that the broker may still send, as far as it was told.
         self._credit = 0
         self._batch = 0
@@ -88,6 +91,7 @@ class Holding:
 
     def begin(self) -> pb.WorkRequest:
         """The first message of a new stream; what the last one left unconfirmed will be said again."""
+        self._again = {_key(entry) for _, entries in self._unconfirmed for entry in entries}
         for _, entries in reversed(self._unconfirmed):
             self._unsaid.extendleft(reversed(entries))
         self._unconfirmed.clear()
@@ -144,7 +148,7 @@ class Holding:
                 if held is not None and held[0] == outcome.lease_token:
                     del self._held[outcome.id]
                     self.lost |= {outcome.id}
-                else:
+                elif (outcome.id, outcome.lease_token) not in self._again:
                     late += 1
         if late:
             _log.warning("%d items of %s were settled too late: their leases were lost", late, self._hello.queues[0])
@@ -177,7 +181,7 @@ class Holding:
                 batch.append(delivery)
         if batch:
             self._wanted = 0
-            self._began = time.monotonic()
+            self._turn(working=True)
             self.lost = frozenset()
         return batch
 
@@ -190,17 +194,20 @@ class Holding:
 
     def finish(self, batch: Collection[str]) -> None:
         """A batch is over: what is still held of it is done."""
-        if self._began is not None:
-            self._ahead.finished(len(batch), time.monotonic() - self._began)
-            self._began = None
+        self._ahead.finished(len(batch), self._turn(working=False))
         self.mark(batch, ack)
+
+    def _turn(self, *, working: bool) -> float:
+        """The caller begins to work or to wait; how long it did the other."""
+        now = time.monotonic()
+        lasted, self._since, self._working = now - self._since, now, working
+        return lasted
 
     def leave(self) -> None:
         """The caller is gone: give everything back that is held."""
         self._left = True
         self._wanted = 0
         self._ahead.restart()
-        self._began = None
         self._waiting.clear()
         self.mark(tuple(self._held), release)
 
@@ -224,14 +231,15 @@ class Holding:
         soonest = self._look_at
         if soonest is not None and now >= soonest:
             soonest = self._look_at = self._refresh(now)
-        if self._began is not None and (self._ahead.items or self._waiting):
-            held_up_at = self._began + _HELD_UP_SECONDS
-            if now >= held_up_at:
+        if self._ahead.items or (self._working and self._waiting):
+            restart_at = self._since + _RESTART_SECONDS
+            if now >= restart_at:
                 self._ahead.restart()
-                self.mark([delivery.id for delivery in self._waiting], release)
-                self._waiting.clear()
-            elif soonest is None or held_up_at < soonest:
-                soonest = held_up_at
+                if self._working:
+                    self.mark([delivery.id for delivery in self._waiting], release)
+                    self._waiting.clear()
+            elif soonest is None or restart_at < soonest:
+                soonest = restart_at
         if self._batch > self._said_batch and (soonest is None or self._receipt_at < soonest):
             soonest = self._receipt_at
         return None if soonest is None else max(soonest - now, 0.0)
@@ -246,6 +254,10 @@ class Holding:
             elif refresh_at < next_at:
                 next_at = refresh_at
         return next_at if self._held else None
+
+
+def _key(entry: Entry) -> tuple[str, int]:
+    return entry if isinstance(entry, tuple) else (entry.id, entry.lease_token)
 
 
 def _add(request: pb.WorkRequest, entries: Iterable[Entry]) -> None:

@@ -1,22 +1,13 @@
-"""Pieces of the protobuf wire format, for the messages that a broker under load puts together as bytes.
+"""Pieces of the protobuf wire format, for messages of many entries that are put together as bytes.
 
 Making a message object for every entry of a batch costs several times what the entry's bytes cost. Where that shows,
-responses are joined from bytes and sent as they are. Field numbers come from the generated descriptors, and tests
-compare the result with what the message classes make.
+client and broker join messages from bytes. Field numbers come from the generated descriptors, and tests compare the
+result with what the message classes make. Depends on nothing of the package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NewType, TypeVar
-
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
-
-_T = TypeVar("_T", bound=Message)
-
-#: A whole message as the wire has it, to be sent as it is.
-Encoded = NewType("Encoded", bytes)
 
 VARINT, LENGTH_DELIMITED = 0, 2
 #: Numbers below this have their varint in `VARINTS`.
@@ -36,11 +27,6 @@ def varint(number: int) -> bytes:
 def tag(message: Descriptor, field: str, wire_type: int = LENGTH_DELIMITED) -> bytes:
     """What stands before a field's value."""
     return varint(message.fields_by_name[field].number << 3 | wire_type)
-
-
-def writer(serialize: Callable[[_T], bytes]) -> Callable[[_T | Encoded], bytes]:
-    """Writes messages of one type, by its own way, and lets through what is encoded already."""
-    return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 
 def field(field_tag: bytes, value: bytes) -> bytes:
