@@ -112,16 +112,18 @@ def test_leases_are_refreshed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     holding.message()
     assert holding.look() == 6.0
     now = 110.0
-    assert holding.look() == 4.0
+    assert holding.look() == 0
     message = holding.message()
     assert message is not None
     assert [entry.id for entry in message.refreshes] == ["early"]
+    assert holding.look() == 4.0
     now = 114.0
-    assert holding.look() == 6.0
+    holding.look()
     message = holding.message()
     assert message is not None
     assert [entry.id for entry in message.refreshes] == ["late"]
     holding.finish(["early", "late"])
+    holding.message(last=True)
     now = 120.0
     assert holding.look() is None
 
@@ -192,6 +194,30 @@ def test_after_a_pause_nothing_is_asked_for_ahead(monkeypatch: pytest.MonkeyPatc
     assert message is not None
     assert message.add_credit < 0
     assert credit(holding) == 0
+
+
+def test_what_a_quick_caller_finishes_gathers(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    holding = consumer()
+    work(holding, 100, times=3)
+    holding.want(10)
+    holding.message(last=True)
+    holding.look()
+    for batch, id in enumerate(("a", "b"), start=4):
+        holding.receive(items(id, batch=batch))
+        holding.take(10)
+        holding.finish([id])
+        assert holding.message() is None
+    assert holding.restless
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause < 0.05
+    assert not holding.restless
+    now += pause
+    message = holding.message()
+    assert message is not None
+    assert ([entry.id for entry in message.acks], message.received_batch) == (["a", "b"], 5)
 
 
 def test_a_receipt_waits_a_moment_for_company(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,8 @@ _REFRESH_AFTER = 1 / 3
 #: Items that are asked for ahead at most, and how soon they shall be begun, in seconds.
 _MOST_AHEAD = 1_000
 _HORIZON_SECONDS = 0.05
-#: How long a receipt waits for something that can be said with it, in seconds.
-_RECEIPT_SECONDS = 0.005
+#: How long receipts, and what a quick caller has finished, wait for something that can be said with them, in seconds.
+_GATHER_SECONDS = 0.01
 #: When a body, or the wait for a batch, has lasted so long, nothing is held ahead any more, in seconds.
 _RESTART_SECONDS = 0.1
 
@@ -83,8 +83,10 @@ class Holding:
         self._credit = 0
         self._batch = 0
         self._said_batch = 0
-        #: When the receipt of the last batch has to be out; used while it is not.
-        self._receipt_at = 0.0
+        #: When what there is to say has to be out; None: there is nothing, or a wish for credit alone.
+        self._say_at: float | None = None
+        #: What the last `look` answered, as a time; None: never.
+        self._next_look: float | None = None
         self._left = False
 
     # The stream
@@ -96,6 +98,7 @@ class Holding:
             self._unsaid.extendleft(reversed(entries))
         self._unconfirmed.clear()
         self._credit = self._batch = self._said_batch = 0
+        self._say_at = time.monotonic() if self._unsaid else None
         return pb.WorkRequest(hello=self._hello)
 
     def message(self, *, last: bool = False) -> pb.WorkRequest | None:
@@ -105,14 +108,13 @@ class Holding:
             last: the stream is about to end, so nothing can wait.
         """
         change = self._credit_change()
-        unreceipted = self._batch > self._said_batch
-        if not (self._unsaid or change or (unreceipted and (last or time.monotonic() >= self._receipt_at))):
+        if not change and (self._say_at is None or not (last or time.monotonic() >= self._say_at)):
             return None
         request = pb.WorkRequest()
         if change:
             request.add_credit = change
             self._credit += change
-        if unreceipted:
+        if self._batch > self._said_batch:
             request.received_batch = self._said_batch = self._batch
         if self._unsaid:
             entries = [self._unsaid.popleft() for _ in range(min(len(self._unsaid), _MAX_ENTRIES))]
@@ -120,7 +122,15 @@ class Holding:
             request.sequence = self._sequence
             _add(request, entries)
             self._unconfirmed.append((self._sequence, entries))
+        if not self._unsaid:
+            self._say_at = None
         return request
+
+    def _say_within(self, seconds: float) -> None:
+        """There is something to say, which can wait so long."""
+        at = time.monotonic() + seconds
+        if self._say_at is None or at < self._say_at:
+            self._say_at = at
 
     def _credit_change(self) -> int:
         """By how much to change the credit that the broker has."""
@@ -154,10 +164,9 @@ class Holding:
             _log.warning("%d items of %s were settled too late: their leases were lost", late, self._hello.queues[0])
         deliveries = response.deliveries
         if deliveries and not self._left:  # else the broker takes back what was not received
-            now = time.monotonic()
-            refresh_at = now + self._refresh_after
+            refresh_at = time.monotonic() + self._refresh_after
             self._batch = response.batch
-            self._receipt_at = now + _RECEIPT_SECONDS
+            self._say_within(_GATHER_SECONDS)
             self._credit -= len(deliveries)
             self._waiting.extend(deliveries)
             self._held.update((delivery.id, (delivery.lease_token, refresh_at)) for delivery in deliveries)
@@ -187,10 +196,14 @@ class Holding:
 
     def mark(self, ids: Iterable[str], entry: Callable[[str, int], Entry]) -> None:
         """Settle these, as far as they are held."""
+        before = len(self._unsaid)
         for id in ids:
             held = self._held.pop(id, None)
             if held is not None:
                 self._unsaid.append(entry(id, held[0]))
+        if len(self._unsaid) > before:
+            gathers = entry is ack and self._ahead.items and not self._left and len(self._unsaid) < _MAX_ENTRIES
+            self._say_within(_GATHER_SECONDS if gathers else 0.0)
 
     def finish(self, batch: Collection[str]) -> None:
         """A batch is over: what is still held of it is done."""
@@ -210,6 +223,8 @@ class Holding:
         self._ahead.restart()
         self._waiting.clear()
         self.mark(tuple(self._held), release)
+        if self._say_at is not None:
+            self._say_within(0.0)
 
     def abandon(self) -> None:
         """Forget everything: it is another process's."""
@@ -228,21 +243,32 @@ class Holding:
     def look(self) -> float | None:
         """Do what it is time for; seconds until it has to be looked at again, None: not before something happens."""
         now = time.monotonic()
-        soonest = self._look_at
-        if soonest is not None and now >= soonest:
-            soonest = self._look_at = self._refresh(now)
-        if self._ahead.items or (self._working and self._waiting):
-            restart_at = self._since + _RESTART_SECONDS
-            if now >= restart_at:
-                self._ahead.restart()
-                if self._working:
-                    self.mark([delivery.id for delivery in self._waiting], release)
-                    self._waiting.clear()
-            elif soonest is None or restart_at < soonest:
-                soonest = restart_at
-        if self._batch > self._said_batch and (soonest is None or self._receipt_at < soonest):
-            soonest = self._receipt_at
-        return None if soonest is None else max(soonest - now, 0.0)
+        if self._look_at is not None and now >= self._look_at:
+            self._look_at = self._refresh(now)
+        if self._holds_ahead and now >= self._since + _RESTART_SECONDS:
+            self._ahead.restart()
+            if self._working:
+                self.mark([delivery.id for delivery in self._waiting], release)
+                self._waiting.clear()
+        self._next_look = self._due()
+        return None if self._next_look is None else max(self._next_look - now, 0.0)
+
+    @property
+    def restless(self) -> bool:
+        """Whether it has to be looked at, or has something to say, sooner than the last `look` answered."""
+        if self._credit_change():
+            return True
+        due = self._due()
+        return due is not None and (self._next_look is None or due < self._next_look)
+
+    @property
+    def _holds_ahead(self) -> bool:
+        return self._ahead.items > 0 or (self._working and bool(self._waiting))
+
+    def _due(self) -> float | None:
+        """When something is to be done or said."""
+        restart_at = self._since + _RESTART_SECONDS if self._holds_ahead else None
+        return min((at for at in (self._look_at, self._say_at, restart_at) if at is not None), default=None)
 
     def _refresh(self, now: float) -> float | None:
         """Refresh what is due; when the next is, None: nothing is held."""
@@ -251,6 +277,7 @@ class Holding:
             if refresh_at <= now:
                 self._held[id] = (token, now + self._refresh_after)
                 self._unsaid.append(pb.RefreshEntry(id=id, lease_token=token))
+                self._say_at = now
             elif refresh_at < next_at:
                 next_at = refresh_at
         return next_at if self._held else None

@@ -53,8 +53,12 @@ class Consumer(Marks):
         self._holding = holding
         self._items = items
         self._value = value
-        #: Guards everything below and the holding; notified whenever something has changed.
-        self._changed = threading.Condition()
+        # Guards everything below and the holding.
+        lock = threading.RLock()
+        #: Notified whenever something has changed; the caller and the reader wait for that.
+        self._changed = threading.Condition(lock)
+        #: Notified when there is something to be said, or nothing more ever; the thread of gRPC waits for that.
+        self._news = threading.Condition(lock)
         self._call: Any = None
         self._requests: _Requests | None = None
         #: This process forks at the moment.
@@ -77,7 +81,7 @@ class Consumer(Marks):
         """Settle these, as far as they are held."""
         with self._changed:
             self._holding.mark(ids, entry)
-            self._changed.notify_all()
+            self._tell()
 
     def batches(self, get_timeout: float | None) -> Iterator[DataBatch]:
         """Batches until none has come for that many seconds (None: for ever), or the caller goes away."""
@@ -103,11 +107,16 @@ class Consumer(Marks):
                 deliveries = self._holding.take(self._items)
                 if not deliveries:
                     self._holding.want(self._items)
-                self._changed.notify_all()
+                self._tell()
                 left = None if deadline is None else deadline - time.monotonic()
                 if deliveries or (left is not None and left <= 0):
                     return deliveries
                 self._changed.wait(left)
+
+    def _tell(self) -> None:
+        """Wake the thread that says things, if it has something to do sooner than it knows."""
+        if self._leaving or self._holding.restless:
+            self._news.notify_all()
 
     def _leave(self) -> None:
         """Give everything back, and end the stream."""
@@ -115,6 +124,7 @@ class Consumer(Marks):
         with self._changed:
             self._holding.leave()
             self._leaving = True
+            self._tell()
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._over, LEAVE_SECONDS)
             if not self._over:
@@ -148,7 +158,7 @@ class Consumer(Marks):
                 if self._over or self._error is not None:
                     return
                 self._idle.clear()
-                requests = self._requests = _Requests(self._holding, self._changed, lambda: self._over)
+                requests = self._requests = _Requests(self._holding, self._news, lambda: self._over)
                 call = self._call = method(requests, metadata=self._transport.connection.metadata)
             opened = time.monotonic()
             try:
@@ -159,6 +169,7 @@ class Consumer(Marks):
                         self._holding.receive(response)
                         if response.drain:
                             requests.finish()
+                        self._tell()
                         self._changed.notify_all()
             except grpc.RpcError as broken:
                 problem = error_from_call(broken)
@@ -220,9 +231,9 @@ def forgivable(problem: BrokerError) -> bool:
 class _Requests:
     """What is said on one stream; gRPC iterates over it in a thread of its own."""
 
-    def __init__(self, holding: Holding, changed: threading.Condition, over: Callable[[], bool]) -> None:
+    def __init__(self, holding: Holding, news: threading.Condition, over: Callable[[], bool]) -> None:
         self._holding = holding
-        self._changed = changed
+        self._news = news
         self._over = over
         self._first: pb.WorkRequest | None = holding.begin()
         self._finishing = False
@@ -230,21 +241,21 @@ class _Requests:
 
     def finish(self) -> None:
         """Say what there is to say now, and then no more."""
-        with self._changed:
+        with self._news:
             self._finishing = True
-            self._changed.notify_all()
+            self._news.notify_all()
 
     def end(self) -> None:
         """Say no more."""
-        with self._changed:
+        with self._news:
             self._ended = True
-            self._changed.notify_all()
+            self._news.notify_all()
 
     def __iter__(self) -> Iterator[pb.WorkRequest]:
         return self
 
     def __next__(self) -> pb.WorkRequest:
-        with self._changed:
+        with self._news:
             while True:
                 if self._ended:
                     raise StopIteration
@@ -258,4 +269,4 @@ class _Requests:
                     return request
                 if ending:
                     raise StopIteration
-                self._changed.wait(pause)
+                self._news.wait(pause)
