@@ -58,5 +58,5 @@ def rpqueue_put(first: int, count: int) -> list[str]:
 
 
 def rpqueue_take() -> list[str]:
-    """Gets and finishes data items, 100 at a time, until all have come; begins as `rpqueue_put`."""
+    """Gets and finishes data items, 100 at a time, and tells when the last one was done; begins as `rpqueue_put`."""
     return [*_RPQUEUE_TASKS, "take"]

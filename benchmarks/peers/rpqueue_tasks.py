@@ -72,13 +72,13 @@ if __name__ == "__main__":
         _wait()
         _put(queue, int(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1:2] == ["take"]:
-        queue, tally = _data_queue(), from_environment()
+        queue, tally, last = _data_queue(), from_environment(), 0.0
         _wait()
-        while not tally.last:
-            found = queue.get_data(_BATCH, vis_timeout=60, get_timeout=1)
+        while found := queue.get_data(_BATCH, vis_timeout=60, get_timeout=2):
             for value in found.values():
                 tally.hit(value[0])
             queue.done_data(found)
-        print("done", flush=True)
+            last = time.monotonic()
+        print(last, flush=True)
     else:
         rpqueue.execute_tasks(queues=[b"bench"], threads_per_process=1, processes=1, module="rpqueue_tasks")
