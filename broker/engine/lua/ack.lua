@@ -11,14 +11,14 @@
 --- @include endings
 --- @include fence
 
-local count, width = tonumber(ARGV[3]), tonumber(ARGV[4])
+local width = tonumber(ARGV[4])
 local ids, outcomes = {}, {}
-for i = 1, count do
+for i = 1, tonumber(ARGV[3]) do
   ids[i] = ARGV[5 + (i - 1) * width]
 end
 local runs = redis.call('HMGET', P .. 'run', unpack(ids))
 
-local done, leased, finished = {}, {}, {}
+local done, count, leased, finished = {}, 0, {}, {}
 for i, id in ipairs(ids) do
   local base = 5 + (i - 1) * width
   local state, token, run
@@ -29,20 +29,22 @@ for i, id in ipairs(ids) do
   outcomes[i] = outcome
   if outcome == OK then
     finished[id] = true
-    done[#done + 1] = id
+    count = count + 1
+    done[count] = id
     local spec = run.spec
     local set = leased[spec]
     if not set then
-      set = {}
+      set = { size = 0 }
       leased[spec] = set
     end
-    set[#set + 1] = id
+    set.size = set.size + 1
+    set[set.size] = id
     if spec.keep > 0 or are_watched() then
       keep_end(id, spec, 'S', run.used, width == 3 and ARGV[base + 2] or '-')
     end
   end
 end
-if #done > 0 then
+if count > 0 then
   call_many('HDEL', P .. 'item', done)
   call_many('HDEL', P .. 'run', done)
   if redis.call('EXISTS', P .. 'error') == 1 then
@@ -50,7 +52,7 @@ if #done > 0 then
   end
   for spec, set in pairs(leased) do
     call_many('ZREM', P .. 'leased:' .. spec.tail, set)
-    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, #set)
+    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, set.size)
   end
 end
 return outcomes

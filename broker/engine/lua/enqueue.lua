@@ -21,7 +21,7 @@ local at = 6
 origin = ' ' .. ARGV[4]
 
 -- Read everything first: which requests are known, which ids.
-local batches, ids, asked = {}, {}, {}
+local batches, ids, count, asked = {}, {}, 0, {}
 for r = 1, requests do
   local batch = { request = ARGV[at], groups = tonumber(ARGV[at + 1]), first = at + 2 }
   if batch.request ~= '' then
@@ -36,7 +36,8 @@ for r = 1, requests do
     local next_group = at + 4 + 2 * tonumber(ARGV[at])
     if batch.new then
       for i = at + 4, next_group - 1, 2 do
-        ids[#ids + 1] = ARGV[i]
+        count = count + 1
+        ids[count] = ARGV[i]
       end
     end
     at = next_group
@@ -45,7 +46,7 @@ for r = 1, requests do
 end
 
 local known = {}
-if #ids > 0 then
+if count > 0 then
   local records = redis.call('HMGET', P .. 'item', unpack(ids))
   for i, record in ipairs(records) do
     if record then
@@ -78,19 +79,19 @@ local function holds(id, token)
 end
 
 local now_text = int(now)
-local records, seen, delayed = {}, {}, {}
+local records, written, seen, delayed = {}, 0, {}, {}
 local ready, order = {}, {}
 local replaced, placed, overtaken = {}, {}, {}
 
 -- Notes where an item is to stand, and answers its code.
 local function place(id, spec, due, conflict)
-  local before = known[id]
-  if #conflict > 1 and (placed[id] or not holds(id, string.sub(conflict, 2))) then
+  local earlier = placed[id]
+  local before = earlier or known[id]
+  if #conflict > 1 and (earlier or not holds(id, string.sub(conflict, 2))) then
     return 'f'
   elseif before and (conflict == 'k' or conflict == 'f') then
     return conflict == 'f' and 'f' or 'e'
   end
-  local earlier = placed[id]
   if earlier and earlier.due then
     earlier.skip = true
   elseif earlier then
@@ -98,7 +99,6 @@ local function place(id, spec, due, conflict)
   elseif before then
     replaced[#replaced + 1] = { id = id, before = before }
   end
-  known[id] = spec
   if due > now then
     -- Items of one call that are due together stay in their order: 1 us apart.
     local item = { id = id, spec = spec, due = due + #delayed }
@@ -107,11 +107,12 @@ local function place(id, spec, due, conflict)
   else
     local group = ready[spec.tail]
     if not group then
-      group = { spec = spec }
+      group = { spec = spec, count = 0 }
       ready[spec.tail] = group
       order[#order + 1] = group
     end
-    group[#group + 1] = id
+    group.count = group.count + 1
+    group[group.count] = id
     placed[id] = group
   end
   return before and 'r' or 'c'
@@ -119,7 +120,7 @@ end
 
 for _, batch in ipairs(batches) do
   if batch.new then
-    local codes, first = {}, batch.first
+    local codes, n, first = {}, 0, batch.first
     for _ = 1, batch.groups do
       local spec, due, conflict = spec_of(ARGV[first + 1]), ARGV[first + 2], ARGV[first + 3]
       local time = now
@@ -129,16 +130,21 @@ for _, batch in ipairs(batches) do
       end
       local head = now_text .. ' ' .. int(time) .. ' ' .. spec.text .. '\n'
       local last = first + 2 + 2 * tonumber(ARGV[first])
+      local taken = 0
       for i = first + 4, last, 2 do
         local id = ARGV[i]
         local code = place(id, spec, time, conflict)
-        codes[#codes + 1] = code
+        n = n + 1
+        codes[n] = code
         if code == 'c' or code == 'r' then
-          local n = #records
-          records[n + 1] = id
-          records[n + 2] = head .. ARGV[i + 1]
-          seen[spec] = (seen[spec] or 0) + 1
+          records[written + 1] = id
+          records[written + 2] = head .. ARGV[i + 1]
+          written = written + 2
+          taken = taken + 1
         end
+      end
+      if taken > 0 then
+        seen[spec] = (seen[spec] or 0) + taken
       end
       first = last + 2
     end
@@ -158,7 +164,7 @@ for _, entry in ipairs(replaced) do
     redis.call('HDEL', P .. 'error', id)
   end
 end
-if #records > 0 then
+if written > 0 then
   call_many('HSET', P .. 'item', records)
   for spec, count in pairs(seen) do
     redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, count)

@@ -23,7 +23,7 @@ local retention, note_hunger, queues = tonumber(ARGV[8]), ARGV[9] == '1', tonumb
 
 local ids, records, count = {}, {}, 0
 local stretches, stretch, last_terms = {}, 0, nil
-local started, gone, gone_runs, leased = {}, {}, {}, {}
+local started, starts, gone, gone_runs, leased = {}, 0, {}, {}, {}
 local taken = {}
 local skipped, full = 0, false
 
@@ -48,7 +48,7 @@ local function make_terms(spec, used, most, failure)
     terms.set = leased[spec]
     if not terms.set then
       -- All of one call have the same, whatever attempt it is.
-      terms.set = { deadline = deadline, text = int(deadline) }
+      terms.set = { deadline = deadline, text = int(deadline), size = 0 }
       leased[spec] = terms.set
     end
   end
@@ -68,12 +68,13 @@ local function take(id, record, terms)
   stretches[stretch - 5] = stretches[stretch - 5] + 1
   local set = terms.set
   if set then
-    local n = #started
-    started[n + 1] = id
-    started[n + 2] = terms.run
-    n = #set
+    started[starts + 1] = id
+    started[starts + 2] = terms.run
+    starts = starts + 2
+    local n = set.size
     set[n + 1] = set.text
     set[n + 2] = id
+    set.size = n + 2
   else
     gone[#gone + 1] = id
     terms.spec.gone = (terms.spec.gone or 0) + 1
@@ -190,7 +191,7 @@ if #gone_runs > 0 then
   call_many('HDEL', P .. 'run', gone_runs)
   call_many('HDEL', P .. 'error', gone_runs)
 end
-if #started > 0 then
+if starts > 0 then
   call_many('HSET', P .. 'run', started)
 end
 for spec, set in pairs(leased) do
