@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dibs.consuming import DataBatch, Marks, ack
+from dibs.consuming import DataBatch, Marks, ack, release
 from dibs.holding import Holding
 from dibs.leases import Leases
 from dibs.v1 import broker_pb2 as pb
@@ -108,6 +108,7 @@ def test_leases_are_refreshed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     holding.receive(items("early"))
     now = 104.0
     holding.receive(items("late", "done", batch=2))
+    holding.take(10)
     holding.mark(["done"], ack)
     holding.message()
     assert holding.look() == 6.0
@@ -288,10 +289,38 @@ def test_only_what_was_said_once_is_told_to_be_late(caplog: pytest.LogCaptureFix
     assert "1 items of q were settled too late" in caplog.text
 
 
+def test_an_item_that_failed_and_has_come_again_is_not_done_with_its_old_batch() -> None:
+    holding = consumer()
+    holding.receive(items("a", "b"))
+    holding.take(10)
+    holding.mark(["a"], release)
+    holding.receive(pb.WorkResponse(batch=2, deliveries=[tpb.Delivery(id="a", lease_token=9)]))
+    holding.mark(["a"], ack)
+    holding.finish(["a", "b"])
+    message = holding.message(last=True)
+    assert message is not None
+    assert [entry.id for entry in message.acks] == ["b"]
+    assert [delivery.lease_token for delivery in holding.take(10)] == [9]
+
+
+def test_an_item_that_has_come_again_over_another_stream_is_done_with_its_batch() -> None:
+    holding = consumer()
+    holding.receive(items("a"))
+    holding.take(10)
+    holding.begin()  # The stream broke before the receipt: the broker has taken the item back, and delivers it again.
+    holding.receive(pb.WorkResponse(batch=1, deliveries=[tpb.Delivery(id="a", lease_token=9)]))
+    holding.finish(["a"])
+    message = holding.message(last=True)
+    assert message is not None
+    assert [(entry.id, entry.lease_token) for entry in message.acks] == [("a", 9)]
+    assert holding.take(10) == []
+
+
 def test_a_large_batch_is_settled_in_several_messages() -> None:
     holding = consumer()
     ids = [str(number) for number in range(2_500)]
     holding.receive(items(*ids))
+    holding.take(len(ids))
     holding.finish(ids)
     sizes = []
     while (message := holding.message()) is not None:

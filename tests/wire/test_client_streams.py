@@ -100,6 +100,21 @@ def test_items_can_fail_and_go_back(app: Dibs, queue: Data) -> None:
     assert list(queue.get_data(10, get_timeout=5)) == [other]
 
 
+def test_what_fails_comes_again_even_while_its_batch_is_still_worked_on(queue: Data) -> None:
+    queue.put_data(["good"] * 500)
+    bad = queue.put_data(["bad"] * 10, attempts=3)
+    tries = dict.fromkeys(bad, 0)
+    for batch in queue.stream(items=50, get_timeout=1):
+        for id in tries.keys() & batch:
+            tries[id] += 1
+            if tries[id] < 3:
+                batch.fail(id, delay=0)
+        if tries.keys() & batch:
+            time.sleep(0.05)  # meanwhile they are here again: the loop has been quick, and asks ahead
+    assert set(tries.values()) == {3}
+    assert queue.currently_available() == (0, 0)
+
+
 def test_leases_are_refreshed_while_the_body_runs(queue: Data) -> None:
     queue.put_data([1, 2])
     for batch in queue.stream(vis_timeout=0.4):

@@ -67,6 +67,8 @@ class Holding:
         self._look_at: float | None = None
         #: Received, and not in a batch yet.
         self._waiting: deque[Delivery] = deque()
+        #: Ids of the batch that is being worked on, without those that are settled: they may come again meanwhile.
+        self._open: set[str] = set()
         self._unsaid: deque[Entry] = deque()
         #: Said and not confirmed, by sequence.
         self._unconfirmed: deque[tuple[int, list[Entry]]] = deque()
@@ -190,12 +192,18 @@ class Holding:
                 batch.append(delivery)
         if batch:
             self._wanted = 0
+            self._open = {delivery.id for delivery in batch}
             self._turn(working=True)
             self.lost = frozenset()
         return batch
 
     def mark(self, ids: Iterable[str], entry: Callable[[str, int], Entry]) -> None:
-        """Settle these, as far as they are held."""
+        """Settle these of the batch, as far as they are held and not settled."""
+        unsettled = [id for id in ids if id in self._open]
+        self._open.difference_update(unsettled)
+        self._settle(unsettled, entry)
+
+    def _settle(self, ids: Iterable[str], entry: Callable[[str, int], Entry]) -> None:
         before = len(self._unsaid)
         for id in ids:
             held = self._held.pop(id, None)
@@ -222,7 +230,8 @@ class Holding:
         self._wanted = 0
         self._ahead.restart()
         self._waiting.clear()
-        self.mark(tuple(self._held), release)
+        self._open.clear()
+        self._settle(tuple(self._held), release)
         if self._say_at is not None:
             self._say_within(0.0)
 
@@ -248,7 +257,8 @@ class Holding:
         if self._holds_ahead and now >= self._since + _RESTART_SECONDS:
             self._ahead.restart()
             if self._working:
-                self.mark([delivery.id for delivery in self._waiting], release)
+                # What has come again of the batch itself, over another stream, is settled with the batch.
+                self._settle([delivery.id for delivery in self._waiting if delivery.id not in self._open], release)
                 self._waiting.clear()
         self._next_look = self._due()
         return None if self._next_look is None else max(self._next_look - now, 0.0)
