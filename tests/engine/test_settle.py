@@ -6,7 +6,18 @@ import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import Ack, Cancelled, Nack, NackReason, Outcome, Refresh, Refreshed, Retry, State
+from dibs.broker.engine.types import (
+    Ack,
+    Cancelled,
+    Enqueued,
+    Nack,
+    NackReason,
+    Outcome,
+    Refresh,
+    Refreshed,
+    Retry,
+    State,
+)
 
 from .helpers import (
     HOUR_US,
@@ -52,6 +63,17 @@ async def test_a_result_is_kept_as_long_as_asked(engine: Engine, raw: redis.Redi
     await put(engine, "a", spec=LEASED._replace(keep_us=60 * SECOND_US))
     await ack(engine, await lease_one(engine), b"result")
     assert 50_000 < raw.pttl(PREFIX + "end:a") <= 60_000
+
+
+@pytest.mark.parametrize("minutes", [(1, 60), (60, 1)])
+async def test_that_ends_are_kept_is_known_as_long_as_any_is(
+    engine: Engine, raw: redis.Redis, minutes: tuple[int, int]
+) -> None:
+    for id, kept in zip("ab", minutes, strict=True):
+        await put(engine, id, spec=LEASED._replace(keep_us=kept * 60 * SECOND_US))
+        await ack(engine, await lease_one(engine))
+    assert raw.pttl(PREFIX + "ends") >= max(raw.pttl(PREFIX + "end:a"), raw.pttl(PREFIX + "end:b"))
+    assert await engine.enqueue(NS, "", [new("a"), new("b")]) == [Enqueued.EXISTS, Enqueued.EXISTS]
 
 
 async def test_a_result_of_an_item_of_which_nothing_is_kept_is_dropped(engine: Engine) -> None:

@@ -17,8 +17,8 @@ def items(*ids: str, batch: int = 1) -> pb.WorkResponse:
     return pb.WorkResponse(batch=batch, deliveries=[tpb.Delivery(id=id, lease_token=7) for id in ids])
 
 
-def consumer(lease_s: float = 30) -> Holding:
-    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s)
+def consumer(lease_s: float = 30, prefetch: int = 1_000) -> Holding:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s, prefetch)
     hello = holding.begin().hello
     assert (list(hello.queues), hello.lease_timeout.ToTimedelta().total_seconds()) == (["q"], lease_s)
     return holding
@@ -142,6 +142,18 @@ def test_a_quick_caller_is_asked_ahead_for(monkeypatch: pytest.MonkeyPatch) -> N
     holding.receive(items(*(str(number) for number in range(20)), batch=2))
     assert len(holding.take(10)) == 10
     assert credit(holding) == 0  # ten are ready
+
+
+@pytest.mark.parametrize("prefetch", [0, 15])
+def test_never_more_is_asked_for_ahead_than_allowed(prefetch: int) -> None:
+    holding = consumer(prefetch=prefetch)
+    work(holding, 10, times=5)
+    holding.want(10)
+    holding.message()
+    holding.receive(items(*(str(number) for number in range(10)), batch=6))
+    holding.take(10)
+    holding.message(last=True)
+    assert holding._credit == prefetch
 
 
 def test_no_more_is_held_ahead_than_is_soon_begun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class Consumer(RuleBasedStateMachine):
         self.unreceipted: dict[int, list[tuple[str, int]]] = {}
         self.batch = 0
         self.credit = 0
-        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30)
+        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000)
         self.holding.begin()
         #: The caller's batch, and what it has not settled of it; None: it waits.
         self.body: list[str] | None = None
@@ -173,7 +173,7 @@ class Consumer(RuleBasedStateMachine):
         self.begin_another()
         assert not self.leases
         assert sorted([*self.done, *self.queue]) == sorted(self.items)
-        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30)
+        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000)
         self.holding.begin()
 
 

@@ -233,11 +233,13 @@ def test_bad_arguments_are_refused_at_once(app: Dibs, queue: Data) -> None:
         lambda: queue.stream(0),
         lambda: queue.stream(vis_timeout=0),
         lambda: queue.stream(get_timeout=-1),
+        lambda: queue.stream(prefetch=-1),
+        lambda: queue.stream(prefetch=9_001),
         lambda: app.Data("q").stream(),
         lambda: app.Data(DEADLETTER_QUEUE, vis_timeout=5).stream(),
     )
     for call in calls:
-        with pytest.raises(ValueError, match=r"items|vis_timeout|get_timeout"):
+        with pytest.raises(ValueError, match=r"items|vis_timeout|get_timeout|prefetch"):
             call()
 
 

@@ -22,9 +22,9 @@ from .distant import KnownTasks, elsewhere
 from .encoding import ItemForm
 from .errors import BrokerError, DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
+from .ids import new_id
 from .locks import AsyncLock
 from .names import QueueName
-from .operations import new_id
 from .options import NO_OPTIONS, Options
 from .registry import Registry
 from .tasks import AsyncTask, BaseTask

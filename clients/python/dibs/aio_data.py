@@ -9,7 +9,8 @@ from .aio_stream import AsyncConsumer
 from .batching import open_batch
 from .codec import encode_json
 from .consuming import DataBatch
-from .data_flows import DEFAULT_CHUNKSIZE, BaseData, listed, new_ids
+from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
+from .ids import new_ids
 from .names import QueueName
 from .times import Seconds
 
@@ -86,14 +87,19 @@ class AsyncData(BaseData):
         return await self._dibs.run(self._done(items))
 
     def stream(
-        self, items: int = 100, vis_timeout: Seconds | None = None, get_timeout: Seconds | None = None
+        self,
+        items: int = 100,
+        vis_timeout: Seconds | None = None,
+        get_timeout: Seconds | None = None,
+        *,
+        prefetch: int = DEFAULT_PREFETCH,
     ) -> AsyncGenerator[DataBatch, None]:
         """As `Data.stream`, for an ``async for``.
 
         Leaving the loop early gives back what is left as soon as the event loop gets to it; inside of
         ``async with contextlib.aclosing(queue.stream(...)) as batches`` it is done when that is left.
         """
-        holding, value, wait = self._stream(items, vis_timeout, get_timeout)
+        holding, value, wait = self._stream(items, vis_timeout, get_timeout, prefetch)
         return AsyncConsumer(self._dibs.transport, holding, items, value).batches(wait)
 
     async def currently_available(self) -> tuple[int, int]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import grpc
 
 from . import flows, forking
-from .encoding import EncodedRequest, Ids, ItemForm
+from .encoding import EncodedRequest, ItemForm
 from .enqueue_line import MAX_BATCH_BYTES
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
+from .ids import Ids
 from .operations import MAX_BATCH
 from .status import error_from_status
 

@@ -18,9 +18,10 @@ from .encoding import EncodedRequest, ItemForm
 from .enqueue_line import EnqueueLine
 from .errors import DibsError, UnknownTask
 from .handles import EnqueuedTask
+from .ids import new_id
 from .making import TaskMaking
 from .names import QueueName
-from .operations import ENQUEUE, Operation, new_id
+from .operations import ENQUEUE, Operation
 from .options import NO_OPTIONS, Options
 from .registry import Registry
 from .tasks import BaseTask, CoroutineTask, Task

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import admin, operations
 from .encoding import EncodedRequest, ItemForm
@@ -24,13 +23,15 @@ from .times import Seconds, to_duration, to_seconds
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 
-if TYPE_CHECKING:
-    pass
-
 _log = logging.getLogger("dibs")
 
 #: Items that `put_data` sends in one request, unless told otherwise.
 DEFAULT_CHUNKSIZE = 512
+
+#: Items that `stream` asks for ahead of quick bodies at most, unless told otherwise; and what it may be told: with a
+#: batch it is within the credit that brokers grant.
+DEFAULT_PREFETCH = 1_000
+MAX_PREFETCH = 9_000
 
 
 class BaseData:
@@ -185,16 +186,18 @@ class BaseData:
         return {item.id: entry(item) for item in items}
 
     def _stream(
-        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None
+        self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None, prefetch: int
     ) -> tuple[Holding, Callable[[tpb.Delivery], Any], float | None]:
         """The state of a new consumer, what makes its values, and how long it waits."""
         _checked_items(items)
+        if isinstance(prefetch, bool) or not isinstance(prefetch, int) or not 0 <= prefetch <= MAX_PREFETCH:
+            raise ValueError(f"prefetch must be a whole number from 0 to {MAX_PREFETCH:,}, not {prefetch!r}")
         seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
         if self.is_dead or not seconds:
             raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
         wait = None if get_timeout is None else to_seconds(get_timeout, "get_timeout")
         value = task_entry if self.is_tasks else _data_of
-        return Holding(self._namespace, self.queue, self._kind, seconds), value, wait
+        return Holding(self._namespace, self.queue, self._kind, seconds, prefetch), value, wait
 
     # While items are here
 
@@ -262,12 +265,6 @@ class BaseData:
         for batch in _id_batches(ids):
             sent += yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind, batch))
         return sent
-
-
-def new_ids(count: int) -> list[str]:
-    """New ids, from one call to the operating system."""
-    pool = os.urandom(16 * count).hex()
-    return [pool[at : at + 32] for at in range(0, 32 * count, 32)]
 
 
 def _data_of(delivery: tpb.Delivery) -> Any:

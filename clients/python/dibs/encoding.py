@@ -7,10 +7,10 @@ classes take; see `wire`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 
+from .ids import new_id
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 from .wire import SMALL, VARINTS, field, tag, varint
@@ -76,7 +76,7 @@ class EncodedRequest:
     __slots__ = ("data",)
 
     def __init__(self, namespace: str, entries: Iterable[bytes]) -> None:
-        head = pb.EnqueueRequest(namespace=namespace, request_id=os.urandom(16).hex())
+        head = pb.EnqueueRequest(namespace=namespace, request_id=new_id())
         self.data = b"".join((head.SerializeToString(), *entries))
 
     @classmethod
@@ -93,27 +93,3 @@ class EncodedRequest:
     def in_stream(self) -> bytes:
         """An EnqueueStreamRequest of it."""
         return field(_REQUEST, self.data)
-
-
-class Ids:
-    """New ids, a thousand from one call to the operating system. For one thread."""
-
-    __slots__ = ("_at", "_pool")
-
-    def __init__(self) -> None:
-        self._pool = ""
-        self._at = 0
-
-    def new(self) -> str:
-        """A new id: 128 random bits in hexadecimal, as `operations.new_id` makes them one by one."""
-        at = self._at
-        if at == len(self._pool):
-            self._pool = os.urandom(16_000).hex()
-            at = 0
-        self._at = at + 32
-        return self._pool[at : at + 32]
-
-    def forget(self) -> None:
-        """Drop ids made in advance: after a fork another process has the same."""
-        self._pool = ""
-        self._at = 0

@@ -21,6 +21,7 @@ from .errors import (
     TaskFailed,
     TaskNotFinished,
 )
+from .ids import new_id
 from .operations import MAX_BATCH, Operation, Until
 from .retry import is_transient
 from .states import State, state_from_wire
@@ -167,7 +168,7 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
         error = None
         # Nothing was done, so this is a new request.
         del request.items[place]
-        request.request_id = operations.new_id()
+        request.request_id = new_id()
         if not request.items:
             return refusals
 

@@ -29,8 +29,7 @@ _log = logging.getLogger("dibs")
 _MAX_ENTRIES = 1_000
 #: A lease is refreshed when this share of it has passed.
 _REFRESH_AFTER = 1 / 3
-#: Items that are asked for ahead at most, and how soon they shall be begun, in seconds.
-_MOST_AHEAD = 1_000
+#: How soon items shall be begun that are asked for ahead, in seconds.
 _HORIZON_SECONDS = 0.05
 #: How long receipts, and what a quick caller has finished, wait for something that can be said with them, in seconds.
 _GATHER_SECONDS = 0.01
@@ -46,12 +45,15 @@ class Holding:
         queue: the queue.
         kind: its kind.
         lease_timeout: length of the leases in seconds, above 0.
+        prefetch: items to hold ahead at most.
 
     Attributes:
         lost: ids of items that were held and whose leases were lost, since the last batch was begun.
     """
 
-    def __init__(self, namespace: str, queue: str, kind: QueueKind.ValueType, lease_timeout: float) -> None:
+    def __init__(
+        self, namespace: str, queue: str, kind: QueueKind.ValueType, lease_timeout: float, prefetch: int
+    ) -> None:
         self._hello = pb.WorkHello(
             namespace=namespace,
             queues=[queue],
@@ -77,7 +79,7 @@ class Holding:
         self._again: set[tuple[str, int]] = set()
         #: Items that the caller waits for.
         self._wanted = 0
-        self._ahead = Ahead(_MOST_AHEAD, _HORIZON_SECONDS)
+        self._ahead = Ahead(prefetch, _HORIZON_SECONDS)
         #: Whether the caller works on a batch or waits for one, and since when.
         self._working = False
         self._since = time.monotonic()

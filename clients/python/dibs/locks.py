@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from .errors import FailedPrecondition, NoLock
 from .flows import Flow, do
-from .operations import Operation, Rpc, new_id
+from .ids import new_id
+from .operations import Operation, Rpc
 from .times import Seconds, to_duration, to_seconds
 from .v1 import lock_pb2 as pb
 from .v1.lock_pb2_grpc import LockServiceStub

@@ -5,7 +5,6 @@ The blocking and the asyncio transport run the same operations; nothing here wai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
@@ -103,11 +102,6 @@ NACK = Rpc(BrokerServiceStub, "Nack")
 REFRESH = Rpc(BrokerServiceStub, "Refresh")
 CANCEL = Rpc(BrokerServiceStub, "Cancel")
 RESULT = Rpc(BrokerServiceStub, "Result")
-
-
-def new_id() -> str:
-    """A new id for an item or a request: 128 random bits in hexadecimal."""
-    return os.urandom(16).hex()
 
 
 def enqueue(request: pb.EnqueueRequest | EncodedRequest) -> Operation[Sequence[pb.EnqueuedItem]]:

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ..codec import encode_call, encode_json
+from ..ids import new_id
 from ..names import DEFAULT_QUEUE
-from ..operations import new_id
 from ..times import to_duration
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
