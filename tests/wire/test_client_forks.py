@@ -1,4 +1,7 @@
-"""A program that forks after it has talked to the broker goes on in both processes."""
+"""A program that forks after it has talked to the broker goes on in both processes.
+
+Each is a process of its own: the one that runs the tests serves brokers, too, and gRPC servers cannot be forked.
+"""
 
 from __future__ import annotations
 
@@ -111,6 +114,19 @@ thread.join()
 print(sent + 1)
 """
 
+STREAM = """
+queue = dibs.Data("q", vis_timeout=30)
+queue.put_data([1, 2])
+found = []
+for batch in queue.stream(items=1, get_timeout=1):
+    found += batch.values()
+    child = multiprocessing.get_context("fork").Process(target=batch.done, args=(list(batch),))
+    child.start()
+    child.join(20)
+    assert child.exitcode == 0
+print(found, *queue.currently_available())
+"""
+
 
 def run(program: str, target: str) -> str:
     environment = {
@@ -159,3 +175,7 @@ def test_a_fork_while_another_thread_enqueues(app: Dibs, broker: BrokerThread) -
     sent = int(run(THREADS, broker.target))
 
     assert notes(app) == {"parent": sent, "child": 5}
+
+
+def test_a_child_process_leaves_an_open_stream_to_its_parent(broker: BrokerThread) -> None:
+    assert run(STREAM, broker.target) == "[1, 2] 0 0\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -206,19 +205,6 @@ def test_a_closed_client_ends_the_loop(broker: BrokerThread, caplog: pytest.LogC
     with caplog.at_level(logging.CRITICAL, "dibs"), pytest.raises(Exception, match="closed"):
         next(batches)
     timer.join()
-
-
-def test_a_child_process_leaves_the_stream_to_its_parent(queue: Data) -> None:
-    queue.put_data([1, 2])
-    found: list[Any] = []
-    for batch in queue.stream(items=1, get_timeout=1):
-        found += batch.values()
-        child = multiprocessing.get_context("fork").Process(target=batch.done, args=(list(batch),))
-        child.start()
-        child.join(20)
-        assert child.exitcode == 0
-    assert found == [1, 2]
-    assert queue.currently_available() == (0, 0)
 
 
 def test_tasks_can_be_streamed_too(app: Dibs) -> None:
