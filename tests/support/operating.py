@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +56,19 @@ class Said:
 
 
 def dibs(target: str, *args: str, width: int = 200) -> Said:
-    """Run the command in this process, which is quicker than one of its own, with output that is no terminal."""
+    """Run the command in this process, which is quicker than one of its own, with output that is no terminal.
+
+    Its environment is a dictionary: the process's own cannot be changed while threads of gRPC read it, for C's
+    getenv and setenv at once end in a segmentation fault.
+    """
     out, err = io.StringIO(), io.StringIO()
-    environment = {"DIBS_TARGET": target, "COLUMNS": str(width), "TERM": "dumb"}
-    with mock.patch.dict("os.environ", environment), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    environment = os.environ | {"DIBS_TARGET": target, "COLUMNS": str(width), "TERM": "dumb"}
+    with (
+        mock.patch("os.environ", environment),
+        mock.patch("rich.console.Console._environ", environment),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         try:
             program(list(args), prog_name="dibs")
         except SystemExit as ended:
