@@ -419,8 +419,8 @@ def test_a_broker_that_is_away_has_its_exit_code(command: str) -> None:
     target = f"127.0.0.1:{free_port()}"
     said = operating.dibs(target, command, *ARGUMENTS[command], "--timeout", "100ms")
     assert (said.code, said.out) == (Exit.UNAVAILABLE, "")
-    # A busy machine may not even be refused a connection in that time.
-    assert said.err in (
+    # A busy machine may not even be refused a connection in that time. Old releases of gRPC tell the number, too.
+    assert said.err.replace(" (111)", "") in (
         f"dibs: no broker answers at {target} (Connection refused)\n",
         f"dibs: no answer from {target} in time\n",
     )

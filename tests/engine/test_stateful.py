@@ -376,7 +376,9 @@ class EngineMachine(RuleBasedStateMachine):
             names = []
             for name, command in self._reads():
                 names.append(name)
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+                # Old releases of redis-py pair members and scores only when told so beside the command.
+                options = {"withscores": True} if "WITHSCORES" in command else {}
+                pipe.execute_command(*command, **options)  # type: ignore[no-untyped-call]
             found: dict[str, Any] = dict(zip(names, pipe.execute(), strict=True))
         model = self.model
         assert found["item"] == {item.id.encode(): item.record for item in model.items.values()}

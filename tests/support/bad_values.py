@@ -10,6 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dibs.cli.machine import is_repeated
+
 from .requests import GOOD, Place, places
 
 NAMES = ("bra{ce", "bra}ce", "co:lon", "blank ", "line\n", "naïve", "\0", "x" * 129)
@@ -77,7 +79,7 @@ def bad_values(method: str, at: int) -> Iterator[Bad]:
         field = place.field
         name, key = field.name, f"{method}.{place.path.removeprefix('request.')}"
         fine = FINE.get(key, ())
-        if field.is_repeated and not (field.message_type and field.message_type.GetOptions().map_entry):
+        if is_repeated(field) and not (field.message_type and field.message_type.GetOptions().map_entry):
             yield from _bad_lists(place, key, at)
         elif field.message_type is Duration.DESCRIPTOR:
             for value in DURATIONS:

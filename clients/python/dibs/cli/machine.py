@@ -36,7 +36,7 @@ def as_json(message: Message) -> dict[str, Any]:
         value = getattr(message, name if name == field.name else field.name)
         if _is_map(field):
             fields[name] = dict(value)
-        elif _is_repeated(field):
+        elif is_repeated(field):
             fields[name] = [_value(field, one) for one in value]
         elif field.has_presence and not message.HasField(field.name):
             fields[name] = None
@@ -77,7 +77,8 @@ def _value(field: Any, value: Any) -> Any:
     return value
 
 
-def _is_repeated(field: Any) -> bool:
+def is_repeated(field: Any) -> bool:
+    """Whether a field is a list or a map."""
     # `label` is deprecated in new releases of protobuf, `is_repeated` is missing in old ones.
     repeated = getattr(field, "is_repeated", None)
     return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else bool(repeated)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -26,14 +27,24 @@ def follow(
         done_and_left: how far a report says that it is.
     """
     last: M | None = None
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TimeRemainingColumn())
-    hidden = session.as_json or not session.err.is_terminal
-    with Progress(*columns, *times, console=session.err, disable=hidden, transient=True) as progress:
-        bar = progress.add_task(text, total=None)
+    shown = session.err.is_terminal and not session.as_json
+    with _bar(session, text) if shown else nullcontext(_nothing) as update:
         for last in reports:
             if session.as_json:
                 session.line(**as_json(last))
-            done, left = done_and_left(last)
-            progress.update(bar, completed=done, total=done + left)
+            update(*done_and_left(last))
     return last
+
+
+@contextmanager
+def _bar(session: Session, text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar, and what moves it: told how much is done and how much is left."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, *times, console=session.err, transient=True) as progress:
+        bar = progress.add_task(text, total=None)
+        yield lambda done, left: progress.update(bar, completed=done, total=done + left)
+
+
+def _nothing(done: int, left: int) -> None:
+    pass
