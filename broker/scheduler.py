@@ -36,9 +36,8 @@ class Scheduler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         # Without looks of its own accord: the engine's, at each namespace, tell when to look at a schedule.
-        self._timers = Timers(self._look, math.inf)
+        self._timers = Timers(self._look, lambda _: math.inf)
         self._hearing = ExitStack()
-        self._now_us = 0
         #: Schedules whose runs are pending as far as this process knows: namespace → stem of the run's id → name.
         self._pending: dict[str, dict[str, str]] = defaultdict(dict)
         #: Ids of runs whose state has changed since the last look.
@@ -64,7 +63,6 @@ class Scheduler:
         self._timers.due(namespace, 0)
 
     def _see_due(self, namespace: str, due_us: int, now_us: int) -> None:
-        self._now_us = now_us
         self._timers.see_clock(now_us)
         self._timers.due(namespace, due_us)
 
@@ -74,7 +72,7 @@ class Scheduler:
         self._changed[namespace].add(run_id)
         self._timers.due(namespace, 0)
 
-    async def _look(self, namespace: str) -> tuple[int, int]:
+    async def _look(self, namespace: str) -> None:
         pending = self._pending[namespace]
         stems = {id.rpartition(":")[0] for id in self._changed.pop(namespace, ())}
         names = [name for stem in stems if (name := pending.pop(stem, None)) is not None]
@@ -85,8 +83,6 @@ class Scheduler:
         pending |= seen.pending
         if seen.started:
             await self._plan(namespace, seen.started)
-        # The calls have told what is due next.
-        return -1, self._now_us
 
     async def _plan(self, namespace: str, runs: Iterable[StartedRun]) -> None:
         plans = []

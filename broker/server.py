@@ -43,6 +43,7 @@ def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
         once_retention_us=microseconds(settings.once_retention),
         task_retention_us=microseconds(settings.task_retention),
         poll_interval_s=settings.poll_interval.total_seconds(),
+        idle_poll_interval_s=settings.idle_poll_interval.total_seconds(),
         timeout_s=settings.redis_timeout.total_seconds(),
         allow_eviction=settings.allow_eviction,
     )

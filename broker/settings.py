@@ -83,6 +83,12 @@ class Settings(BaseSettings, Limits):
         le=timedelta(minutes=1),
         description="Look this often for items that no hint told of, such as those of a broker that died.",
     )
+    idle_poll_interval: Span = Field(
+        default=timedelta(minutes=1),
+        ge=timedelta(milliseconds=10),
+        le=timedelta(hours=1),
+        description="The same in namespaces where nobody waits here for anything.",
+    )
     request_id_window: Span = Field(
         default=timedelta(minutes=2),
         ge=timedelta(seconds=1),

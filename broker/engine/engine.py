@@ -58,6 +58,8 @@ _WEIGHED_BYTES = 4 * 1024 * 1024 // MAX_BATCH
 #: How long a wish to hear of a change stays in Redis, and how often it is renewed (with a look at how things stand).
 _WATCH_US = 60_000_000
 _WATCH_LOOK_S = 5.0
+#: Looks at namespaces where somebody waits, for all of them together: beyond that the pauses between them grow.
+_MOST_LOOKS_A_SECOND = 1000
 
 # Looked up for every entry; calling the enum takes ten times as long.
 _OUTCOMES = tuple(Outcome)
@@ -76,7 +78,8 @@ class EngineConfig:
         request_window_ms: how long a request id is remembered.
         once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
         task_retention_us: how long a task is known after its last registration.
-        poll_interval_s: seconds between looks at a namespace without a known reason.
+        poll_interval_s: seconds between looks, without a known reason, at a namespace where somebody waits.
+        idle_poll_interval_s: the same where nobody does, if longer.
         timeout_s: seconds until an unanswered Redis call fails.
         allow_eviction: work with a Redis that may evict keys.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
@@ -88,6 +91,7 @@ class EngineConfig:
     once_retention_us: int = 86_400_000_000
     task_retention_us: int = 30 * 86_400_000_000
     poll_interval_s: float = 0.8
+    idle_poll_interval_s: float = 60.0
     timeout_s: float = 2.0
     allow_eviction: bool = False
     clock: str = "clock"
@@ -121,8 +125,8 @@ class Engine:
         self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
         channel = keys.hints_channel(config.key_prefix)
         self._scripts = Scripts(self._pipe, channel, config.clock)
-        self.hints = Hints(self._client, channel)
-        self._timers = Timers(self._advance, config.poll_interval_s)
+        self._timers = Timers(self._advance, self._pause_s)
+        self.hints = Hints(self._client, channel, self._timers.hasten)
         self._open = False
         self._closed = False
         self.queues = Queues(self._call, self._call_known)
@@ -380,6 +384,16 @@ class Engine:
             yield
         except Exception as error:
             raise translate(error, operation) from error
+
+    def _pause_s(self, namespace: str) -> float:
+        """Most seconds between looks at a namespace: where nobody waits here, what is left behind is missed by nobody.
+
+        A lease looks for itself, and those who wait at another broker have that one look.
+        """
+        waiting = self.hints.waiting
+        if namespace in waiting:
+            return max(self.config.poll_interval_s, len(waiting) / _MOST_LOOKS_A_SECOND)
+        return max(self.config.poll_interval_s, self.config.idle_poll_interval_s)
 
     async def _advance(self, namespace: str) -> tuple[int, int]:
         due, now, look, *ready = await self._call("advance", namespace, (MAX_BATCH,))

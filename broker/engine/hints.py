@@ -38,14 +38,22 @@ class Hints:
     Callbacks run on the event loop and must not block. `resync` tells everybody: after the subscription was down,
     anything may have been missed.
 
+    Args:
+        client: for the subscription.
+        channel: of the hints.
+        on_waiting: told of a namespace when the first one waits there.
+
     Attributes:
         origin: marks hints about what this engine has put in: it has told its own waiters by then.
         subscribed: set while it listens.
+        waiting: how many wait for queues and items, by namespace; those where nobody does are not in it.
     """
 
-    def __init__(self, client: redis_async.Redis, channel: str) -> None:
+    def __init__(self, client: redis_async.Redis, channel: str, on_waiting: Callable[[str], None]) -> None:
         self._client = client
         self._channel = channel
+        self._on_waiting = on_waiting
+        self.waiting: dict[str, int] = {}
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
         self._runs: set[Callable[[str, str], None]] = set()
@@ -77,26 +85,41 @@ class Hints:
     @contextmanager
     def on_ready(self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]) -> Iterator[None]:
         """Calls `wake` when one of the queues (none: any) has something ready."""
-        with self._on([(namespace, kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))], wake):
+        with self._on(namespace, [(kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))], wake):
             yield
 
     @contextmanager
     def on_dead(self, namespace: str, kind: Kind, queue: str, wake: Callable[[], None]) -> Iterator[None]:
         """Calls `wake` when a dead-letter queue has something in it."""
-        with self._on([(namespace, f"x{kind.value}", queue)], wake):
+        with self._on(namespace, [(f"x{kind.value}", queue)], wake):
             yield
 
     @contextmanager
-    def _on(self, keys: Sequence[tuple[str, str, str]], wake: Callable[[], None]) -> Iterator[None]:
+    def _on(self, namespace: str, queues: Sequence[tuple[str, str]], wake: Callable[[], None]) -> Iterator[None]:
+        keys = [(namespace, kind, queue) for kind, queue in queues]
         for key in keys:
             self._ready[key].add(wake)
         try:
-            yield
+            with self._one_waits(namespace):
+                yield
         finally:
             for key in keys:
                 self._ready[key].discard(wake)
                 if not self._ready[key]:
                     del self._ready[key]
+
+    @contextmanager
+    def _one_waits(self, namespace: str) -> Iterator[None]:
+        before = self.waiting.get(namespace, 0)
+        self.waiting[namespace] = before + 1
+        if not before:
+            self._on_waiting(namespace)
+        try:
+            yield
+        finally:
+            self.waiting[namespace] -= 1
+            if not self.waiting[namespace]:
+                del self.waiting[namespace]
 
     @contextmanager
     def on_changed(self, namespace: str, ids: Iterable[str], tell: Callable[[str], None]) -> Iterator[None]:
@@ -105,7 +128,8 @@ class Hints:
         for key in keys:
             self._changed[key].add(tell)
         try:
-            yield
+            with self._one_waits(namespace):
+                yield
         finally:
             for key in keys:
                 self._changed[key].discard(tell)

@@ -1,13 +1,15 @@
 """Time's own work: one timer per process moves what is due and ends leases that ran out.
 
 Every broker may do it for every namespace; the script makes that harmless. Between the due times it knows of, each
-namespace is looked at once per poll interval: that finds what other brokers left behind, and what missed hints hid.
+namespace is looked at now and then: that finds what other brokers left behind, and what missed hints hid.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
+import math
 import random
 from collections.abc import Awaitable, Callable
 
@@ -18,21 +20,29 @@ _log = logging.getLogger(__name__)
 #: The clocks of this host and of Redis are compared to within a network round trip; waking a little late saves a
 #: second look.
 _MARGIN_S = 0.001
+#: Looks that are under way at a time.
+_MOST_LOOKS = 32
 
 
 class Timers:
-    """Calls `advance(namespace)` whenever that namespace has something due, and at least once per poll interval.
+    """Calls `advance(namespace)` whenever that namespace has something due, and after a pause without that.
 
     Args:
-        advance: does the work; answers the next due time in microseconds of Redis's clock (or -1) and that clock's now.
-        poll_s: seconds between looks at a namespace, jittered downwards by up to a quarter.
+        advance: does the work; answers the next due time in microseconds of Redis's clock (or -1) and that clock's now,
+            or None when it has told both itself.
+        pause_s: most seconds between looks at a namespace, infinite for none but those that are due; jittered
+            downwards by up to a quarter.
     """
 
-    def __init__(self, advance: Callable[[str], Awaitable[tuple[int, int]]], poll_s: float) -> None:
+    def __init__(
+        self, advance: Callable[[str], Awaitable[tuple[int, int] | None]], pause_s: Callable[[str], float]
+    ) -> None:
         self._advance = advance
-        self._poll_s = poll_s
+        self._pause_s = pause_s
         self._next: dict[str, float] = {}
-        self._changed = asyncio.Event()
+        #: Times of looks and namespaces; one that `_next` no longer has is void.
+        self._heap: list[tuple[float, str]] = []
+        self._sooner = asyncio.Event()
         self._offset_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -50,39 +60,71 @@ class Timers:
     def add(self, namespace: str) -> None:
         """Looks after a namespace from now on."""
         if namespace not in self._next:
-            self._next[namespace] = asyncio.get_running_loop().time()
-            self._changed.set()
+            self._set(namespace, asyncio.get_running_loop().time())
 
     def due(self, namespace: str, due_us: int) -> None:
         """Says that something is due at a time of Redis's clock (-1: nothing)."""
-        if due_us < 0:
-            return
-        at = due_us / 1e6 - self._offset_s + _MARGIN_S
-        if at < self._next.get(namespace, float("inf")):
-            self._next[namespace] = at
-            self._changed.set()
+        if due_us >= 0:
+            self._bring_forward(namespace, due_us / 1e6 - self._offset_s + _MARGIN_S)
+
+    def hasten(self, namespace: str) -> None:
+        """Says that the pause has become shorter, if the namespace is looked after."""
+        if namespace in self._next:
+            self._bring_forward(namespace, self._after_pause(namespace))
 
     def see_clock(self, now_us: int) -> None:
         """Learns Redis's clock from a reply."""
         self._offset_s = now_us / 1e6 - asyncio.get_running_loop().time()
 
+    def _after_pause(self, namespace: str) -> float:
+        return asyncio.get_running_loop().time() + self._pause_s(namespace) * random.uniform(0.75, 1.0)
+
+    def _bring_forward(self, namespace: str, at: float) -> None:
+        if at < self._next.get(namespace, math.inf):
+            self._set(namespace, at)
+
+    def _set(self, namespace: str, at: float) -> None:
+        self._next[namespace] = at
+        if at == math.inf:
+            return
+        if len(self._heap) > 2 * len(self._next) + _MOST_LOOKS:
+            self._heap = [(time, name) for name, time in self._next.items() if time < math.inf]
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, (at, namespace))
+        if self._heap[0][0] == at:
+            self._sooner.set()
+
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._changed.clear()
-            now = loop.time()
-            for namespace in [name for name, at in self._next.items() if at <= now]:
-                self._next[namespace] = now + self._poll_s * random.uniform(0.75, 1.0)
-                try:
-                    due_us, now_us = await self._advance(namespace)
-                except EngineError as error:
-                    _log.warning("could not advance namespace %s: %s", namespace, error)
-                    continue
-                self.see_clock(now_us)
-                self.due(namespace, due_us)
-            wait = min(self._next.values(), default=now + self._poll_s) - loop.time()
+            self._sooner.clear()
+            if namespaces := self._take(loop.time()):
+                await asyncio.gather(*map(self._look, namespaces))
+                continue
             try:
-                async with asyncio.timeout(max(wait, 0)):
-                    await self._changed.wait()
+                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
+                    await self._sooner.wait()
             except TimeoutError:
                 continue
+
+    def _take(self, now: float) -> list[str]:
+        """Namespaces whose time has come, as many as are looked at at once; their next time is that of their pause."""
+        namespaces: list[str] = []
+        while self._heap and self._heap[0][0] <= now and len(namespaces) < _MOST_LOOKS:
+            at, namespace = heapq.heappop(self._heap)
+            if self._next[namespace] == at:
+                namespaces.append(namespace)
+                self._set(namespace, self._after_pause(namespace))
+        return namespaces
+
+    async def _look(self, namespace: str) -> None:
+        try:
+            told = await self._advance(namespace)
+        except EngineError as error:
+            _log.warning("could not advance namespace %s: %s", namespace, error)
+            return
+        if told is not None:
+            due_us, now_us = told
+            self.see_clock(now_us)
+            self.due(namespace, due_us)
