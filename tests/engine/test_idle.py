@@ -58,6 +58,20 @@ async def test_a_namespace_where_nobody_waits_is_not_looked_at(make_engine: Make
     assert script_calls(raw) == 0
 
 
+async def test_looks_at_many_namespaces_where_somebody_waits_are_bounded_together(
+    make_engine: MakeEngine, raw: redis.Redis
+) -> None:
+    engine = await make_engine(poll_interval_s=0.01)
+    with ExitStack() as waiting:
+        for n in range(200):
+            await engine.enqueue(f"ns{n}", "", [new("later", due=f"+{HOUR_US}")])
+            waiting.enter_context(engine.hints.on_ready(f"ns{n}", Kind.TASK, (), lambda: None))
+        raw.config_resetstat()
+        await asyncio.sleep(0.6)
+        # 1,000 a second, and a third more for the jitter: not 20,000.
+        assert 0 < script_calls(raw) <= 1000
+
+
 async def test_where_nobody_waits_the_other_interval_holds(make_engine: MakeEngine, raw: redis.Redis) -> None:
     engine = await make_engine(poll_interval_s=0.01, idle_poll_interval_s=0.2)
     await put(engine, "later", due=f"+{HOUR_US}")
