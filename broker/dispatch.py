@@ -25,6 +25,15 @@ _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
 
 
+#: The id of an item and the token of its lease.
+Lease = tuple[str, int]
+
+
+def returnable(items: Sequence[Leased]) -> list[Lease]:
+    """Those that go back if nobody knows whether they were received: not at-most-once ones, somebody may have them."""
+    return [(item.id, item.token) for item in items if item.token and item.lease_us]
+
+
 class Consumer(Protocol):
     """A stream that takes items."""
 
@@ -65,22 +74,21 @@ class Dispatch:
                 del self._groups[key]
                 group.close()
 
-    def give_back(self, namespace: str, items: Sequence[Leased], *, unseen: bool, delay_us: int = 0) -> None:
-        """Returns items to the heads of their queues, in the background, without using up an attempt.
+    def give_back(self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0) -> None:
+        """Returns items that never left this process to the heads of their queues, in the background.
 
         Args:
             namespace: theirs.
-            items: what was leased.
-            unseen: they never left this process. Otherwise at-most-once items stay away: somebody may have them.
+            items: what was leased; no attempt is used up.
             delay_us: have them wait this long instead.
         """
-        reason = NackReason.UNSEEN if unseen else NackReason.RELEASED
-        leased = [
-            Nack(item.id, item.token, reason, delay_us) for item in items if item.token and (unseen or item.lease_us)
-        ]
-        taken = [item for item in items if not item.token] if unseen else []
-        if leased or taken:
-            self._own(self._give_back(namespace, leased, taken, delay_us), f"dibs-give-back-{namespace}")
+        leased = [Nack(item.id, item.token, NackReason.UNSEEN, delay_us) for item in items if item.token]
+        taken = [item for item in items if not item.token]
+        self._give_back_soon(namespace, leased, taken, delay_us)
+
+    def give_back_sent(self, namespace: str, leases: Sequence[Lease]) -> None:
+        """Returns what `returnable` says of items that were sent and perhaps not received, likewise."""
+        self._give_back_soon(namespace, [Nack(id, token, NackReason.RELEASED, 0) for id, token in leases], (), 0)
 
     def hold_back(self, namespace: str, held: Mapping[str, Sequence[Leased]], unknown: UnknownTasks) -> None:
         """Returns items of tasks that a worker does not know, in the background, to wait for one that does.
@@ -110,7 +118,11 @@ class Dispatch:
             _log.warning("could not ask who knows %d tasks: %s", len(held), error)
         for name, items in held.items():
             delay_us = unknown.delay_us(name, elsewhere=name in elsewhere)
-            self.give_back(namespace, items, unseen=True, delay_us=delay_us)
+            self.give_back(namespace, items, delay_us=delay_us)
+
+    def _give_back_soon(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased], delay_us: int) -> None:
+        if leased or taken:
+            self._own(self._give_back(namespace, leased, taken, delay_us), f"dibs-give-back-{namespace}")
 
     async def _give_back(self, namespace: str, leased: Sequence[Nack], taken: Sequence[Leased], delay_us: int) -> None:
         try:
@@ -173,7 +185,7 @@ class Group:
                 backoff = _BACKOFF_FIRST_S
                 left = self._deal(reply.items, reply.now_us)
                 if left:
-                    self._dispatch.give_back(self._namespace, left, unseen=True)
+                    self._dispatch.give_back(self._namespace, left)
                 if reply.drained and not self._closed:
                     await self._ready.wait()
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from .deliveries import lease_response
-from .dispatch import Dispatch
+from .dispatch import Dispatch, returnable
 from .drain import Drain
 from .encoded import Encoded
 from .engine.engine import MAX_BATCH, Engine
@@ -84,7 +84,7 @@ async def serve_lease(
             if not call.follow:
                 raise Draining
         finally:
-            dispatch.give_back(call.namespace, tuple(poll.items), unseen=True)
+            dispatch.give_back(call.namespace, tuple(poll.items))
 
 
 async def _arrival(poll: _Poll, deadline: float | None) -> bool:
@@ -112,4 +112,4 @@ async def _send(
         sent = True
     finally:
         if not sent:
-            dispatch.give_back(call.namespace, items, unseen=False)
+            dispatch.give_back_sent(call.namespace, returnable(items))

@@ -22,7 +22,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .deliveries import work_response
-from .dispatch import Dispatch, Group
+from .dispatch import Dispatch, Group, Lease, returnable
 from .drain import Drain
 from .encoded import Encoded
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
@@ -47,15 +47,13 @@ _BACKOFF_MOST_S = 2.0
 _CONFIRM_WITHIN_S = 0.005
 #: Entries read ahead of what is settled; beyond that the session stops reading and HTTP/2 holds the worker back.
 _MAX_UNSETTLED = 10 * MAX_BATCH
+#: Bytes of items that wait to be written; beyond that the session takes no more, whatever its credit: a slow reader's
+#: items wait in Redis and not here.
+_MAX_UNWRITTEN_BYTES = MAX_LEASE_BYTES
 
 
 class WorkSession:
-    """Serves one stream, from its hello to its end.
-
-    Attributes:
-        credit: items that may still be sent; the reader raises it, `deliver` lowers it. Below 0 when the worker took
-            credit back that had been used by then.
-    """
+    """Serves one stream, from its hello to its end."""
 
     def __init__(
         self,
@@ -66,7 +64,9 @@ class WorkSession:
         roster: Roster,
         hello: Hello,
     ) -> None:
-        self.credit = 0
+        #: Items that may still be sent; the reader raises it, `deliver` lowers it. Below 0 when the worker took credit
+        #: back that had been used by then.
+        self._credit = 0
         self._engine = engine
         self._dispatch = dispatch
         self._drain = drain
@@ -86,9 +86,11 @@ class WorkSession:
         self._serving = ExitStack()
         #: Leased and not written yet; filled by `deliver`, emptied by the writer.
         self._outbox: deque[Leased] = deque()
+        self._outbox_bytes = 0
         self._leased_at_us = 0
-        #: Written and not received yet, by batch.
-        self._unreceipted: deque[tuple[int, list[Leased]]] = deque()
+        #: Written and not received yet, as far as it goes back if the stream breaks, by batch.
+        self._unreceipted: deque[tuple[int, list[Lease]]] = deque()
+        self._unreceipted_count = 0
         self._batch = 0
         #: Read and not settled yet; filled by the reader, emptied by the settler.
         self._unsettled: deque[Entries] = deque()
@@ -106,12 +108,18 @@ class WorkSession:
         self._settler_done = False
         self._something_to_write = asyncio.Event()
 
+    @property
+    def credit(self) -> int:
+        """How many more items it takes now."""
+        return self._credit if self._outbox_bytes <= _MAX_UNWRITTEN_BYTES else 0
+
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
         if self._unknown is not None:
             items = self._hold_back(self._unknown, items, now_us)
-        self.credit -= len(items)
+        self._credit -= len(items)
         self._outbox.extend(items)
+        self._outbox_bytes += _size(items)
         self._leased_at_us = now_us
         self._something_to_write.set()
 
@@ -126,7 +134,7 @@ class WorkSession:
             worker_id=hello.worker_id,
             queues=hello.query.queues,
             kind=KINDS[hello.query.kind],
-            credit=max(self.credit, 0),
+            credit=max(self._credit, 0),
             delivered=self._delivered,
             acked=self._acked,
             nacked=self._nacked,
@@ -158,8 +166,9 @@ class WorkSession:
             raise failures.exceptions[0] from None
         finally:
             self._stop_serving()
-            for _, items in self._unreceipted:
-                self._dispatch.give_back(self._namespace, items, unseen=False)
+            self._dispatch.give_back_sent(
+                self._namespace, [lease for _, leases in self._unreceipted for lease in leases]
+            )
 
     async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
         self._take(first)
@@ -182,11 +191,11 @@ class WorkSession:
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
-        if self.credit + request.add_credit > self._limits.max_credit:
+        if self._credit + request.add_credit > self._limits.max_credit:
             raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
-        self.credit += request.add_credit
+        self._credit += request.add_credit
         while self._unreceipted and self._unreceipted[0][0] <= request.received_batch:
-            self._unreceipted.popleft()
+            self._forget_oldest()
         if request.acks or request.nacks or request.refreshes:
             if request.sequence <= self._last_sequence:
                 raise InvalidField("sequence", "must grow along the stream")
@@ -206,8 +215,9 @@ class WorkSession:
         """Takes no more items; what was leased and not written serves another worker better."""
         self._serving.close()
         if self._outbox:
-            self._dispatch.give_back(self._namespace, tuple(self._outbox), unseen=True)
+            self._dispatch.give_back(self._namespace, tuple(self._outbox))
             self._outbox.clear()
+            self._outbox_bytes = 0
 
     def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
         """Passes on or puts back what the worker does not know, and answers the rest."""
@@ -344,16 +354,17 @@ class WorkSession:
         self._batch += 1
         response.batch = self._batch
         response.lease_time.FromMicroseconds(self._leased_at_us)
-        self._unreceipted.append((self._batch, items))
+        self._remember_written(items)
         self._delivered += len(items)
         return work_response(response, items)
 
     def _take_outbox(self) -> list[Leased]:
         """As many items as fit into one message."""
         outbox = self._outbox
-        if len(outbox) <= MAX_BATCH and sum(len(item.record) for item in outbox) <= MAX_LEASE_BYTES:
+        if len(outbox) <= MAX_BATCH and self._outbox_bytes <= MAX_LEASE_BYTES:
             items = list(outbox)
             outbox.clear()
+            self._outbox_bytes = 0
             return items
         items = []
         size = 0
@@ -361,4 +372,27 @@ class WorkSession:
             item = outbox.popleft()
             size += len(item.record)
             items.append(item)
+        full = self.credit <= 0
+        self._outbox_bytes -= size
+        if full and self._group is not None:
+            self._group.credited()
         return items
+
+    def _remember_written(self, items: Sequence[Leased]) -> None:
+        leases = returnable(items)
+        self._unreceipted.append((self._batch, leases))
+        self._unreceipted_count += len(leases)
+        # A worker that sends no receipts has taken what it took long ago; at worst that waits for its leases to end.
+        while self._unreceipted_count > 2 * self._limits.max_credit:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, leases = self._unreceipted.popleft()
+        self._unreceipted_count -= len(leases)
+
+
+def _size(items: Sequence[Leased]) -> int:
+    size = 0
+    for item in items:
+        size += len(item.record)
+    return size

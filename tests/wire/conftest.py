@@ -43,12 +43,18 @@ def engine_config(redis_server: RedisServer) -> EngineConfig:
 
 
 @pytest.fixture
-async def channel(engine_config: EngineConfig, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
+def limits() -> Limits:
+    """Of the services; a test that wants others is parametrized with them."""
+    return Limits()
+
+
+@pytest.fixture
+async def channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
     """Leads to the services."""
     engine = Engine(engine_config)
     await engine.start()
     server = grpc.aio.server()
-    services = Services(engine, Limits(), drain)
+    services = Services(engine, limits, drain)
     services.register(server)
     services.start()
     port = server.add_insecure_port("127.0.0.1:0")

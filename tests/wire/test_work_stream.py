@@ -8,10 +8,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
+from dibs.broker.limits import Limits
+from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .conftest import Stub, item
+from .conftest import AdminStub, Stub, item
 
 
 class Worker:
@@ -147,6 +149,37 @@ async def test_received_items_stay_leased_when_the_stream_breaks(stub: Stub) -> 
     worker.call.cancel()
     assert [delivery.id for delivery in await leased(stub)] == ["unreceived"]
     assert await state_of(stub, "received") == tpb.ITEM_STATE_STARTED
+
+
+async def test_items_of_a_worker_that_does_not_read_wait_in_redis(stub: Stub, admin: AdminStub) -> None:
+    for n in range(100):
+        large = item(f"i{n:02}")
+        large.content.payload = b"x" * 200_000
+        await put(stub, large)
+    worker = Worker(stub, credit=100)
+    # A span of time, in which all 100 would be leased.
+    await asyncio.sleep(1)
+    (queue,) = (await admin.ListQueues(apb.ListQueuesRequest(kind=tpb.QUEUE_KIND_TASK))).queues
+    # 3 MiB wait to be written, as much again may have come with the last lease, and gRPC has a message or two.
+    assert 15 <= queue.leased <= 75
+    got: list[str] = []
+    while len(got) < 100:
+        got += ids_of(await worker.items())
+    assert got == [f"i{n:02}" for n in range(100)]
+
+
+@pytest.mark.parametrize("limits", [Limits(max_credit=10)], ids=["credit of 10"])
+async def test_a_worker_without_receipts_is_not_remembered_for_ever(stub: Stub, limits: Limits) -> None:
+    worker = Worker(stub, credit=1)
+    await put(stub, *(item(f"i{n:02}") for n in range(30)))
+    for n in range(30):
+        assert ids_of(await worker.items()) == [f"i{n:02}"]
+        worker.say(add_credit=1)
+    worker.call.cancel()
+    back = [delivery.id for _ in range(2) for delivery in await leased(stub)]
+    # The newest of them, twice the credit; the others wait for their leases to run out.
+    assert sorted(back) == [f"i{n:02}" for n in range(10, 30)]
+    assert await state_of(stub, "i09") == tpb.ITEM_STATE_STARTED
 
 
 async def test_a_worker_hears_that_its_item_was_cancelled(stub: Stub) -> None:

@@ -535,7 +535,8 @@ class WorkRequest(google.protobuf.message.Message):
     """
     received_batch: builtins.int
     """Number of the last batch received: everything up to it has arrived. What was written to a stream that
-    breaks before its receipt goes back to its queue at once (unless it is at most once).
+    breaks before its receipt goes back to its queue at once (unless it is at most once): the last 20,000 items, should
+    there be more without a receipt.
     """
     sequence: builtins.int
     """Numbers this message's entries, growing along the stream; echoed in done_sequence. Required with entries."""
