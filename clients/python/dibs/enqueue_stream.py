@@ -14,7 +14,7 @@ from .operations import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
 
-#: What gRPC's thread gets to end.
+#: What gRPC's thread, and then whoever receives, gets to end.
 _END_SECONDS = 1.0
 
 
@@ -42,7 +42,7 @@ class EnqueueStream:
         transport: whose channel to use.
     """
 
-    __slots__ = ("_begun", "_call", "_deadline", "_requests", "_thread", "sent")
+    __slots__ = ("_begun", "_call", "_deadline", "_over", "_receiving", "_requests", "_thread", "sent")
 
     def __init__(self, transport: Transport) -> None:
         self._requests: SimpleQueue[EncodedRequest | None] = SimpleQueue()
@@ -54,6 +54,9 @@ class EnqueueStream:
         #: gRPC's thread; written by it.
         self._thread: threading.Thread | None = None
         self._begun = threading.Event()
+        #: Held by whoever is inside of gRPC to receive.
+        self._receiving = threading.Lock()
+        self._over = False
         method = transport.method(ENQUEUE_STREAM)
         self._call: Any = method(self, metadata=transport.connection.metadata)
 
@@ -74,10 +77,13 @@ class EnqueueStream:
         Raises:
             grpc.RpcError: the stream is over: broken, ended by the broker, or out of time.
         """
-        try:
-            reply: pb.EnqueueStreamResponse = next(self._call)
-        except StopIteration:
-            raise StreamEnded from None
+        with self._receiving:
+            if self._over:
+                raise StreamEnded
+            try:
+                reply: pb.EnqueueStreamResponse = next(self._call)
+            except StopIteration:
+                raise StreamEnded from None
         self.sent -= 1
         if not self.sent:
             self._deadline = None
@@ -85,17 +91,21 @@ class EnqueueStream:
 
     def close(self) -> None:
         """End the stream at once. May be called twice, and from any thread."""
+        self._over = True
         self._requests.put(None)
         self._call.cancel()
 
     def halt(self) -> None:
-        """End the stream at once, and wait until gRPC's thread has ended, too.
+        """End the stream at once, and wait until no thread is inside of gRPC for it any more.
 
-        For a fork: gRPC stops its threads where they are, and this one may hold what another waits for.
+        For a fork: what its threads hold at that moment stays locked in the child, and gRPC goes through its calls
+        there.
         """
         self.close()
         if self._begun.wait(_END_SECONDS) and self._thread is not None:
             self._thread.join(_END_SECONDS)
+        if self._receiving.acquire(timeout=_END_SECONDS):
+            self._receiving.release()
 
     def __iter__(self) -> EnqueueStream:
         """The stream iterates over its requests, for gRPC."""
