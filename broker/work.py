@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -368,9 +368,9 @@ class WorkSession:
             return items
         items = []
         size = 0
-        while outbox and len(items) < MAX_BATCH and (not items or size + len(outbox[0].record) <= MAX_LEASE_BYTES):
+        while outbox and len(items) < MAX_BATCH and (not items or size + _size((outbox[0],)) <= MAX_LEASE_BYTES):
             item = outbox.popleft()
-            size += len(item.record)
+            size += _size((item,))
             items.append(item)
         full = self.credit <= 0
         self._outbox_bytes -= size
@@ -391,8 +391,11 @@ class WorkSession:
         self._unreceipted_count -= len(leases)
 
 
-def _size(items: Sequence[Leased]) -> int:
+def _size(items: Iterable[Leased]) -> int:
+    """Bytes of what is large about items."""
     size = 0
     for item in items:
         size += len(item.record)
+        if item.last_error:
+            size += len(item.last_error.encode())
     return size

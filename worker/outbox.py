@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from dibs import error_text
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -24,8 +25,6 @@ _log = logging.getLogger("dibs.worker")
 MAX_ENTRIES = 1_000
 #: Bytes of results and error texts in one message; brokers take messages of 4 MiB.
 MAX_BYTES = 3 * 1024 * 1024
-#: Bytes of an error text; brokers cut off what is beyond 8 KiB.
-MAX_ERROR_BYTES = 8 * 1024
 #: A message that ended this many streams as invalid is given up.
 _MAX_REFUSALS = 3
 
@@ -110,7 +109,9 @@ class Outbox:
     ) -> None:
         """Adds an item to be given back, if there is a lease to give back. Does not ring."""
         if delivery.lease_token:
-            entry = pb.NackEntry(id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=clip(error))
+            entry = pb.NackEntry(
+                id=delivery.id, lease_token=delivery.lease_token, reason=reason, error=error_text.end(error)
+            )
             if delay is not None:
                 entry.delay.FromTimedelta(delay)
             self._ready.append((delivery, entry))
@@ -182,14 +183,6 @@ class Outbox:
                     refreshes.append(saying)
             entries.append(ready.popleft())
         return Sent(request, entries)
-
-
-def clip(error: str) -> str:
-    """The end of an error text, which says most, as it fits into a message."""
-    encoded = error.encode("utf-8", "backslashreplace")
-    if len(encoded) > MAX_ERROR_BYTES:
-        encoded = b"... " + encoded[4 - MAX_ERROR_BYTES :]
-    return encoded.decode("utf-8", "ignore")
 
 
 def _nobody() -> None:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
-from dibs.broker.engine.types import Cancelled, Kind, LeaseQuery, NackReason, Outcome, Spec, State, decode_record
+from dibs.broker.engine.types import Cancelled, Kind, LeaseQuery, Nack, NackReason, Outcome, Spec, State, decode_record
 
 from .helpers import (
     HOUR_US,
@@ -223,6 +223,19 @@ async def test_large_items_come_out_over_several_calls_none_of_them_too_large(en
         found += ids_of(reply.items)
     assert found == [f"i{n}" for n in range(40)]
     assert calls == 4
+
+
+async def test_error_texts_count_as_bytes_that_come_out(engine: Engine) -> None:
+    ids = [f"i{n:03}" for n in range(800)]
+    await put(engine, *ids)
+    error = "x" * 8_192
+    await engine.nack(NS, [Nack(one.id, one.token, NackReason.FAILED, 0, error) for one in await lease(engine)])
+    found: list[str] = []
+    while len(found) < 800:
+        reply = await engine.lease(NS, TASKS, 1000)
+        assert sum(len(item.record) + len(item.last_error) for item in reply.items) <= MAX_LEASE_BYTES + len(error)
+        found += ids_of(reply.items)
+    assert sorted(found) == ids
 
 
 async def test_an_item_over_the_limit_of_bytes_comes_out_alone(engine: Engine) -> None:

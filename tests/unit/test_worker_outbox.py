@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.outbox import MAX_ENTRIES, MAX_ERROR_BYTES, Bell, Outbox, clip
+from dibs.worker.outbox import MAX_ENTRIES, Bell, Outbox
 
 
 def delivery(id: str = "a", token: int = 7) -> tpb.Delivery:
@@ -82,10 +82,3 @@ async def test_the_bell_wakes_the_loop_from_another_thread() -> None:
     await asyncio.to_thread(bell.ring)
     await asyncio.wait_for(rung.wait(), 10)
     assert not bell.armed
-
-
-def test_an_error_text_keeps_its_end() -> None:
-    clipped = clip("x" * MAX_ERROR_BYTES + "é the reason")
-    assert (clipped[:4], clipped[-12:]) == ("... ", "é the reason")
-    assert len(clipped.encode()) <= MAX_ERROR_BYTES
-    assert clip("lone \ud800") == "lone \\ud800"

@@ -192,6 +192,21 @@ def test_a_broker_that_goes_away_is_waited_for(app: Dibs, broker: BrokerThread) 
     assert queue.currently_available() == (0, 0)
 
 
+@pytest.mark.parametrize("filler", ["x", "€"])
+def test_long_error_texts_of_many_items_arrive(queue: Data, filler: str) -> None:
+    """They fill more than one message."""
+    queue.put_data(list(range(1_000)))
+    error = filler * 9_000
+    found: list[int] = []
+    for batch in queue.stream(items=1_000, get_timeout=10):
+        batch.fail(batch, error, delay=60)
+        found += batch.values()
+        if len(found) == 1_000:
+            break
+    assert queue.currently_available() == (0, 1_000)
+    assert sorted(found) == list(range(1_000))
+
+
 def test_a_stream_to_nowhere_ends_with_an_error() -> None:
     with Dibs("127.0.0.1:1", timeout=0.3) as app, pytest.raises(ConnectionError):
         next(app.Data("q", vis_timeout=1).stream())

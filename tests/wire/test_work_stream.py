@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -166,6 +167,27 @@ async def test_items_of_a_worker_that_does_not_read_wait_in_redis(stub: Stub, ad
     while len(got) < 100:
         got += ids_of(await worker.items())
     assert got == [f"i{n:02}" for n in range(100)]
+
+
+async def test_long_error_texts_of_many_items_fit_into_the_messages_of_the_next_attempt(stub: Stub) -> None:
+    error = "€" * 2_730  # 8 KiB
+    await put(stub, *(item(f"i{n:03}") for n in range(600)))
+    worker = Worker(stub, credit=600)
+    first: list[tpb.Delivery] = []
+    while len(first) < 600:
+        first += (await worker.items()).deliveries
+    failed: dict[str, Any] = {"reason": pb.NACK_REASON_FAILED, "error": error, "delay": Duration()}
+    for at in range(0, 600, 300):
+        nacks = [pb.NackEntry(id=d.id, lease_token=d.lease_token, **failed) for d in first[at : at + 300]]
+        worker.say(sequence=at + 1, nacks=nacks)
+    while (await worker.hear()).done_sequence < 301:
+        pass
+    worker.say(add_credit=600)
+    again: list[tpb.Delivery] = []
+    while len(again) < 600:
+        again += (await worker.items()).deliveries
+    assert {d.id for d in again} == {d.id for d in first}
+    assert {(d.attempt, d.last_error) for d in again} == {(2, error)}
 
 
 @pytest.mark.parametrize("limits", [Limits(max_credit=10)], ids=["credit of 10"])

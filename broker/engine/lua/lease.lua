@@ -58,7 +58,7 @@ end
 local function take(id, record, terms)
   count = count + 1
   ids[count], records[count], taken[id] = id, record, true
-  room = room - #record
+  room = room - #record - #terms.failure
   if terms ~= last_terms then
     last_terms = terms
     stretches[stretch + 1], stretches[stretch + 2], stretches[stretch + 3] = 0, terms.token, terms.used

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from . import error_text
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 
@@ -36,10 +37,10 @@ class DataBatch(dict[str, Any]):
 
         Args:
             ids: one id or several.
-            error: why, for operators and for the next attempt.
+            error: why, for operators and for the next attempt; cut off after 8 KiB.
             delay: seconds until the next attempt. Default: what would have been left of the lease.
         """
-        text = str(error)
+        text = error_text.beginning(str(error))
 
         def nack(id: str, token: int) -> pb.NackEntry:
             entry = pb.NackEntry(id=id, lease_token=token, reason=pb.NACK_REASON_FAILED, error=text)

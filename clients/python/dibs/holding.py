@@ -27,6 +27,8 @@ _log = logging.getLogger("dibs")
 
 #: Entries that one message may have.
 _MAX_ENTRIES = 1_000
+#: Bytes of what failed or goes back, with its error texts, that one message may have; brokers take 4 MiB.
+_MAX_BYTES = 3 * 1024 * 1024
 #: A lease is refreshed when this share of it has passed.
 _REFRESH_AFTER = 1 / 3
 #: How soon items shall be begun that are asked for ahead, in seconds.
@@ -121,7 +123,7 @@ class Holding:
         if self._batch > self._said_batch:
             request.received_batch = self._said_batch = self._batch
         if self._unsaid:
-            entries = [self._unsaid.popleft() for _ in range(min(len(self._unsaid), _MAX_ENTRIES))]
+            entries = self._take_unsaid()
             self._sequence += 1
             request.sequence = self._sequence
             _add(request, entries)
@@ -129,6 +131,20 @@ class Holding:
         if not self._unsaid:
             self._say_at = None
         return request
+
+    def _take_unsaid(self) -> list[Entry]:
+        """What fits into a message."""
+        unsaid = self._unsaid
+        entries: list[Entry] = []
+        room = _MAX_BYTES
+        for _ in range(min(len(unsaid), _MAX_ENTRIES)):
+            entry = unsaid[0]
+            if isinstance(entry, pb.NackEntry):
+                room -= entry.ByteSize()
+                if room < 0 and entries:
+                    break
+            entries.append(unsaid.popleft())
+        return entries
 
     def _say_within(self, seconds: float) -> None:
         """There is something to say, which can wait so long."""
