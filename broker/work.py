@@ -47,6 +47,9 @@ _BACKOFF_MOST_S = 2.0
 _CONFIRM_WITHIN_S = 0.005
 #: Entries read ahead of what is settled; beyond that the session stops reading and HTTP/2 holds the worker back.
 _MAX_UNSETTLED = 10 * MAX_BATCH
+#: Outcomes that wait to be written; beyond that nothing more is settled. As many notices of cancellations: of more, the
+#: oldest are dropped, and the refresh of the lease tells the worker.
+_MAX_UNREPORTED = 2 * MAX_BATCH
 #: Bytes of items that wait to be written; beyond that the session takes no more, whatever its credit: a slow reader's
 #: items wait in Redis and not here.
 _MAX_UNWRITTEN_BYTES = MAX_LEASE_BYTES
@@ -103,7 +106,8 @@ class WorkSession:
         self._done_sequence = 0
         self._reported_sequence = 0
         self._outcomes: list[tpb.EntryOutcome] = []
-        self._cancelled: list[pb.CancelledLease] = []
+        self._cancelled: deque[pb.CancelledLease] = deque(maxlen=_MAX_UNREPORTED)
+        self._reported_some = asyncio.Event()
         self._draining = self._drain_told = False
         self._settler_done = False
         self._something_to_write = asyncio.Event()
@@ -239,6 +243,9 @@ class WorkSession:
     async def _settle(self) -> None:
         while True:
             while self._unsettled:
+                while len(self._outcomes) > _MAX_UNREPORTED:
+                    self._reported_some.clear()
+                    await self._reported_some.wait()
                 await self._settle_gathered()
             if not self._reading:
                 break
@@ -340,6 +347,7 @@ class WorkSession:
         if self._outcomes:
             response.outcomes.extend(self._outcomes)
             self._outcomes.clear()
+            self._reported_some.set()
         if self._cancelled:
             response.cancelled.extend(self._cancelled)
             self._cancelled.clear()

@@ -169,6 +169,21 @@ async def test_items_of_a_worker_that_does_not_read_wait_in_redis(stub: Stub, ad
     assert got == [f"i{n:02}" for n in range(100)]
 
 
+async def test_outcomes_for_a_worker_that_does_not_read_do_not_pile_up(stub: Stub) -> None:
+    worker = Worker(stub)
+    for sequence in range(1, 101):
+        acks = [pb.AckEntry(id=f"{sequence:04}-{n:03}-" + "x" * 119, lease_token=1) for n in range(1_000)]
+        worker.say(sequence=sequence, acks=acks)
+    # A span of time, in which all would be settled, and make a message that is too large.
+    await asyncio.sleep(1)
+    outcomes = done = 0
+    while done < 100:
+        response = await worker.hear()
+        outcomes += len(response.outcomes)
+        done = response.done_sequence or done
+    assert outcomes == 100_000
+
+
 async def test_long_error_texts_of_many_items_fit_into_the_messages_of_the_next_attempt(stub: Stub) -> None:
     error = "€" * 2_730  # 8 KiB
     await put(stub, *(item(f"i{n:03}") for n in range(600)))
