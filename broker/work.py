@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -22,14 +22,15 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .deliveries import work_response
-from .dispatch import Dispatch, Group, Lease, returnable
+from .dispatch import Dispatch, Group
 from .drain import Drain
 from .encoded import Encoded
-from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES, Engine
+from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
 from .errors import InvalidField
 from .limits import Limits
+from .outgoing import Outgoing
 from .reading import whole
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
@@ -50,9 +51,6 @@ _MAX_UNSETTLED = 10 * MAX_BATCH
 #: Outcomes that wait to be written; beyond that nothing more is settled. As many notices of cancellations: of more, the
 #: oldest are dropped, and the refresh of the lease tells the worker.
 _MAX_UNREPORTED = 2 * MAX_BATCH
-#: Bytes of items that wait to be written; beyond that the session takes no more, whatever its credit: a slow reader's
-#: items wait in Redis and not here.
-_MAX_UNWRITTEN_BYTES = MAX_LEASE_BYTES
 
 
 class WorkSession:
@@ -87,14 +85,9 @@ class WorkSession:
         #: The dispatch group, and what ends the membership in it.
         self._group: Group | None = None
         self._serving = ExitStack()
-        #: Leased and not written yet; filled by `deliver`, emptied by the writer.
-        self._outbox: deque[Leased] = deque()
-        self._outbox_bytes = 0
+        #: Filled by `deliver`, emptied by the writer.
+        self._outgoing = Outgoing(2 * limits.max_credit)
         self._leased_at_us = 0
-        #: Written and not received yet, as far as it goes back if the stream breaks, by batch.
-        self._unreceipted: deque[tuple[int, list[Lease]]] = deque()
-        self._unreceipted_count = 0
-        self._batch = 0
         #: Read and not settled yet; filled by the reader, emptied by the settler.
         self._unsettled: deque[Entries] = deque()
         self._unsettled_count = 0
@@ -115,15 +108,14 @@ class WorkSession:
     @property
     def credit(self) -> int:
         """How many more items it takes now."""
-        return self._credit if self._outbox_bytes <= _MAX_UNWRITTEN_BYTES else 0
+        return 0 if self._outgoing.full else self._credit
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
         if self._unknown is not None:
             items = self._hold_back(self._unknown, items, now_us)
         self._credit -= len(items)
-        self._outbox.extend(items)
-        self._outbox_bytes += _size(items)
+        self._outgoing.add(items)
         self._leased_at_us = now_us
         self._something_to_write.set()
 
@@ -170,9 +162,7 @@ class WorkSession:
             raise failures.exceptions[0] from None
         finally:
             self._stop_serving()
-            self._dispatch.give_back_sent(
-                self._namespace, [lease for _, leases in self._unreceipted for lease in leases]
-            )
+            self._dispatch.give_back_sent(self._namespace, self._outgoing.unreceived())
 
     async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
         self._take(first)
@@ -198,8 +188,7 @@ class WorkSession:
         if self._credit + request.add_credit > self._limits.max_credit:
             raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
         self._credit += request.add_credit
-        while self._unreceipted and self._unreceipted[0][0] <= request.received_batch:
-            self._forget_oldest()
+        self._outgoing.received(request.received_batch)
         if request.acks or request.nacks or request.refreshes:
             if request.sequence <= self._last_sequence:
                 raise InvalidField("sequence", "must grow along the stream")
@@ -218,10 +207,7 @@ class WorkSession:
     def _stop_serving(self) -> None:
         """Takes no more items; what was leased and not written serves another worker better."""
         self._serving.close()
-        if self._outbox:
-            self._dispatch.give_back(self._namespace, tuple(self._outbox))
-            self._outbox.clear()
-            self._outbox_bytes = 0
+        self._dispatch.give_back(self._namespace, self._outgoing.take_unwritten())
 
     def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
         """Passes on or puts back what the worker does not know, and answers the rest."""
@@ -332,7 +318,7 @@ class WorkSession:
     def _has_news(self) -> bool:
         """Whether there is something that the worker had better hear now."""
         return bool(
-            self._outbox
+            self._outgoing
             or self._outcomes
             or self._cancelled
             or (self._draining and not self._drain_told)
@@ -356,54 +342,13 @@ class WorkSession:
             self._unknown.untold.clear()
         if self._draining and not self._drain_told:
             self._drain_told = response.drain = True
-        if not self._outbox:
+        if not self._outgoing:
             return response
-        items = self._take_outbox()
-        self._batch += 1
-        response.batch = self._batch
+        was_full = self._outgoing.full
+        items = self._outgoing.take_batch()
+        if was_full and self._group is not None:
+            self._group.credited()
+        response.batch = self._outgoing.batch
         response.lease_time.FromMicroseconds(self._leased_at_us)
-        self._remember_written(items)
         self._delivered += len(items)
         return work_response(response, items)
-
-    def _take_outbox(self) -> list[Leased]:
-        """As many items as fit into one message."""
-        outbox = self._outbox
-        if len(outbox) <= MAX_BATCH and self._outbox_bytes <= MAX_LEASE_BYTES:
-            items = list(outbox)
-            outbox.clear()
-            self._outbox_bytes = 0
-            return items
-        items = []
-        size = 0
-        while outbox and len(items) < MAX_BATCH and (not items or size + _size((outbox[0],)) <= MAX_LEASE_BYTES):
-            item = outbox.popleft()
-            size += _size((item,))
-            items.append(item)
-        full = self.credit <= 0
-        self._outbox_bytes -= size
-        if full and self._group is not None:
-            self._group.credited()
-        return items
-
-    def _remember_written(self, items: Sequence[Leased]) -> None:
-        leases = returnable(items)
-        self._unreceipted.append((self._batch, leases))
-        self._unreceipted_count += len(leases)
-        # A worker that sends no receipts has taken what it took long ago; at worst that waits for its leases to end.
-        while self._unreceipted_count > 2 * self._limits.max_credit:
-            self._forget_oldest()
-
-    def _forget_oldest(self) -> None:
-        _, leases = self._unreceipted.popleft()
-        self._unreceipted_count -= len(leases)
-
-
-def _size(items: Iterable[Leased]) -> int:
-    """Bytes of what is large about items."""
-    size = 0
-    for item in items:
-        size += len(item.record)
-        if item.last_error:
-            size += len(item.last_error.encode())
-    return size
