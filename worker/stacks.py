@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import signal
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 
 @contextmanager
 def printed_on_signal(
     loop: asyncio.AbstractEventLoop, loops: Callable[[], Iterable[asyncio.AbstractEventLoop]]
 ) -> Iterator[None]:
-    """Inside the with, SIGUSR2 prints stacks to stderr.
+    """Inside the with, SIGUSR2 prints stacks to stderr, when `loop` gets to it; no task runs there.
 
-    The threads' are printed by the signal's C handler, which needs no thread to make progress; the tasks' follow
-    when `loop` gets to it.
+    The C handler of faulthandler would wait for no thread, but it reads the stacks of threads that go on running, and
+    now and then that ends the process.
 
     Args:
         loop: the running loop.
         loops: those whose tasks to print.
     """
-    # The handler of the loop first: faulthandler calls the one that it found.
-    loop.add_signal_handler(signal.SIGUSR2, lambda: print_tasks(loops()))
-    faulthandler.register(signal.SIGUSR2, file=sys.__stderr__ or 2, all_threads=True, chain=True)
+    loop.add_signal_handler(signal.SIGUSR2, lambda: print_stacks(loops()))
     try:
         yield
     finally:
-        faulthandler.unregister(signal.SIGUSR2)
         loop.remove_signal_handler(signal.SIGUSR2)
 
 
-def print_tasks(loops: Iterable[asyncio.AbstractEventLoop]) -> None:
-    """Prints the stacks of the asyncio tasks of these loops."""
+def print_stacks(loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+    """Prints the stacks of all threads and of the asyncio tasks of these loops, the most recent call first."""
+    lines: list[str] = []
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():
+        lines.append(f"\nthread {names.get(ident, ident)}:")
+        lines += _places(frame for frame, _ in traceback.walk_stack(frame))
     for loop in loops:
         for task in asyncio.all_tasks(loop):
-            print(f"\nasyncio task {task.get_name()}:", file=sys.stderr)
-            for frame in task.get_stack():
-                code = frame.f_code
-                print(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}', file=sys.stderr)
-    sys.stderr.flush()
+            lines.append(f"\nasyncio task {task.get_name()}:")
+            lines += _places(task.get_stack())
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _places(frames: Iterable[FrameType]) -> Iterator[str]:
+    for frame in frames:
+        yield f'  File "{frame.f_code.co_filename}", line {frame.f_lineno} in {frame.f_code.co_name}'
