@@ -81,7 +81,8 @@ class Settings(BaseSettings, Limits):
         default=timedelta(milliseconds=800),
         ge=timedelta(milliseconds=10),
         le=timedelta(minutes=1),
-        description="Look this often for items that no hint told of, such as those of a broker that died.",
+        description="Look this often for items that no hint told of, such as those of a broker that died; "
+        "at most 1,000 looks a second in all.",
     )
     idle_poll_interval: Span = Field(
         default=timedelta(minutes=1),

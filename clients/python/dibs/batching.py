@@ -13,11 +13,10 @@ import grpc
 
 from . import flows, forking
 from .encoding import EncodedRequest, ItemForm
-from .enqueue_line import MAX_BATCH_BYTES
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
 from .ids import Ids
-from .operations import MAX_BATCH
+from .operations import MAX_BATCH, MAX_BATCH_BYTES
 from .status import error_from_status
 
 if TYPE_CHECKING:

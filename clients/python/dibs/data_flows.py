@@ -10,14 +10,13 @@ from typing import Any
 
 from . import admin, operations
 from .encoding import EncodedRequest, ItemForm
-from .enqueue_line import MAX_BATCH_BYTES
 from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, NotFound
 from .flows import LONGEST_WAIT_SECONDS, Flow, do
 from .holding import Holding
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
-from .operations import MAX_BATCH
+from .operations import MAX_BATCH, MAX_BATCH_BYTES
 from .policy import Policy, checked_attempts
 from .times import Seconds, to_duration, to_seconds
 from .v1 import broker_pb2 as pb

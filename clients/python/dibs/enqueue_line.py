@@ -18,14 +18,11 @@ from . import forking
 from .encoding import EncodedRequest
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError, DeadlineExceeded
-from .operations import MAX_BATCH, conflict, enqueue
+from .operations import MAX_BATCH, MAX_BATCH_BYTES, conflict, enqueue
 from .retry import Attempts, is_transient
 from .status import error_from_status
 from .transport import Transport
 from .v1 import broker_pb2 as pb
-
-#: Payload and headers that one request may carry; well below the broker's limit for a message.
-MAX_BATCH_BYTES = 3 * 1024 * 1024
 
 
 class _Ticket:

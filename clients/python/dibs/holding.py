@@ -19,16 +19,13 @@ from collections.abc import Callable, Collection, Iterable
 
 from .ahead import Ahead
 from .consuming import Entry, ack, release
+from .operations import MAX_BATCH, MAX_BATCH_BYTES
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import OUTCOME_OK, Delivery, QueueKind
 
 _log = logging.getLogger("dibs")
 
-#: Entries that one message may have.
-_MAX_ENTRIES = 1_000
-#: Bytes of what failed or goes back, with its error texts, that one message may have; brokers take 4 MiB.
-_MAX_BYTES = 3 * 1024 * 1024
 #: A lease is refreshed when this share of it has passed.
 _REFRESH_AFTER = 1 / 3
 #: How soon items shall be begun that are asked for ahead, in seconds.
@@ -136,8 +133,8 @@ class Holding:
         """What fits into a message."""
         unsaid = self._unsaid
         entries: list[Entry] = []
-        room = _MAX_BYTES
-        for _ in range(min(len(unsaid), _MAX_ENTRIES)):
+        room = MAX_BATCH_BYTES
+        for _ in range(min(len(unsaid), MAX_BATCH)):
             entry = unsaid[0]
             if isinstance(entry, pb.NackEntry):
                 room -= entry.ByteSize()
@@ -228,7 +225,7 @@ class Holding:
             if held is not None:
                 self._unsaid.append(entry(id, held[0]))
         if len(self._unsaid) > before:
-            gathers = entry is ack and self._ahead.items and not self._left and len(self._unsaid) < _MAX_ENTRIES
+            gathers = entry is ack and self._ahead.items and not self._left and len(self._unsaid) < MAX_BATCH
             self._say_within(_GATHER_SECONDS if gathers else 0.0)
 
     def finish(self, batch: Collection[str]) -> None:

@@ -32,6 +32,9 @@ Until: TypeAlias = Literal["now", "started", "done"]
 #: Entries that one request may have.
 MAX_BATCH = 1_000
 
+#: Bytes of payloads and other texts that one request may carry; well below the 4 MiB that brokers take.
+MAX_BATCH_BYTES = 3 * 1024 * 1024
+
 #: The longest wait that one request may ask for, in seconds.
 MAX_WAIT_SECONDS = 3_600.0
 
