@@ -12,7 +12,7 @@ from dibs.v1 import types_pb2 as tpb
 from .bodies import task_name
 from .engine.dead_letters import DeadQueue
 from .engine.queues import QueueCounts
-from .engine.types import Kind, Spec, State, StoredItem
+from .engine.types import DEFAULT_MAX_CRASHES, Kind, Spec, State, StoredItem
 from .replies import KINDS, STATES, duration, retry_policy
 
 
@@ -38,6 +38,8 @@ def queue_info(kind: Kind, counts: QueueCounts) -> pb.QueueInfo:
 def delivery_policy(spec: Spec) -> tpb.DeliveryPolicy:
     """How items of a spec are delivered."""
     policy = tpb.DeliveryPolicy(attempts=spec.attempts, lease_timeout=duration(spec.lease_us))
+    if spec.max_crashes != DEFAULT_MAX_CRASHES:
+        policy.max_crashes = spec.max_crashes
     if spec.retry is not None:
         policy.retry.CopyFrom(retry_policy(spec.retry))
     if spec.dead_queue is not None:

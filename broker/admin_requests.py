@@ -31,6 +31,7 @@ _SECTIONS: dict[int, Section] = {
     pb.ITEM_SECTION_READY: Section.READY,
     pb.ITEM_SECTION_DELAYED: Section.DELAYED,
     pb.ITEM_SECTION_LEASED: Section.LEASED,
+    pb.ITEM_SECTION_SET_ASIDE: Section.SET_ASIDE,
 }
 #: What stands for both kinds where a request need not name one.
 _SOME_KINDS: dict[int, tuple[Kind, ...]] = {
@@ -40,7 +41,15 @@ _SOME_KINDS: dict[int, tuple[Kind, ...]] = {
 }
 
 #: Requests that name one queue.
-QueueRequest: TypeAlias = pb.SetPriorityRequest | pb.PauseQueueRequest | pb.ResumeQueueRequest | pb.ClearQueueRequest
+QueueRequest: TypeAlias = (
+    pb.SetPriorityRequest
+    | pb.PauseQueueRequest
+    | pb.ResumeQueueRequest
+    | pb.ClearQueueRequest
+    | pb.RedriveSetAsideRequest
+)
+#: Requests that may name items of what they are about.
+IdsRequest: TypeAlias = pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest | pb.RedriveSetAsideRequest
 #: Requests that name a dead-letter queue.
 DeadRequest: TypeAlias = (
     pb.ListDeadLettersRequest | pb.TakeDeadLettersRequest | pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest
@@ -166,6 +175,9 @@ def read_take(request: pb.TakeDeadLettersRequest, limits: Limits) -> TakeCall:
     timeout_us = 0
     if request.HasField("get_timeout"):
         timeout_us = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us)
+    for name in ("request_id", "received_request_id"):
+        if value := getattr(request, name):
+            check.identifier(value, name, limits.max_id_length)
     return TakeCall(queue, request.max_items or 1, timeout_us / 1e6)
 
 
@@ -252,6 +264,6 @@ def read_list_workers(request: pb.ListWorkersRequest, limits: Limits) -> tuple[s
     return check.namespace(request.namespace, limits.max_name_length), read_page(request)
 
 
-def read_dead_ids(request: pb.RedriveDeadLettersRequest | pb.PurgeDeadLettersRequest, limits: Limits) -> Sequence[str]:
+def read_some_ids(request: IdsRequest, limits: Limits) -> Sequence[str]:
     """Ids of a redrive or a purge; none: all."""
     return read_ids(request.ids, limits) if request.ids else ()

@@ -14,7 +14,20 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
-from .engine.types import Ack, Conflict, Kind, LeaseQuery, Nack, NackReason, NewItem, Refresh, Retry, Spec, Until
+from .engine.types import (
+    DEFAULT_MAX_CRASHES,
+    Ack,
+    Conflict,
+    Kind,
+    LeaseQuery,
+    Nack,
+    NackReason,
+    NewItem,
+    Refresh,
+    Retry,
+    Spec,
+    Until,
+)
 from .errors import InvalidField
 from .limits import Limits
 
@@ -40,7 +53,13 @@ _REASONS: dict[int, NackReason] = {
     pb.NACK_REASON_RELEASED: NackReason.RELEASED,
     pb.NACK_REASON_CANCELLED: NackReason.CANCELLED,
     pb.NACK_REASON_REJECTED: NackReason.REJECTED,
+    pb.NACK_REASON_CRASHED: NackReason.CRASHED,
+    pb.NACK_REASON_NOT_BEGUN: NackReason.NOT_BEGUN,
 }
+#: Most leases that a worker may bring along from an earlier stream.
+_MOST_HELD = 10_000
+#: Most processes that an item may ask to be allowed to kill.
+_MOST_CRASHES = 1000
 _UNTIL: dict[int, Until] = {
     pb.WAIT_UNTIL_UNSPECIFIED: Until.NOW,
     pb.WAIT_UNTIL_NOW: Until.NOW,
@@ -80,6 +99,7 @@ class Hello:
     query: LeaseQuery
     worker_id: str
     task_names: Sequence[str]
+    received_tokens: Sequence[int]
 
 
 @dataclass(slots=True)
@@ -209,7 +229,7 @@ def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
     ).encode()
 
 
-def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int]:
+def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int, int]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
@@ -224,7 +244,8 @@ def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry
     if policy.HasField("result_ttl"):
         keep_us = check.duration_us(policy.result_ttl, "policy.result_ttl", limits.max_result_ttl_us, minimum_us=1000)
     retry = _retry(policy.retry, limits) if policy.HasField("retry") else None
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us
+    max_crashes = check.integer(policy.max_crashes, "policy.max_crashes", 0, _MOST_CRASHES) or DEFAULT_MAX_CRASHES
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:
@@ -292,7 +313,13 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
         raise InvalidField("hello.task_names", "must be at most 10000")
     for at, name in enumerate(hello.task_names):
         check.task_name(name, f"hello.task_names[{at}]", limits.max_task_name_length)
-    return Hello(namespace, query, hello.worker_id, tuple(dict.fromkeys(hello.task_names)))
+    if len(hello.received_tokens) > _MOST_HELD:
+        raise InvalidField("hello.received_tokens", f"must be at most {_MOST_HELD}")
+    for at, token in enumerate(hello.received_tokens):
+        check.lease_token(token, f"hello.received_tokens[{at}]")
+    return Hello(
+        namespace, query, hello.worker_id, tuple(dict.fromkeys(hello.task_names)), tuple(hello.received_tokens)
+    )
 
 
 def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:

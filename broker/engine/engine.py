@@ -33,6 +33,7 @@ from .types import (
     IdList,
     ItemStatus,
     Kind,
+    LeaseCall,
     Leased,
     LeaseQuery,
     LeaseReply,
@@ -66,6 +67,7 @@ _OUTCOMES = tuple(Outcome)
 _ENQUEUED = {outcome.value: outcome for outcome in Enqueued}
 #: What the items of a group have in common; see enqueue.lua.
 _TERMS = attrgetter("spec", "due", "conflict")
+_UNTRACKED = LeaseCall("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,13 @@ class Engine:
         return [_ENQUEUED[code] for code in codes]
 
     async def lease(
-        self, namespace: str, query: LeaseQuery, max_items: int, *, note_hunger: bool = False
+        self,
+        namespace: str,
+        query: LeaseQuery,
+        max_items: int,
+        *,
+        note_hunger: bool = False,
+        call: LeaseCall = _UNTRACKED,
     ) -> LeaseReply:
         """Takes up to `max_items` items, at most `MAX_LEASE_BYTES` of them (but at least one).
 
@@ -227,6 +235,7 @@ class Engine:
             query: which queues, and overrides.
             max_items: 1 to `MAX_BATCH`.
             note_hunger: when the queues are empty, have the next item published as a hint.
+            call: how the call is told from others; untracked: what it leases counts as received.
         """
         await self._know(namespace)
         args: list[Argument] = [
@@ -237,11 +246,24 @@ class Engine:
             "" if query.attempts is None else query.attempts,
             self.config.once_retention_us,
             int(note_hunger),
+            call.caller,
+            call.sequence,
+            "" if call.not_after_us is None else call.not_after_us,
+            call.keep_ms,
+            call.skills,
+            int(call.sift),
+            len(call.shares),
+            *call.shares,
+            len(call.receipts),
+            *call.receipts,
             len(query.queues),
             *query.queues,
         ]
         due, again, now, ids, records, stretches = await self._call("lease", namespace, args)
-        self._timers.due(namespace, due)
+        if again == 2:
+            raise Unavailable("lease: the call came too late, or a later one has overtaken it")
+        if due >= 0:
+            self._timers.due(namespace, due)
         items: list[Leased] = []
         for at in range(0, len(stretches), 6):
             count, token, attempt, attempts, lease_us, error = stretches[at : at + 6]
@@ -258,9 +280,14 @@ class Engine:
         ids, records = await self._call("peek", namespace, args)
         return [(id.decode(), decode_record(record)) for id, record in zip(ids, records, strict=True)]
 
-    async def restore(self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0) -> None:
-        """Puts back at-most-once items (token 0) that were leased and never left this process."""
-        args: list[Argument] = [delay_us, len(items)]
+    async def restore(
+        self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0, name: str = "", keep_ms: int = 600_000
+    ) -> None:
+        """Puts back at-most-once items (token 0) that were leased and never left this process.
+
+        May be repeated under the same name.
+        """
+        args: list[Argument] = [name, keep_ms, delay_us, len(items)]
         for item in items:
             args += (item.id, item.record, item.attempt - 1, item.attempts, item.last_error)
         due, _ = await self._call("restore", namespace, args)
@@ -288,6 +315,15 @@ class Engine:
         if coalescer is None:
             coalescer = self._refreshes[namespace] = Coalescer(lambda batch: self._refresh(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
+
+    async def arrived(
+        self, namespace: str, calls: Sequence[tuple[str, int]] = (), receipts: Sequence[int] = ()
+    ) -> None:
+        """Says that answers of lease calls (caller, sequence) have arrived and shares have been received."""
+        args: list[Argument] = [len(calls)]
+        for call in calls:
+            args += call
+        await self._call("arrived", namespace, [*args, len(receipts), *receipts])
 
     async def cancel(self, namespace: str, ids: IdList) -> list[Cancelled]:
         """Cancels items."""

@@ -26,6 +26,7 @@ class Section(enum.StrEnum):
     DELAYED = "delayed"
     LEASED = "leased"
     DEAD = "dead"
+    SET_ASIDE = "aside"
 
 
 class QueueCounts(NamedTuple):
@@ -56,6 +57,19 @@ class Cleared(NamedTuple):
 
     removed: int
     left: int
+
+
+class RedrivenAside(NamedTuple):
+    """Items that were set aside and are back in their queue, and how many still are set aside."""
+
+    redriven: int
+    left: int
+
+
+class NoSuchItem(NamedTuple):
+    """An item that was asked for and is not there."""
+
+    id: str
 
 
 class Queues:
@@ -91,6 +105,21 @@ class Queues:
         """Sets the priority of a queue, or takes it away; the queue need not be known."""
         text = "" if priority is None else repr(float(priority))
         await self._create("set_priority", namespace, [kind.value, queue, text])
+
+    async def redrive_aside(
+        self, namespace: str, kind: Kind, queue: str, ids: IdList, *, most: int
+    ) -> RedrivenAside | NoSuchItem:
+        """Sends items that were set aside back to the end of their queue, as new.
+
+        Args:
+            namespace: where.
+            kind: of the queue.
+            queue: its name.
+            ids: which, at most 1,000; none: the first that were set aside.
+            most: items at most when no ids are given.
+        """
+        done, left, missing = await self._call("redrive_aside", namespace, [kind.value, queue, most, len(ids), *ids])
+        return NoSuchItem(missing.decode()) if missing else RedrivenAside(done, left)
 
     async def pause(self, namespace: str, kind: Kind, queue: str, *, paused: bool) -> bool | None:
         """Stops deliveries from a queue or starts them again: whether that changed anything; None: it is not known."""

@@ -23,6 +23,7 @@ _DRAINING = frozenset(
     {
         "ack",
         "advance",
+        "arrived",
         "cancel",
         "clear",
         "delete",
@@ -36,6 +37,7 @@ _DRAINING = frozenset(
         "probe",
         "purge",
         "redrive",
+        "redrive_aside",
         "refresh",
         "refresh_lock",
         "release_lock",

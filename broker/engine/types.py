@@ -27,6 +27,10 @@ class Retry(NamedTuple):
     jitter: float
 
 
+#: Processes that an item may kill unless its producer said otherwise; as in ``lua/include/records.lua``.
+DEFAULT_MAX_CRASHES = 3
+
+
 class Spec(NamedTuple):
     """How an item is delivered, as stored in front of its body."""
 
@@ -37,6 +41,7 @@ class Spec(NamedTuple):
     retry: Retry | None = None
     dead_queue: str | None = None
     keep_us: int = 0
+    max_crashes: int = DEFAULT_MAX_CRASHES
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
@@ -44,18 +49,30 @@ class Spec(NamedTuple):
         retry = "- - - -"
         if self.retry is not None:
             retry = f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
+        # A word that says nothing new is left out: brokers of earlier versions know none.
+        crashes = "" if self.max_crashes == DEFAULT_MAX_CRASHES else f" crashes={self.max_crashes}"
         return (
             f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
-            f"{self.dead_queue or ':'} {self.keep_us}"
+            f"{self.dead_queue or ':'} {self.keep_us}{crashes}"
         )
 
 
 @lru_cache(maxsize=4096)
 def decode_spec(text: bytes) -> Spec:
-    """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart."""
-    kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep = text.decode().split(" ")
+    """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart. Words of later versions are ignored."""
+    kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = text.decode().split(" ")
+    known = dict(word.split("=", 1) for word in words if "=" in word)
     retry = None if initial == "-" else Retry(int(initial), float(factor), int(maximum), float(jitter))
-    return Spec(Kind(kind), queue, int(attempts), int(lease), retry, None if dead == ":" else dead, int(keep))
+    return Spec(
+        Kind(kind),
+        queue,
+        int(attempts),
+        int(lease),
+        retry,
+        None if dead == ":" else dead,
+        int(keep),
+        int(known.get("crashes", DEFAULT_MAX_CRASHES)),
+    )
 
 
 class Conflict(enum.StrEnum):
@@ -128,6 +145,24 @@ class LeaseQuery:
     attempts: int | None = None
 
 
+class LeaseCall(NamedTuple):
+    """What a lease call says of itself.
+
+    Asked again under the same caller and sequence it answers the same; the caller's next sequence says that the answer
+    has arrived. Items of each of `shares` (sizes, in order) share a token of their own; `receipts` are tokens of shares
+    that were received. With `skills` parked items of these tasks come too; with `sift` items of other tasks are parked.
+    """
+
+    caller: str
+    sequence: int
+    shares: Sequence[int] = ()
+    receipts: Sequence[int] = ()
+    not_after_us: int | None = None
+    keep_ms: int = 600_000
+    skills: str = ""
+    sift: bool = False
+
+
 class LeaseReply(NamedTuple):
     """Items leased at `now_us`. `drained`: nothing more is ready, and a hint will come when something is."""
 
@@ -154,6 +189,12 @@ class NackReason(enum.StrEnum):
     UNSEEN = "u"
     CANCELLED = "c"
     REJECTED = "x"
+    #: The process that held it died before it began it; an at-most-once item with a token too may be delivered.
+    NOT_BEGUN = "b"
+    #: Sent down a stream that broke before its receipt; changes nothing if Redis has a receipt.
+    UNRECEIVED = "n"
+    #: The process that had begun it died.
+    CRASHED = "k"
 
 
 class Ack(NamedTuple):

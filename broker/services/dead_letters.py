@@ -70,7 +70,7 @@ class DeadLetterHandlers:
     ) -> AsyncIterator[pb.RedriveDeadLettersResponse]:
         """Sends dead letters back."""
         call = requests.read_dead_queue(request, self._limits)
-        ids = requests.read_dead_ids(request, self._limits)
+        ids = requests.read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.redrive(call.namespace, call.kind, call.queue, ids):
             done = _done(step)
             yield pb.RedriveDeadLettersResponse(redriven=done.done, left=done.left)
@@ -82,7 +82,7 @@ class DeadLetterHandlers:
     ) -> AsyncIterator[pb.PurgeDeadLettersResponse]:
         """Removes dead letters for good."""
         call = requests.read_dead_queue(request, self._limits)
-        ids = requests.read_dead_ids(request, self._limits)
+        ids = requests.read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.purge(call.namespace, call.kind, call.queue, ids):
             done = _done(step)
             yield pb.PurgeDeadLettersResponse(purged=done.done, left=done.left)

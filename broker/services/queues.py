@@ -11,7 +11,7 @@ from dibs.v1 import admin_pb2 as pb
 from .. import admin_replies as replies
 from .. import admin_requests as requests
 from ..engine.engine import Engine
-from ..engine.queues import Cleared, QueueCounts
+from ..engine.queues import Cleared, NoSuchItem, QueueCounts
 from ..errors import NotFound, PreconditionFailed
 from ..limits import Limits
 from ..listings import list_items, list_queues
@@ -81,6 +81,22 @@ class QueueHandlers:
         namespace, ids = requests.read_delete_items(request, self._limits)
         gone = await self._engine.queues.delete_items(namespace, ids)
         return pb.DeleteItemsResponse(deleted_ids=[id for id, there in zip(ids, gone, strict=True) if there])
+
+    async def RedriveSetAside(
+        self,
+        request: pb.RedriveSetAsideRequest,
+        context: grpc.aio.ServicerContext[pb.RedriveSetAsideRequest, pb.RedriveSetAsideResponse],
+    ) -> pb.RedriveSetAsideResponse:
+        """Sends items that were set aside back to their queue."""
+        call = requests.read_queue(request, self._limits)
+        ids = requests.read_some_ids(request, self._limits)
+        await self._known(call)
+        done = await self._engine.queues.redrive_aside(
+            call.namespace, call.kind, call.queue, ids, most=self._limits.max_batch_items
+        )
+        if isinstance(done, NoSuchItem):
+            raise NotFound("item", done.id)
+        return pb.RedriveSetAsideResponse(redriven=done.redriven, left=done.left)
 
     async def ClearQueue(
         self,

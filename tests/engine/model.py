@@ -243,7 +243,9 @@ class Model:
             if reason is NackReason.CANCELLED or item.cancel:
                 self._end(item, State.CANCELLED)
                 continue
-            undone = reason is NackReason.UNSEEN or (reason is NackReason.RELEASED and not item.once)
+            undone = reason in (NackReason.UNSEEN, NackReason.NOT_BEGUN) or (
+                reason is NackReason.RELEASED and not item.once
+            )
             again = reason is NackReason.FAILED and not item.once and item.used < item.attempts
             if not undone and not again:
                 once = "released, but at-most-once items are not delivered again"

@@ -74,6 +74,10 @@ T = TypeVar("T")
 STATES = {b"L": State.STARTED, b"O": State.STARTED, b"X": State.DEAD}
 
 
+#: Those that say something of a lease without a mark.
+REASONS = [one for one in NackReason if one not in (NackReason.UNRECEIVED, NackReason.CRASHED)]
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Two engines on one Redis, each step carried out by either, and by the model."""
 
@@ -215,9 +219,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(
         via=brokers,
         entries=st.lists(
-            st.tuples(
-                leases, st.sampled_from(("right", "right", "wrong")), st.sampled_from(NackReason), delays, errors
-            ),
+            st.tuples(leases, st.sampled_from(("right", "right", "wrong")), st.sampled_from(REASONS), delays, errors),
             min_size=1,
             max_size=4,
         ),
@@ -232,7 +234,7 @@ class EngineMachine(RuleBasedStateMachine):
         for (item, *_), entry, outcome in zip(entries, batch, outcomes, strict=True):
             if outcome is Outcome.OK:
                 released = entry.reason is NackReason.RELEASED and item.lease_us > 0
-                undone = released or entry.reason is NackReason.UNSEEN
+                undone = released or entry.reason in (NackReason.UNSEEN, NackReason.NOT_BEGUN)
                 due_us = self.model.now_us + (entry.delay_us or 0)
                 self.history.given_back(entry.id, undone=undone, due_us=due_us)
 

@@ -38,6 +38,9 @@ BAD: Mapping[str, Sequence[Any]] = {
     "id": IDS,
     "ids": ("", *IDS),
     "request_id": IDS,
+    "received_request_id": IDS,
+    "received_tokens": (0, -1, -(2**63)),
+    "max_crashes": (-1, -(2**31), 1001),
     "owner": IDS,
     "group": TEXTS,
     "worker_id": TEXTS,
@@ -58,7 +61,7 @@ BAD: Mapping[str, Sequence[Any]] = {
 #: Bad headers.
 HEADERS = {"many": {str(n): "" for n in range(33)}, "large": {"x": "x" * 8192}, "no name": {"": "x"}}
 #: Lengths that are too many, of lists.
-TOO_MANY = {"task_names": 10_001}
+TOO_MANY = {"task_names": 10_001, "received_tokens": 10_001}
 #: Lists that must not be empty.
 NEEDED = {"Enqueue.items", "Ack.entries", "Nack.entries", "Refresh.entries", "Cancel.ids", "Result.ids"}
 NEEDED |= {"DeleteItems.ids", "DeleteSchedules.names", "RegisterTasks.tasks"}
@@ -125,8 +128,9 @@ def _bad_lists(place: Place, key: str, at: int) -> Iterator[Bad]:
             yield f"{place.path}[0]", repr(value)[:40], _lister(place, value)
 
 
-def _many(name: str) -> list[str]:
-    return [f"x{n}" for n in range(TOO_MANY.get(name, 1001))]
+def _many(name: str) -> list[Any]:
+    numbers = range(1, TOO_MANY.get(name, 1001) + 1)
+    return list(numbers) if name == "received_tokens" else [f"x{n}" for n in numbers]
 
 
 def _setter(place: Place, value: Any) -> Callable[[Any], None]:

@@ -80,6 +80,7 @@ GOOD: dict[str, Sequence[Message]] = {
     "ResumeQueue": [apb.ResumeQueueRequest(**_QUEUE)],
     "ListItems": [apb.ListItemsRequest(**_QUEUE, section=apb.ITEM_SECTION_READY)],
     "DeleteItems": [apb.DeleteItemsRequest(namespace=NAMESPACE, ids=["a"])],
+    "RedriveSetAside": [apb.RedriveSetAsideRequest(**_QUEUE, ids=["a"])],
     "ClearQueue": [apb.ClearQueueRequest(**_QUEUE)],
     "ListDeadLetterQueues": [apb.ListDeadLetterQueuesRequest(namespace=NAMESPACE, kind=TASK)],
     "ListDeadLetters": [apb.ListDeadLettersRequest(**_QUEUE)],

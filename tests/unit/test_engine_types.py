@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dibs.broker.engine.types import (
+    DEFAULT_MAX_CRASHES,
     ENDED,
     Kind,
     Retry,
@@ -34,6 +35,7 @@ SPECS = st.builds(
     st.none() | RETRIES,
     st.none() | NAMES,
     TIMES_US,
+    st.integers(1, 1000),
 )
 
 
@@ -43,10 +45,10 @@ def test_a_spec_is_read_as_it_was_written(spec: Spec) -> None:
 
 
 @given(SPECS)
-def test_a_written_spec_is_one_line_of_ten_words(spec: Spec) -> None:
+def test_a_written_spec_is_one_line_of_ten_words_and_what_is_out_of_the_ordinary(spec: Spec) -> None:
     text = spec.encode()
     assert "\n" not in text
-    assert len(text.split(" ")) == 10
+    assert len(text.split(" ")) == 10 + (spec.max_crashes != DEFAULT_MAX_CRASHES)
 
 
 def test_a_dead_letter_queue_may_be_called_dash() -> None:

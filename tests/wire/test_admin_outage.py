@@ -35,6 +35,7 @@ REQUESTS: dict[str, Any] = {
     "ResumeQueue": pb.ResumeQueueRequest(queue="q", kind=TASK),
     "ListItems": pb.ListItemsRequest(queue="q", kind=TASK),
     "DeleteItems": pb.DeleteItemsRequest(ids=["a"]),
+    "RedriveSetAside": pb.RedriveSetAsideRequest(queue="q", kind=TASK),
     "ClearQueue": pb.ClearQueueRequest(queue="q", kind=TASK),
     "ListDeadLetterQueues": pb.ListDeadLetterQueuesRequest(),
     "ListDeadLetters": pb.ListDeadLettersRequest(kind=TASK),

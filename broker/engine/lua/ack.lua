@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of entries (1-1000), arguments of each (3, or 2 if there are no results), then for
---          each id, token ("" unfenced), result ("-" none, "R<bytes>")
+--          each id, token ("" unfenced), result ("-" none, "R<bytes>"), then number of receipts, their tokens
 -- Reply    one outcome code an entry, see fence.lua
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -44,7 +44,14 @@ for i, id in ipairs(ids) do
     end
   end
 end
+local receipts = 5 + tonumber(ARGV[3]) * width
+if #ARGV > receipts then
+  redis.call('ZREM', P .. 'unreceived', unpack(ARGV, receipts + 1))
+end
 if count > 0 then
+  if redis.call('EXISTS', P .. 'trouble') == 1 then
+    call_many('HDEL', P .. 'trouble', done)
+  end
   call_many('HDEL', P .. 'item', done)
   call_many('HDEL', P .. 'run', done)
   if redis.call('EXISTS', P .. 'error') == 1 then

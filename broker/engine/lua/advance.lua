@@ -10,10 +10,12 @@
 --- @include events
 --- @include queues
 --- @include endings
+--- @include unreceived
 --- @include advance
 --- @include timetable
 
 advance(tonumber(ARGV[3]))
+forget_unreceived()
 return {
   next_due(), now, next_look(),
   redis.call('ZRANGE', P .. 'ready:t', 0, 999), redis.call('ZRANGE', P .. 'ready:d', 0, 999),

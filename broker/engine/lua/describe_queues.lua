@@ -36,6 +36,9 @@ for i = 1, tonumber(ARGV[4]) do
   local queue = ARGV[4 + i]
   local tail = kind .. ':' .. queue
   local ready = math.max(0, redis.call('LLEN', P .. 'queue:' .. tail) - number('stale', queue))
+  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parkedtasks:' .. kind)) do
+    ready = ready + redis.call('ZCARD', P .. 'parked:' .. tail .. ':' .. task)
+  end
   replies[i] = {
     is_known(kind, queue) and 1 or 0, ready, redis.call('ZCARD', P .. 'delayed:' .. tail),
     redis.call('ZCARD', P .. 'leased:' .. tail), number('deaths', queue), number('seen', queue), number('done', queue),

@@ -2,9 +2,9 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of entries (1-1000), then for each
---          id, token, reason ("f" failed, "r" released, "u" released before any
---          consumer saw it, "c" cancelled, "x" rejected),
---          delay in us ("" by rule), error
+--          id, token, reason ("f" failed, "r" released, "u" released before any consumer saw it, "b" not begun by the
+--          process that held it and died, "n" sent, but not received: only if Redis has no receipt either, "k" crashed
+--          with its process, "c" cancelled, "x" rejected), delay in us ("" by rule), error
 -- Reply    {next due time in us or -1, outcome codes (see fence.lua)}
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -13,6 +13,7 @@
 --- @include queues
 --- @include endings
 --- @include fence
+--- @include unreceived
 
 -- Wait after a failed attempt: the item's retry policy, or else what is left of the lease.
 -- retry * factor^(attempt - 1), at most max, moved by up to the share jitter either way.
@@ -72,15 +73,27 @@ for i, id in ipairs(ids) do
   local run = runs[i]
   local outcome = given[id] and EXPIRED or fence_run(id, token, run)
   outcomes[i] = outcome
-  if outcome == OK then
+  if outcome == OK and reason == 'n' then
+    if run.state == 'L' and not given[id] and redis.call('ZSCORE', P .. 'unreceived', token) then
+      given[id] = true
+      redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
+      if run.cancel then
+        end_cancelled(id, run.spec, run.used)
+      elseif end_unreceived(id, run, {}) then
+        give_back(id, run, 0, true)
+      end
+    end
+  elseif outcome == OK then
     given[id] = true
     redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
     if reason == 'c' or run.cancel then
       end_cancelled(id, run.spec, run.used)
-    elseif reason == 'u' or (reason == 'r' and run.state == 'L') then
+    elseif reason == 'u' or reason == 'b' or (reason == 'r' and run.state == 'L') then
       run.used = run.used - 1
       give_back(id, run, delay or 0, true)
-    elseif reason == 'f' and run.state == 'L' and run.used < run.attempts then
+    elseif reason == 'k' and redis.call('HINCRBY', P .. 'trouble', id, 1000) >= run.spec.crashes * 1000 then
+      bury(id, run, failure)
+    elseif (reason == 'f' or reason == 'k') and run.state == 'L' and run.used < run.attempts then
       redis.call('HSET', P .. 'error', id, failure)
       give_back(id, run, delay or retry_delay(run), false)
     elseif reason == 'r' then

@@ -1,7 +1,8 @@
 -- Puts back items that were leased at most once and never left the broker, at the head of their queues or delayed.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, delay in us (0 none), number of items (1-1000), then for each
+-- ARGV     namespace, channel, name of the call ("" none: not to be repeated), ms that it is remembered, delay in us (0
+--          none), number of items (1-1000), then for each
 --          id, record, deliveries before the one that is undone, deliveries it may have, last error ("" none)
 -- Reply    {next due time in us or -1, number of items put back}; one whose id is in use again is left out
 -- Cost     O(1) an item, O(log n) a delayed one.
@@ -10,10 +11,13 @@
 --- @include events
 --- @include queues
 
-local delay = tonumber(ARGV[3])
+if ARGV[3] ~= '' and not redis.call('SET', P .. 'restored:' .. ARGV[3], '', 'NX', 'PX', ARGV[4]) then
+  return { -1, 0 }
+end
+local delay = tonumber(ARGV[5])
 local groups, order, restored = {}, {}, 0
-for i = 1, tonumber(ARGV[4]) do
-  local base = i * 5
+for i = 1, tonumber(ARGV[6]) do
+  local base = i * 5 + 2
   local id, record, used, attempts, failure = ARGV[base], ARGV[base + 1], tonumber(ARGV[base + 2]),
     tonumber(ARGV[base + 3]), ARGV[base + 4]
   if redis.call('EXISTS', P .. 'end:' .. id) == 0 and redis.call('HSETNX', P .. 'item', id, record) == 1 then

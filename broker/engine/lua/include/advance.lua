@@ -18,13 +18,19 @@ local function expire(spec, budget)
     return 0
   end
   call_many('ZREM', set, ids)
-  local again, updates = {}, {}
-  for i, text in ipairs(redis.call('HMGET', P .. 'run', unpack(ids))) do
+  local again, unseen, updates = {}, {}, {}
+  local texts = redis.call('HMGET', P .. 'run', unpack(ids))
+  local marked = unreceived_among(texts)
+  for i, text in ipairs(texts) do
     local run, id = parse_run(text), ids[i]
     if run.cancel then
       end_cancelled(id, run.spec, run.used)
     elseif run.state == 'O' then
       bury(id, run, 'started, but never finished')
+    elseif marked and marked[text] then
+      if end_unreceived(id, run, updates) then
+        unseen[#unseen + 1] = id
+      end
     elseif run.used >= run.attempts then
       bury(id, run, redis.call('HGET', P .. 'error', id) or 'the lease ran out')
     else
@@ -34,9 +40,14 @@ local function expire(spec, budget)
       again[#again + 1] = id
     end
   end
-  if #again > 0 then
+  if #updates > 0 then
     call_many('HSET', P .. 'run', updates)
+  end
+  if #again > 0 then
     push_ready(spec, again)
+  end
+  if #unseen > 0 then
+    push_ready(spec, unseen, true)
   end
   return #ids
 end

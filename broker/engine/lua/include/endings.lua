@@ -4,6 +4,7 @@ local function forget(id)
   redis.call('HDEL', P .. 'item', id)
   redis.call('HDEL', P .. 'run', id)
   redis.call('HDEL', P .. 'error', id)
+  redis.call('HDEL', P .. 'trouble', id)
 end
 
 -- How long the note stands that ends are kept; see keys.py.

@@ -1,30 +1,52 @@
 -- Reading and writing the two strings that describe an item (see keys.py for the glossary).
 --   record = "<enqueued_us> <due_us> <spec>\n<body>"       written once, never changed
 --   run    = "<state> <token> <used> <attempts> <lease_us> <deadline_us> <cancel> <spec>"
---   spec   = "<kind> <queue> <attempts> <lease_us> <retry_us> <factor> <max_us> <jitter> <dead> <keep_us>"
+--   spec   = "<kind> <queue> <attempts> <lease_us> <retry_us> <factor> <max_us> <jitter> <dead> <keep_us>[ <word>...]"
 -- with "-" for what is absent, ":" for no dead-letter queue. Specs repeat within a batch, so each is taken apart once
 -- per call.
+--
+-- Further words are "<name>=<value>". Those that are not known here are kept with the text and ignored; what is missing
+-- has its default:
+--   v=<number>        version of the form, default 1. One above VERSION must not be guessed at: it cannot be read
+--   crashes=<number>  processes that the item may kill, default 3
+-- What cannot be read is nil (a spec, a record's spec, a split run) or UNREADABLE (a parsed run); whoever meets it sets
+-- the item aside (include/aside.lua) and goes on with the others.
 local P = KEYS[1]
+local VERSION = 1
 local specs = {}
 
 local function int(n)
   return string.format('%.0f', n)
 end
 
-local function spec_of(text)
-  local spec = specs[text]
-  if not spec then
-    local kind, queue, attempts, lease, retry, factor, max, jitter, dead, keep = string.match(
-      text, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
-    spec = {
-      text = text, kind = kind, queue = queue, attempts = tonumber(attempts), lease = tonumber(lease),
-      retry = tonumber(retry), factor = tonumber(factor), max = tonumber(max), jitter = tonumber(jitter),
-      dead = dead ~= ':' and dead or nil, keep = tonumber(keep),
-      tail = kind .. ':' .. queue,
-    }
-    specs[text] = spec
+local function read_spec(text)
+  local kind, queue, attempts, lease, retry, factor, max, jitter, dead, keep, words = string.match(
+    text, '^([td]) (%S+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%d+)(.*)$')
+  if not kind or (words ~= '' and tonumber(string.match(words, ' v=(%S+)') or 1) > VERSION) then
+    return nil
+  end
+  local spec = {
+    text = text, kind = kind, queue = queue, attempts = tonumber(attempts), lease = tonumber(lease),
+    retry = tonumber(retry), factor = tonumber(factor), max = tonumber(max), jitter = tonumber(jitter),
+    dead = dead ~= ':' and dead or nil, keep = tonumber(keep),
+    tail = kind .. ':' .. queue, crashes = 3,
+  }
+  if words ~= '' then
+    spec.crashes = tonumber(string.match(words, ' crashes=(%d+)')) or spec.crashes
+  end
+  if retry ~= '-' and not (spec.retry and spec.factor and spec.max and spec.jitter) then
+    return nil
   end
   return spec
+end
+
+local function spec_of(text)
+  local spec = specs[text]
+  if spec == nil then
+    spec = read_spec(text) or false
+    specs[text] = spec
+  end
+  return spec or nil
 end
 
 -- The spec of a record: what stands between its two times and its first newline. Items of one enqueued batch have all of
@@ -32,40 +54,51 @@ end
 local heads = {}
 
 local function record_spec(record)
-  local head = string.sub(record, 1, string.find(record, '\n', 1, true) - 1)
+  local head = string.sub(record, 1, (string.find(record, '\n', 1, true) or 1) - 1)
   local spec = heads[head]
-  if not spec then
-    spec = spec_of(string.match(head, '^%d+ %d+ (.*)$'))
+  if spec == nil then
+    local text = string.match(head, '^%d+ %d+ (.*)$')
+    spec = text and spec_of(text) or false
     heads[head] = spec
   end
-  return spec
+  return spec or nil
 end
 
 -- State, token (as text) and the rest of a run; the rest is shared and must not be changed: items that one call has
 -- leased have the same run, so it too is taken apart once.
 local splits = {}
 
-local function split_run(text)
-  local split = splits[text]
-  if not split then
-    local state, token, used, attempts, lease, deadline, cancel, spec = string.match(
-      text, '^(%a) (%d+) (%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
-    split = {
-      state = state, token = token,
-      rest = {
-        used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
-        cancel = cancel == '1', spec = spec_of(spec),
-      },
-    }
-    splits[text] = split
-  end
-  return split.state, split.token, split.rest
+local function read_run(text)
+  local state, token, used, attempts, lease, deadline, cancel, words = string.match(
+    text, '^([LOWX]) (%d+) (%d+) (%d+) (%d+) (%d+) (%d) (.*)$')
+  local spec = state and spec_of(words)
+  return spec and {
+    state = state, token = token,
+    rest = {
+      used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
+      cancel = cancel == '1', spec = spec,
+    },
+  }
 end
 
--- A run of one's own to change and format again.
+local function split_run(text)
+  local split = splits[text]
+  if split == nil then
+    split = read_run(text) or false
+    splits[text] = split
+  end
+  if split then
+    return split.state, split.token, split.rest
+  end
+end
+
+-- Stands for a run that cannot be read: in no state that anything is done with, and without a spec.
+local UNREADABLE = { state = '?' }
+
+-- A run of one's own to change and format again, or UNREADABLE.
 local function parse_run(text)
   local state, token, rest = split_run(text)
-  return {
+  return not state and UNREADABLE or {
     state = state, token = tonumber(token), used = rest.used, attempts = rest.attempts, lease = rest.lease,
     deadline = rest.deadline, cancel = rest.cancel, spec = rest.spec,
   }

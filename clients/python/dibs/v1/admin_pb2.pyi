@@ -46,6 +46,8 @@ class _ItemSectionEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """Those that wait for their time, the next first."""
     ITEM_SECTION_LEASED: _ItemSection.ValueType  # 3
     """Those that are leased, the first to run out first."""
+    ITEM_SECTION_SET_ASIDE: _ItemSection.ValueType  # 4
+    """Those that were set aside because no delivery can carry them, the first first; last_error says why."""
 
 class ItemSection(_ItemSection, metaclass=_ItemSectionEnumTypeWrapper):
     """Which of a queue's items."""
@@ -58,6 +60,8 @@ ITEM_SECTION_DELAYED: ItemSection.ValueType  # 2
 """Those that wait for their time, the next first."""
 ITEM_SECTION_LEASED: ItemSection.ValueType  # 3
 """Those that are leased, the first to run out first."""
+ITEM_SECTION_SET_ASIDE: ItemSection.ValueType  # 4
+"""Those that were set aside because no delivery can carry them, the first first; last_error says why."""
 global___ItemSection = ItemSection
 
 class _FlushState:
@@ -133,6 +137,8 @@ class QueueInfo(google.protobuf.message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     PAUSED_FIELD_NUMBER: builtins.int
     OLDEST_READY_TIME_FIELD_NUMBER: builtins.int
+    SET_ASIDE_FIELD_NUMBER: builtins.int
+    PARKED_TASKS_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -153,9 +159,19 @@ class QueueInfo(google.protobuf.message.Message):
     """Priority; absent: none, served after all that have one."""
     paused: builtins.bool
     """Whether deliveries are stopped."""
+    set_aside: builtins.int
+    """Items that no delivery can carry and that were set aside for that: written by another version, damaged, or larger
+    than any message may be. They are not counted elsewhere.
+    """
     @property
     def oldest_ready_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the first ready item was enqueued; absent when none is ready."""
+
+    @property
+    def parked_tasks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ParkedTask]:
+        """Tasks whose items are parked, because a worker that asked for work does not know them: at most 20, those with the
+        most items first. These items are counted as ready.
+        """
 
     def __init__(
         self,
@@ -171,12 +187,40 @@ class QueueInfo(google.protobuf.message.Message):
         priority: builtins.float | None = ...,
         paused: builtins.bool = ...,
         oldest_ready_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        set_aside: builtins.int = ...,
+        parked_tasks: collections.abc.Iterable[global___ParkedTask] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_priority", b"_priority", "oldest_ready_time", b"oldest_ready_time", "priority", b"priority"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_priority", b"_priority", "dead", b"dead", "delayed", b"delayed", "done", b"done", "kind", b"kind", "leased", b"leased", "name", b"name", "oldest_ready_time", b"oldest_ready_time", "paused", b"paused", "priority", b"priority", "ready", b"ready", "seen", b"seen"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_priority", b"_priority", "dead", b"dead", "delayed", b"delayed", "done", b"done", "kind", b"kind", "leased", b"leased", "name", b"name", "oldest_ready_time", b"oldest_ready_time", "parked_tasks", b"parked_tasks", "paused", b"paused", "priority", b"priority", "ready", b"ready", "seen", b"seen", "set_aside", b"set_aside"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_priority", b"_priority"]) -> typing.Literal["priority"] | None: ...
 
 global___QueueInfo = QueueInfo
+
+@typing.final
+class ParkedTask(google.protobuf.message.Message):
+    """Items of one task of a queue that wait for a worker which knows the task."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    ITEMS_FIELD_NUMBER: builtins.int
+    WORKERS_FIELD_NUMBER: builtins.int
+    task_name: builtins.str
+    """Name of the task."""
+    items: builtins.int
+    """How many items."""
+    workers: builtins.int
+    """Connected workers that know the task."""
+    def __init__(
+        self,
+        *,
+        task_name: builtins.str = ...,
+        items: builtins.int = ...,
+        workers: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["items", b"items", "task_name", b"task_name", "workers", b"workers"]) -> None: ...
+
+global___ParkedTask = ParkedTask
 
 @typing.final
 class ListQueuesRequest(google.protobuf.message.Message):
@@ -560,6 +604,62 @@ class DeleteItemsResponse(google.protobuf.message.Message):
 global___DeleteItemsResponse = DeleteItemsResponse
 
 @typing.final
+class RedriveSetAsideRequest(google.protobuf.message.Message):
+    """Request of RedriveSetAside."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    QUEUE_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Namespace of the queue."""
+    queue: builtins.str
+    """Queue. NOT_FOUND if it is not known."""
+    kind: dibs.v1.types_pb2.QueueKind.ValueType
+    """Kind of the queue. Required."""
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Only these, at most 1,000; NOT_FOUND, and nothing is done, if one of them was not set aside. Default (empty): up to
+        1,000, the first first; call again while some are left.
+        """
+
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        queue: builtins.str = ...,
+        kind: dibs.v1.types_pb2.QueueKind.ValueType = ...,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "kind", b"kind", "namespace", b"namespace", "queue", b"queue"]) -> None: ...
+
+global___RedriveSetAsideRequest = RedriveSetAsideRequest
+
+@typing.final
+class RedriveSetAsideResponse(google.protobuf.message.Message):
+    """Reply of RedriveSetAside."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REDRIVEN_FIELD_NUMBER: builtins.int
+    LEFT_FIELD_NUMBER: builtins.int
+    redriven: builtins.int
+    """Items sent back."""
+    left: builtins.int
+    """Items of the queue that still are set aside."""
+    def __init__(
+        self,
+        *,
+        redriven: builtins.int = ...,
+        left: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["left", b"left", "redriven", b"redriven"]) -> None: ...
+
+global___RedriveSetAsideResponse = RedriveSetAsideResponse
+
+@typing.final
 class ClearQueueRequest(google.protobuf.message.Message):
     """Request of ClearQueue."""
 
@@ -765,6 +865,8 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
     KIND_FIELD_NUMBER: builtins.int
     MAX_ITEMS_FIELD_NUMBER: builtins.int
     GET_TIMEOUT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    RECEIVED_REQUEST_ID_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queue."""
     queue: builtins.str
@@ -773,6 +875,13 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
     """Kind of the items. Required."""
     max_items: builtins.int
     """Items wanted: 1 to 1,000. Default (0): 1."""
+    request_id: builtins.str
+    """Makes a retry safe: the answer is kept under this id for 10 minutes or until it is confirmed, and a second request
+    with it gets the same letters. 1-128 characters like an item's id. Default (empty): not kept, so a reply that is
+    lost takes its letters with it.
+    """
+    received_request_id: builtins.str
+    """An earlier request whose answer has arrived and may be forgotten."""
     @property
     def get_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long to wait for a first one, at most 1 hour (a broker setting). Default (absent): not at all. A broker that
@@ -787,9 +896,11 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
         kind: dibs.v1.types_pb2.QueueKind.ValueType = ...,
         max_items: builtins.int = ...,
         get_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        request_id: builtins.str = ...,
+        received_request_id: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["get_timeout", b"get_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["get_timeout", b"get_timeout", "kind", b"kind", "max_items", b"max_items", "namespace", b"namespace", "queue", b"queue"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["get_timeout", b"get_timeout", "kind", b"kind", "max_items", b"max_items", "namespace", b"namespace", "queue", b"queue", "received_request_id", b"received_request_id", "request_id", b"request_id"]) -> None: ...
 
 global___TakeDeadLettersRequest = TakeDeadLettersRequest
 
@@ -1636,6 +1747,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     SETTINGS_FIELD_NUMBER: builtins.int
     ADVICES_FIELD_NUMBER: builtins.int
     NAMESPACES_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the broker."""
     broker_id: builtins.str
@@ -1672,6 +1784,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def namespaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Namespaces in use; at most 1,000."""
 
+    @property
+    def limits(self) -> dibs.v1.types_pb2.Limits:
+        """What it takes at most."""
+
     def __init__(
         self,
         *,
@@ -1687,8 +1803,9 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         settings: collections.abc.Iterable[global___Setting] | None = ...,
         advices: collections.abc.Iterable[global___Advice] | None = ...,
         namespaces: collections.abc.Iterable[builtins.str] | None = ...,
+        limits: dibs.v1.types_pb2.Limits | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["redis_latency", b"redis_latency", "redis_time", b"redis_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "namespaces", b"namespaces", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["limits", b"limits", "redis_latency", b"redis_latency", "redis_time", b"redis_time", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "limits", b"limits", "namespaces", b"namespaces", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse

@@ -65,6 +65,11 @@ class AdminServiceStub(object):
                 request_serializer=dibs_dot_v1_dot_admin__pb2.DeleteItemsRequest.SerializeToString,
                 response_deserializer=dibs_dot_v1_dot_admin__pb2.DeleteItemsResponse.FromString,
                 _registered_method=True)
+        self.RedriveSetAside = channel.unary_unary(
+                '/dibs.v1.AdminService/RedriveSetAside',
+                request_serializer=dibs_dot_v1_dot_admin__pb2.RedriveSetAsideRequest.SerializeToString,
+                response_deserializer=dibs_dot_v1_dot_admin__pb2.RedriveSetAsideResponse.FromString,
+                _registered_method=True)
         self.ClearQueue = channel.unary_stream(
                 '/dibs.v1.AdminService/ClearQueue',
                 request_serializer=dibs_dot_v1_dot_admin__pb2.ClearQueueRequest.SerializeToString,
@@ -179,6 +184,14 @@ class AdminServiceServicer(object):
     def DeleteItems(self, request, context):
         """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
         sends for it is NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveSetAside(self, request, context):
+        """Sends items that were set aside back to the ends of their queues, as new: after an upgrade of the brokers, say.
+        Whatever still cannot be read is set aside again by the next lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -317,6 +330,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.DeleteItems,
                     request_deserializer=dibs_dot_v1_dot_admin__pb2.DeleteItemsRequest.FromString,
                     response_serializer=dibs_dot_v1_dot_admin__pb2.DeleteItemsResponse.SerializeToString,
+            ),
+            'RedriveSetAside': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveSetAside,
+                    request_deserializer=dibs_dot_v1_dot_admin__pb2.RedriveSetAsideRequest.FromString,
+                    response_serializer=dibs_dot_v1_dot_admin__pb2.RedriveSetAsideResponse.SerializeToString,
             ),
             'ClearQueue': grpc.unary_stream_rpc_method_handler(
                     servicer.ClearQueue,
@@ -552,6 +570,33 @@ class AdminService(object):
             '/dibs.v1.AdminService/DeleteItems',
             dibs_dot_v1_dot_admin__pb2.DeleteItemsRequest.SerializeToString,
             dibs_dot_v1_dot_admin__pb2.DeleteItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveSetAside(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dibs.v1.AdminService/RedriveSetAside',
+            dibs_dot_v1_dot_admin__pb2.RedriveSetAsideRequest.SerializeToString,
+            dibs_dot_v1_dot_admin__pb2.RedriveSetAsideResponse.FromString,
             options,
             channel_credentials,
             insecure,

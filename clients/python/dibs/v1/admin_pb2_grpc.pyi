@@ -69,6 +69,14 @@ class AdminServiceStub:
     sends for it is NOT_FOUND.
     """
 
+    RedriveSetAside: grpc.UnaryUnaryMultiCallable[
+        dibs.v1.admin_pb2.RedriveSetAsideRequest,
+        dibs.v1.admin_pb2.RedriveSetAsideResponse,
+    ]
+    """Sends items that were set aside back to the ends of their queues, as new: after an upgrade of the brokers, say.
+    Whatever still cannot be read is set aside again by the next lease.
+    """
+
     ClearQueue: grpc.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.ClearQueueRequest,
         dibs.v1.admin_pb2.ClearQueueResponse,
@@ -198,6 +206,14 @@ class AdminServiceAsyncStub:
     ]
     """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
     sends for it is NOT_FOUND.
+    """
+
+    RedriveSetAside: grpc.aio.UnaryUnaryMultiCallable[
+        dibs.v1.admin_pb2.RedriveSetAsideRequest,
+        dibs.v1.admin_pb2.RedriveSetAsideResponse,
+    ]
+    """Sends items that were set aside back to the ends of their queues, as new: after an upgrade of the brokers, say.
+    Whatever still cannot be read is set aside again by the next lease.
     """
 
     ClearQueue: grpc.aio.UnaryStreamMultiCallable[
@@ -341,6 +357,16 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[dibs.v1.admin_pb2.DeleteItemsResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.DeleteItemsResponse]]:
         """Removes items by id, wherever they are. Of a leased one the worker is told as of a cancelled one; what it still
         sends for it is NOT_FOUND.
+        """
+
+    @abc.abstractmethod
+    def RedriveSetAside(
+        self,
+        request: dibs.v1.admin_pb2.RedriveSetAsideRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dibs.v1.admin_pb2.RedriveSetAsideResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.RedriveSetAsideResponse]]:
+        """Sends items that were set aside back to the ends of their queues, as new: after an upgrade of the brokers, say.
+        Whatever still cannot be read is set aside again by the next lease.
         """
 
     @abc.abstractmethod

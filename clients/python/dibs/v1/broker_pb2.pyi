@@ -117,6 +117,12 @@ class _NackReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """It was stopped because somebody cancelled it: it ends as CANCELLED."""
     NACK_REASON_REJECTED: _NackReason.ValueType  # 4
     """It failed and shall not be tried again, whatever attempts are left."""
+    NACK_REASON_CRASHED: _NackReason.ValueType  # 5
+    """The process that had begun it died of it, or with it: a failed attempt, and one of its max_crashes."""
+    NACK_REASON_NOT_BEGUN: _NackReason.ValueType  # 6
+    """The process that held it died before it began it: the attempt does not count, and the item goes back to the head of
+    its queue, an at-most-once item with a token too.
+    """
 
 class NackReason(_NackReason, metaclass=_NackReasonEnumTypeWrapper):
     """Why an item is given back."""
@@ -133,6 +139,12 @@ NACK_REASON_CANCELLED: NackReason.ValueType  # 3
 """It was stopped because somebody cancelled it: it ends as CANCELLED."""
 NACK_REASON_REJECTED: NackReason.ValueType  # 4
 """It failed and shall not be tried again, whatever attempts are left."""
+NACK_REASON_CRASHED: NackReason.ValueType  # 5
+"""The process that had begun it died of it, or with it: a failed attempt, and one of its max_crashes."""
+NACK_REASON_NOT_BEGUN: NackReason.ValueType  # 6
+"""The process that held it died before it began it: the attempt does not count, and the item goes back to the head of
+its queue, an at-most-once item with a token too.
+"""
 global___NackReason = NackReason
 
 class _CancelOutcome:
@@ -442,7 +454,9 @@ global___LeaseRequest = LeaseRequest
 
 @typing.final
 class LeaseResponse(google.protobuf.message.Message):
-    """One batch of a lease stream. A stream that ends without a batch found nothing in time. A broker that goes away ends a
+    """One batch of a lease stream. It counts as received when it has been written and, without follow, the call has ended
+    OK; with follow when a later batch has been written or the call has ended OK; any Ack, Nack or Refresh proves that its
+    item was received. A stream that ends without a batch found nothing in time. A broker that goes away ends a
     stream with follow, and one without that still waits with UNAVAILABLE: ask again.
     """
 
@@ -452,7 +466,7 @@ class LeaseResponse(google.protobuf.message.Message):
     LEASE_TIME_FIELD_NUMBER: builtins.int
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
-        """1 to 1,000 items, at most about 3 MiB."""
+        """1 to 1,000 items, as many as fit into a message."""
 
     @property
     def lease_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -481,6 +495,7 @@ class WorkHello(google.protobuf.message.Message):
     WORKER_ID_FIELD_NUMBER: builtins.int
     LEASE_TIMEOUT_FIELD_NUMBER: builtins.int
     TASK_NAMES_FIELD_NUMBER: builtins.int
+    RECEIVED_TOKENS_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -498,7 +513,13 @@ class WorkHello(google.protobuf.message.Message):
     @property
     def task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Names of the tasks that this worker can run; at most 10,000. Items of other tasks are not sent to it: they go back
-        to their queue for a while. Default (empty): it takes any task.
+        where workers that know them find them first. Default (empty): it takes any task.
+        """
+
+    @property
+    def received_tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Tokens of leases that the worker received on an earlier stream and still holds; at most 10,000. A receipt that was
+        lost with that stream is made good by it.
         """
 
     def __init__(
@@ -510,9 +531,10 @@ class WorkHello(google.protobuf.message.Message):
         worker_id: builtins.str = ...,
         lease_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         task_names: collections.abc.Iterable[builtins.str] | None = ...,
+        received_tokens: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "received_tokens", b"received_tokens", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkHello = WorkHello
 
@@ -534,9 +556,10 @@ class WorkRequest(google.protobuf.message.Message):
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
     """
     received_batch: builtins.int
-    """Number of the last batch received: everything up to it has arrived. What was written to a stream that
-    breaks before its receipt goes back to its queue at once (unless it is at most once): the last 20,000 items, should
-    there be more without a receipt.
+    """Number of the last batch received: everything up to it has arrived, and its attempts count. What was written to a
+    stream that breaks before its receipt goes back to its queue a second later, its attempt unused, unless Redis has a
+    receipt by then; at-most-once items do not: somebody may have begun them. That holds for the last 20,000 items,
+    should there be more without a receipt.
     """
     sequence: builtins.int
     """Numbers this message's entries, growing along the stream; echoed in done_sequence. Required with entries."""
@@ -610,6 +633,7 @@ class WorkResponse(google.protobuf.message.Message):
     CANCELLED_FIELD_NUMBER: builtins.int
     DRAIN_FIELD_NUMBER: builtins.int
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
+    LIMITS_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -638,6 +662,10 @@ class WorkResponse(google.protobuf.message.Message):
         that knows their task. Each name at most once a minute.
         """
 
+    @property
+    def limits(self) -> dibs.v1.types_pb2.Limits:
+        """What the broker takes at most; in the first message of a stream."""
+
     def __init__(
         self,
         *,
@@ -649,9 +677,10 @@ class WorkResponse(google.protobuf.message.Message):
         cancelled: collections.abc.Iterable[global___CancelledLease] | None = ...,
         drain: builtins.bool = ...,
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
+        limits: dibs.v1.types_pb2.Limits | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lease_time", b"lease_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

@@ -228,12 +228,21 @@ class DeliveryPolicy(google.protobuf.message.Message):
     USE_DEAD_LETTER_FIELD_NUMBER: builtins.int
     DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     RESULT_TTL_FIELD_NUMBER: builtins.int
+    MAX_CRASHES_FIELD_NUMBER: builtins.int
     attempts: builtins.int
-    """Deliveries in all, the first included: 1 to 1,000,000. Default (0): 1."""
+    """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1. A delivery that was
+    lost on its way, or whose consumer's process died before it began, uses none; after 20 deliveries that nobody
+    received the item is given up with the error "was never received". If a connection or a broker breaks, or the
+    lease ends, between a delivery and its receipt, that run is not counted: rarely, an item runs once more than that.
+    """
     use_dead_letter: builtins.bool
     """Put the item into a dead-letter queue when its attempts are used up; false: drop it."""
     dead_letter_queue: builtins.str
     """Name of the dead-letter queue. Default (empty): "DEADLETTER_QUEUE"."""
+    max_crashes: builtins.int
+    """How many times the item may kill the process that runs it, 1 to 1,000: then it is dead, whatever attempts are left.
+    Default (0): 3.
+    """
     @property
     def lease_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long one delivery may take before the item is delivered again. 0 or absent: at most once, never
@@ -257,9 +266,10 @@ class DeliveryPolicy(google.protobuf.message.Message):
         use_dead_letter: builtins.bool = ...,
         dead_letter_queue: builtins.str = ...,
         result_ttl: google.protobuf.duration_pb2.Duration | None = ...,
+        max_crashes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
 
 global___DeliveryPolicy = DeliveryPolicy
 
@@ -291,7 +301,7 @@ class Delivery(google.protobuf.message.Message):
     queue: builtins.str
     """Queue it came from."""
     attempt: builtins.int
-    """Number of this delivery, from 1."""
+    """Number of this delivery, from 1. Deliveries that nobody received are not counted."""
     attempts: builtins.int
     """Deliveries the item may have in all."""
     last_error: builtins.str
@@ -370,3 +380,90 @@ class EntryOutcome(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["cancel_requested", b"cancel_requested", "id", b"id", "lease_token", b"lease_token", "outcome", b"outcome"]) -> None: ...
 
 global___EntryOutcome = EntryOutcome
+
+@typing.final
+class Limits(google.protobuf.message.Message):
+    """What a broker takes at most; beyond it a request is refused. Each number is a setting of the broker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MAX_PAYLOAD_BYTES_FIELD_NUMBER: builtins.int
+    MAX_BATCH_ITEMS_FIELD_NUMBER: builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+    MAX_NAME_LENGTH_FIELD_NUMBER: builtins.int
+    MAX_ID_LENGTH_FIELD_NUMBER: builtins.int
+    MAX_TASK_NAME_LENGTH_FIELD_NUMBER: builtins.int
+    MAX_HEADERS_FIELD_NUMBER: builtins.int
+    MAX_HEADERS_BYTES_FIELD_NUMBER: builtins.int
+    MAX_ERROR_BYTES_FIELD_NUMBER: builtins.int
+    MAX_ATTEMPTS_FIELD_NUMBER: builtins.int
+    MAX_LEASE_TIMEOUT_FIELD_NUMBER: builtins.int
+    MAX_DELAY_FIELD_NUMBER: builtins.int
+    MAX_RESULT_TTL_FIELD_NUMBER: builtins.int
+    MAX_WAIT_FIELD_NUMBER: builtins.int
+    MAX_CREDIT_FIELD_NUMBER: builtins.int
+    MAX_QUEUES_PER_LEASE_FIELD_NUMBER: builtins.int
+    max_payload_bytes: builtins.int
+    """Largest payload or result of one item, in bytes."""
+    max_batch_items: builtins.int
+    """Most entries of one request."""
+    max_message_bytes: builtins.int
+    """Largest gRPC message in either direction, in bytes."""
+    max_name_length: builtins.int
+    """Longest name of a namespace or queue, in characters."""
+    max_id_length: builtins.int
+    """Longest id of an item or request, in characters."""
+    max_task_name_length: builtins.int
+    """Longest name of a task, in characters."""
+    max_headers: builtins.int
+    """Most headers of one item."""
+    max_headers_bytes: builtins.int
+    """Names and values of one item's headers together, in bytes."""
+    max_error_bytes: builtins.int
+    """Error texts are cut off after so many bytes."""
+    max_attempts: builtins.int
+    """Most attempts that an item may ask for."""
+    max_credit: builtins.int
+    """Most credit of one Work stream."""
+    max_queues_per_lease: builtins.int
+    """Most queues that one Lease or Work stream may name."""
+    @property
+    def max_lease_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest lease."""
+
+    @property
+    def max_delay(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest delay."""
+
+    @property
+    def max_result_ttl(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest time that a result is kept."""
+
+    @property
+    def max_wait(self) -> google.protobuf.duration_pb2.Duration:
+        """Longest time that a call waits."""
+
+    def __init__(
+        self,
+        *,
+        max_payload_bytes: builtins.int = ...,
+        max_batch_items: builtins.int = ...,
+        max_message_bytes: builtins.int = ...,
+        max_name_length: builtins.int = ...,
+        max_id_length: builtins.int = ...,
+        max_task_name_length: builtins.int = ...,
+        max_headers: builtins.int = ...,
+        max_headers_bytes: builtins.int = ...,
+        max_error_bytes: builtins.int = ...,
+        max_attempts: builtins.int = ...,
+        max_lease_timeout: google.protobuf.duration_pb2.Duration | None = ...,
+        max_delay: google.protobuf.duration_pb2.Duration | None = ...,
+        max_result_ttl: google.protobuf.duration_pb2.Duration | None = ...,
+        max_wait: google.protobuf.duration_pb2.Duration | None = ...,
+        max_credit: builtins.int = ...,
+        max_queues_per_lease: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["max_delay", b"max_delay", "max_lease_timeout", b"max_lease_timeout", "max_result_ttl", b"max_result_ttl", "max_wait", b"max_wait"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["max_attempts", b"max_attempts", "max_batch_items", b"max_batch_items", "max_credit", b"max_credit", "max_delay", b"max_delay", "max_error_bytes", b"max_error_bytes", "max_headers", b"max_headers", "max_headers_bytes", b"max_headers_bytes", "max_id_length", b"max_id_length", "max_lease_timeout", b"max_lease_timeout", "max_message_bytes", b"max_message_bytes", "max_name_length", b"max_name_length", "max_payload_bytes", b"max_payload_bytes", "max_queues_per_lease", b"max_queues_per_lease", "max_result_ttl", b"max_result_ttl", "max_task_name_length", b"max_task_name_length", "max_wait", b"max_wait"]) -> None: ...
+
+global___Limits = Limits
