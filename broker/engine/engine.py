@@ -53,6 +53,8 @@ from .workers import Workers
 MAX_BATCH = 1000
 #: Bytes of items that one lease hands out at most, so that a reply stays well under a gRPC message's limit.
 MAX_LEASE_BYTES = 3 * 1024 * 1024
+#: Bytes of one item at most: what is larger fits no message, and is set aside.
+MAX_ITEM_BYTES = 4 * 1024 * 1024 - 64 * 1024
 #: Bytes of bodies and results that count as much as one item when calls are gathered into one script call: small
 #: items fill it by number, large ones at 4 MiB, so that no call holds Redis up for long.
 _WEIGHED_BYTES = 4 * 1024 * 1024 // MAX_BATCH
@@ -84,6 +86,8 @@ class EngineConfig:
         idle_poll_interval_s: the same where nobody does, if longer.
         timeout_s: seconds until an unanswered Redis call fails.
         allow_eviction: work with a Redis that may evict keys.
+        reply_bytes: bytes of items that one reply hands out or lists, at most.
+        item_bytes: bytes of one item at most, so that it fits into a message alone; a larger one is set aside.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
 
@@ -96,6 +100,8 @@ class EngineConfig:
     idle_poll_interval_s: float = 60.0
     timeout_s: float = 2.0
     allow_eviction: bool = False
+    reply_bytes: int = MAX_LEASE_BYTES
+    item_bytes: int = MAX_ITEM_BYTES
     clock: str = "clock"
 
 
@@ -228,7 +234,7 @@ class Engine:
         note_hunger: bool = False,
         call: LeaseCall = _UNTRACKED,
     ) -> LeaseReply:
-        """Takes up to `max_items` items, at most `MAX_LEASE_BYTES` of them (but at least one).
+        """Takes up to `max_items` items, at most `EngineConfig.reply_bytes` of them (but at least one).
 
         Args:
             namespace: where.
@@ -241,7 +247,8 @@ class Engine:
         args: list[Argument] = [
             query.kind.value,
             max_items,
-            MAX_LEASE_BYTES,
+            self.config.reply_bytes,
+            self.config.item_bytes,
             "" if query.lease_us is None else query.lease_us,
             "" if query.attempts is None else query.attempts,
             self.config.once_retention_us,
@@ -259,7 +266,7 @@ class Engine:
             len(query.queues),
             *query.queues,
         ]
-        due, again, now, ids, records, stretches = await self._call("lease", namespace, args)
+        due, again, now, ids, records, stretches, parked = await self._call("lease", namespace, args)
         if again == 2:
             raise Unavailable("lease: the call came too late, or a later one has overtaken it")
         if due >= 0:
@@ -272,7 +279,7 @@ class Engine:
             common = [repeat(value, count) for value in (token, attempt, attempts, lease_us, last_error)]
             columns = zip(map(bytes.decode, ids[first:end]), *common, records[first:end], strict=True)
             items += map(Leased._make, columns)
-        return LeaseReply(items, now, drained=len(items) < max_items and not again)
+        return LeaseReply(items, now, drained=len(items) < max_items and not again, parked=parked)
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
         """Looks at ready items without taking them, in the order in which they would be leased."""
@@ -323,7 +330,7 @@ class Engine:
         args: list[Argument] = [len(calls)]
         for call in calls:
             args += call
-        await self._call("arrived", namespace, [*args, len(receipts), *receipts])
+        await self._call("arrived", namespace, [*args, *receipts])
 
     async def cancel(self, namespace: str, ids: IdList) -> list[Cancelled]:
         """Cancels items."""

@@ -164,11 +164,15 @@ class LeaseCall(NamedTuple):
 
 
 class LeaseReply(NamedTuple):
-    """Items leased at `now_us`. `drained`: nothing more is ready, and a hint will come when something is."""
+    """Items leased at `now_us`. `drained`: nothing more is ready, and a hint will come when something is.
+
+    `parked`: items of other tasks that the call has put by.
+    """
 
     items: list[Leased]
     now_us: int
     drained: bool
+    parked: int = 0
 
 
 class Outcome(enum.IntEnum):

@@ -14,6 +14,7 @@ from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import (
     Ack,
     Kind,
+    LeaseCall,
     Leased,
     LeaseQuery,
     Nack,
@@ -81,6 +82,11 @@ async def state_of(engine: Engine, id: str) -> State:
     """Where an item is in its life."""
     (status,) = await engine.lookup(NS, [id])
     return status.state
+
+
+async def tracked(engine: Engine, wanted: int, call: LeaseCall) -> list[Leased]:
+    """Leases under a name."""
+    return (await engine.lease(NS, TASKS, wanted, call=call)).items
 
 
 def ids_of(items: Sequence[Leased]) -> list[str]:

@@ -1,12 +1,12 @@
+"""An attempt counts once somebody has received the delivery; crashes count apart."""
+
 from __future__ import annotations
 
 import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.errors import Unavailable
-from dibs.broker.engine.types import Kind, LeaseCall, Leased, Nack, NackReason, Outcome, State
-from dibs.broker.engine.workers import skill_set
+from dibs.broker.engine.types import LeaseCall, Nack, NackReason, Outcome, Refresh, State
 
 from .helpers import (
     HOUR_US,
@@ -21,56 +21,15 @@ from .helpers import (
     ack,
     ids_of,
     lease,
+    lease_one,
     nack,
-    new,
     put,
     state_of,
+    tracked,
 )
 
+#: One attempt, leased for a second, its end kept.
 FEW = KEPT._replace(attempts=1, lease_us=SECOND_US)
-
-
-async def tracked(engine: Engine, wanted: int, call: LeaseCall) -> list[Leased]:
-    return (await engine.lease(NS, TASKS, wanted, call=call)).items
-
-
-async def test_a_lost_answer_is_given_again(engine: Engine) -> None:
-    await put(engine, "a", "b", spec=ONCE)
-    await put(engine, "c", "d", spec=LEASED)
-    await put(engine, "e", spec=ONCE._replace(keep_us=HOUR_US))
-    first = await tracked(engine, 10, LeaseCall("me", 1))
-    again = await tracked(engine, 10, LeaseCall("me", 1))
-    assert ids_of(first) == ["a", "b", "c", "d", "e"]
-    assert sorted(again) == sorted(first)
-    assert await lease(engine) == []
-    await put(engine, "f", spec=ONCE)
-    assert ids_of(await tracked(engine, 10, LeaseCall("me", 2))) == ["f"]
-
-
-async def test_a_repeated_answer_leaves_out_what_ended_since(engine: Engine) -> None:
-    await put(engine, "a", "b", "c")
-    first = await tracked(engine, 10, LeaseCall("me", 1))
-    await ack(engine, first[0])
-    await nack(engine, first[1], NackReason.RELEASED)
-    assert ids_of(await tracked(engine, 10, LeaseCall("me", 1))) == ["c"]
-
-
-async def test_a_call_that_was_overtaken_takes_nothing(engine: Engine) -> None:
-    await tracked(engine, 10, LeaseCall("me", 2))
-    await put(engine, "a", spec=ONCE)
-    for call in (LeaseCall("me", 1), LeaseCall("me", 3, not_after_us=1)):
-        with pytest.raises(Unavailable):
-            await tracked(engine, 10, call)
-    assert ids_of(await lease(engine)) == ["a"]
-
-
-async def test_an_answer_that_arrived_is_forgotten(engine: Engine, raw: redis.Redis) -> None:
-    await put(engine, "a", spec=ONCE)
-    await tracked(engine, 10, LeaseCall("me", 1))
-    await engine.arrived(NS, [("me", 2)])
-    assert raw.exists(PREFIX + "answer:me")
-    await engine.arrived(NS, [("me", 1)])
-    assert not raw.keys(PREFIX + "*:me")
 
 
 async def test_a_lease_without_a_receipt_gives_its_attempt_back_twenty_times(still: Engine, clock: Clock) -> None:
@@ -118,43 +77,120 @@ async def test_three_crashes_are_enough(engine: Engine) -> None:
     assert await state_of(engine, "a") is State.DEAD
 
 
-async def test_a_named_restore_is_done_once(engine: Engine) -> None:
-    await put(engine, "a", spec=ONCE)
-    items = await lease(engine)
-    await engine.restore(NS, items, name="x")
-    assert ids_of(await lease(engine)) == ["a"]
-    await engine.restore(NS, items, name="x")
-    assert await lease(engine) == []
+async def test_what_was_never_received_is_dead_if_it_asked_to(still: Engine, clock: Clock, raw: redis.Redis) -> None:
+    await put(still, "a", spec=FEW._replace(dead_queue="dead"))
+    for number in range(20):
+        await tracked(still, 1, LeaseCall("me", number + 1))
+        clock.passes(2 * SECOND_US)
+    await still._call("advance", NS, (1000,))
+    (status,) = await still.lookup(NS, ["a"])
+    assert (status.state, status.error) == (State.DEAD, "was never received")
+    assert not raw.exists(PREFIX + "trouble")
 
 
-def body(task: str) -> bytes:
-    return b"\x0a" + bytes([len(task)]) + task.encode() + b"rest"
+async def test_unreceived_items_come_back_before_those_that_wait(still: Engine, clock: Clock) -> None:
+    await put(still, "a", "b", "c", spec=FEW)
+    await tracked(still, 2, LeaseCall("me", 1))
+    clock.passes(2 * SECOND_US)
+    assert ids_of(await lease(still)) == ["a", "b", "c"]
 
 
-async def test_items_of_unknown_tasks_are_parked_and_come_first_for_those_who_know_them(
-    engine: Engine, raw: redis.Redis
-) -> None:
-    digest = skill_set(["known"])
-    raw.sadd(PREFIX + "skills:" + digest, "known")
-    other = skill_set(["unknown"])
-    raw.sadd(PREFIX + "skills:" + other, "unknown")
-    await engine.enqueue(NS, "", [new(f"u{n}", body=body("unknown")) for n in range(300)])
-    await engine.enqueue(NS, "", [new("k", body=body("known"))])
-    got = await tracked(engine, 10, LeaseCall("me", 1, skills=digest, sift=True))
-    assert ids_of(got) == ["k"]
-    (description,) = await engine.queues.describe(NS, Kind.TASK, ["q"])
-    assert description is not None
-    assert description.ready == 300
-    assert await tracked(engine, 10, LeaseCall("me", 2, skills=digest, sift=True)) == []
-    await engine.enqueue(NS, "", [new("later", body=body("unknown"))])
-    got = await tracked(engine, 300, LeaseCall("you", 1, skills=other))
-    assert ids_of(got) == [f"u{n}" for n in range(300)]
-    assert ids_of(await lease(engine)) == ["later"]
-    assert raw.keys(PREFIX + "parked*") == []
+async def test_whoever_refreshes_a_lease_has_received_it(still: Engine, clock: Clock) -> None:
+    await put(still, "a", "b", spec=FEW)
+    a, _ = await tracked(still, 2, LeaseCall("me", 1))
+    await still.refresh(NS, [Refresh(a.id, a.token)])
+    assert await still.nack(NS, [Nack(a.id, a.token, NackReason.UNRECEIVED, 0)]) == [Outcome.OK]
+    assert await state_of(still, "a") is State.STARTED
+    clock.passes(2 * SECOND_US)
+    assert ids_of(await lease(still)) == ["b"]
+    assert await state_of(still, "a") is State.FAILED
 
 
-async def test_items_of_two_specs_in_one_queue_come_once_each_when_asked_again(still: Engine, clock: Clock) -> None:
-    await put(still, "a", spec=LEASED)
-    await put(still, "b", spec=LEASED._replace(attempts=7))
-    first = await tracked(still, 2, LeaseCall("me", 1))
-    assert sorted(await tracked(still, 2, LeaseCall("me", 1))) == sorted(first)
+async def test_the_next_delivery_of_a_refreshed_item_needs_a_receipt_of_its_own(still: Engine, clock: Clock) -> None:
+    await put(still, "a", spec=FEW._replace(attempts=2))
+    (first,) = await tracked(still, 1, LeaseCall("me", 1))
+    await still.refresh(NS, [Refresh("a", first.token)])
+    for number in (2, 3):
+        clock.passes(2 * SECOND_US)
+        (item,) = await tracked(still, 1, LeaseCall("me", number))
+        assert item.attempt == 2
+
+
+async def test_a_cancelled_item_that_nobody_received_ends_cancelled(engine: Engine) -> None:
+    await put(engine, "a", spec=FEW)
+    (item,) = await tracked(engine, 1, LeaseCall("me", 1))
+    await engine.cancel(NS, ["a"])
+    await engine.nack(NS, [Nack("a", item.token, NackReason.UNRECEIVED, 0)])
+    assert await state_of(engine, "a") is State.CANCELLED
+
+
+async def test_an_item_that_ends_well_leaves_nothing_of_its_trouble(engine: Engine, raw: redis.Redis) -> None:
+    await put(engine, "a", spec=LEASED)
+    (item,) = await tracked(engine, 1, LeaseCall("me", 1))
+    await engine.nack(NS, [Nack("a", item.token, NackReason.UNRECEIVED, 0)])
+    (item,) = await tracked(engine, 1, LeaseCall("me", 2))
+    await engine.refresh(NS, [Refresh("a", item.token)])
+    assert raw.hlen(PREFIX + "trouble") == 2
+    await ack(engine, item)
+    assert not raw.exists(PREFIX + "trouble")
+
+
+async def test_what_others_left_in_trouble_is_swept(engine: Engine, raw: redis.Redis) -> None:
+    raw.hset(PREFIX + "trouble", mapping={"gone": 1, "gone r": 5})
+    await engine._call("advance", NS, (1000,))
+    assert not raw.exists(PREFIX + "trouble")
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+async def test_a_poison_item_may_kill_as_many_processes_as_it_asked_for(engine: Engine, limit: int) -> None:
+    await put(engine, "a", spec=KEPT._replace(max_crashes=limit))
+    for _ in range(limit):
+        assert await state_of(engine, "a") is not State.FAILED
+        item = await lease_one(engine)
+        await nack(engine, item, NackReason.CRASHED, 0, "worker process crashed (SIGSEGV)")
+    (status,) = await engine.lookup(NS, ["a"])
+    assert (status.state, status.error) == (State.FAILED, "worker process crashed (SIGSEGV)")
+
+
+async def test_a_crash_is_a_failed_attempt(engine: Engine) -> None:
+    await put(engine, "a", spec=FEW)
+    await nack(engine, await lease_one(engine), NackReason.CRASHED, 0, "worker process crashed (exit code 3)")
+    assert await state_of(engine, "a") is State.FAILED
+
+
+async def test_crashes_and_lost_deliveries_are_counted_apart(engine: Engine) -> None:
+    await put(engine, "a", spec=KEPT._replace(max_crashes=2))
+    for number in range(1, 6):
+        (item,) = await tracked(engine, 1, LeaseCall("me", number))
+        await engine.nack(NS, [Nack("a", item.token, NackReason.UNRECEIVED, 0)])
+    await nack(engine, await lease_one(engine), NackReason.CRASHED, 0, "crashed")
+    assert await state_of(engine, "a") is State.WAITING
+    await nack(engine, await lease_one(engine), NackReason.CRASHED, 0, "crashed")
+    assert await state_of(engine, "a") is State.FAILED
+
+
+async def test_what_a_dead_process_had_not_begun_costs_nothing_at_most_once_either(engine: Engine) -> None:
+    await put(engine, "once", spec=ONCE._replace(keep_us=HOUR_US))
+    await put(engine, "twice", spec=FEW)
+    for item in await lease(engine):
+        assert await nack(engine, item, NackReason.NOT_BEGUN, 0) is Outcome.OK
+    assert sorted((item.id, item.attempt) for item in await lease(engine)) == [("once", 1), ("twice", 1)]
+
+
+async def test_an_at_most_once_item_that_was_begun_fails_with_its_process(engine: Engine) -> None:
+    await put(engine, "a", spec=ONCE._replace(keep_us=HOUR_US))
+    await nack(engine, await lease_one(engine), NackReason.CRASHED, 0, "crashed")
+    assert await state_of(engine, "a") is State.FAILED
+
+
+async def test_receipts_ride_on_every_call_that_settles(engine: Engine, raw: redis.Redis) -> None:
+    await put(engine, "a", "b", "c", "d", spec=LEASED)
+    items = await tracked(engine, 4, LeaseCall("me", 1, shares=(1, 1, 1, 1)))
+    tokens = [item.token for item in items]
+    assert raw.zcard(PREFIX + "unreceived") == 4
+    await engine._call("ack", NS, [1, 2, "a", tokens[0], tokens[0]])
+    await engine._call("nack", NS, [1, "b", tokens[1], "r", 0, "", tokens[1]])
+    await engine._call("refresh", NS, [1, "c", tokens[2], "", tokens[2]])
+    assert raw.zcard(PREFIX + "unreceived") == 1
+    await engine.lease(NS, TASKS, 1, call=LeaseCall("me", 2, receipts=[tokens[3]]))
+    assert raw.zscore(PREFIX + "unreceived", tokens[3]) is None

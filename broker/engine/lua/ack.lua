@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of entries (1-1000), arguments of each (3, or 2 if there are no results), then for
---          each id, token ("" unfenced), result ("-" none, "R<bytes>"), then number of receipts, their tokens
+--          each id, token ("" unfenced), result ("-" none, "R<bytes>"); then tokens of shares that were received
 -- Reply    one outcome code an entry, see fence.lua
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -10,56 +10,77 @@
 --- @include events
 --- @include endings
 --- @include fence
+--- @include receipts
 
-local width = tonumber(ARGV[4])
-local ids, outcomes = {}, {}
-for i = 1, tonumber(ARGV[3]) do
+local count, width = tonumber(ARGV[3]), tonumber(ARGV[4])
+local ids = {}
+for i = 1, count do
   ids[i] = ARGV[5 + (i - 1) * width]
 end
+take_receipts(5 + count * width)
 local runs = redis.call('HMGET', P .. 'run', unpack(ids))
+local watched = are_watched()
 
-local done, count, leased, finished = {}, 0, {}, {}
+local done, finished, outcomes, leased = {}, {}, {}, {}
+
+-- The set of ids that are done of one spec.
+local function done_of(spec)
+  local set = leased[spec]
+  if not set then
+    set = {}
+    leased[spec] = set
+  end
+  return set
+end
+
+-- Items that were leased together have the same run, and so, under the same token, the same outcome.
+local last_text, last_token, last_outcome, last_run, last_set
 for i, id in ipairs(ids) do
   local base = 5 + (i - 1) * width
-  local state, token, run
-  if runs[i] then
-    state, token, run = split_run(runs[i])
-  end
-  local outcome = finished[id] and NOT_FOUND or fence(id, ARGV[base + 1], state, token, run and run.deadline)
-  outcomes[i] = outcome
-  if outcome == OK then
-    finished[id] = true
-    count = count + 1
-    done[count] = id
-    local spec = run.spec
-    local set = leased[spec]
-    if not set then
-      set = { size = 0 }
-      leased[spec] = set
+  local text, token = runs[i], ARGV[base + 1]
+  if not text or text ~= last_text or token ~= last_token then
+    local state, current, run
+    if text then
+      state, current, run = split_run(text)
     end
-    set.size = set.size + 1
-    set[set.size] = id
-    if spec.keep > 0 or are_watched() then
-      keep_end(id, spec, 'S', run.used, width == 3 and ARGV[base + 2] or '-')
+    if text and not state then
+      last_outcome = NOT_FOUND
+    else
+      last_outcome = fence(id, token, state, current, run and run.deadline)
+    end
+    last_text, last_token, last_run = text, token, run
+    last_set = last_outcome == OK and done_of(run.spec)
+  end
+  if finished[id] then
+    outcomes[i] = NOT_FOUND
+  else
+    outcomes[i] = last_outcome
+    if last_outcome == OK then
+      finished[id] = true
+      done[#done + 1] = id
+      last_set[#last_set + 1] = id
+      if last_run.spec.keep > 0 or watched then
+        keep_end(id, last_run.spec, 'S', last_run.used, width == 3 and ARGV[base + 2] or '-')
+      end
     end
   end
 end
-local receipts = 5 + tonumber(ARGV[3]) * width
-if #ARGV > receipts then
-  redis.call('ZREM', P .. 'unreceived', unpack(ARGV, receipts + 1))
-end
-if count > 0 then
-  if redis.call('EXISTS', P .. 'trouble') == 1 then
-    call_many('HDEL', P .. 'trouble', done)
-  end
+if #done > 0 then
   call_many('HDEL', P .. 'item', done)
   call_many('HDEL', P .. 'run', done)
   if redis.call('EXISTS', P .. 'error') == 1 then
     call_many('HDEL', P .. 'error', done)
   end
+  if is_trouble() then
+    call_many('HDEL', P .. 'trouble', done)
+    for i, id in ipairs(done) do
+      done[i] = id .. ' r'
+    end
+    call_many('HDEL', P .. 'trouble', done)
+  end
   for spec, set in pairs(leased) do
     call_many('ZREM', P .. 'leased:' .. spec.tail, set)
-    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, set.size)
+    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, #set)
   end
 end
 return outcomes

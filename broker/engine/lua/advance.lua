@@ -9,6 +9,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include aside
 --- @include endings
 --- @include unreceived
 --- @include advance
@@ -16,6 +17,7 @@
 
 advance(tonumber(ARGV[3]))
 forget_unreceived()
+sweep_trouble()
 return {
   next_due(), now, next_look(),
   redis.call('ZRANGE', P .. 'ready:t', 0, 999), redis.call('ZRANGE', P .. 'ready:d', 0, 999),

@@ -1,20 +1,24 @@
 -- Notes that answers of leases have arrived and that shares have been received, when nothing else goes to Redis.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, number of callers, for each its name and the number of its call, number of tokens, tokens
+-- ARGV     namespace, channel, number of callers (0-1000), for each its name and the number of its call; then tokens of
+--          shares that were received, at most 1,000
 -- Reply    1
 -- Cost     O(callers + tokens).
 --- @include records
+--- @include receipts
+--- @include answers
 
-local at = 3
-for i = 1, tonumber(ARGV[at]) do
-  local key = P .. 'answer:' .. ARGV[at + 2 * i - 1]
-  if tonumber(redis.call('GETRANGE', key, 0, 14)) == tonumber(ARGV[at + 2 * i]) then
-    redis.call('UNLINK', key, P .. 'copies:' .. ARGV[at + 2 * i - 1])
+local callers = tonumber(ARGV[3])
+for i = 1, callers do
+  local caller = ARGV[2 + 2 * i]
+  local sequence, has_copies = last_call(caller)
+  if sequence and sequence <= tonumber(ARGV[3 + 2 * i]) then
+    redis.call('UNLINK', P .. 'answer:' .. caller)
+    if has_copies then
+      redis.call('UNLINK', P .. 'copies:' .. caller)
+    end
   end
 end
-at = at + 2 * tonumber(ARGV[at]) + 1
-if ARGV[at] ~= '0' then
-  redis.call('ZREM', P .. 'unreceived', unpack(ARGV, at + 1))
-end
+take_receipts(4 + 2 * callers)
 return 1

@@ -11,6 +11,8 @@
 --- @include queues
 --- @include endings
 --- @include dead
+--- @include aside
+--- @include parked
 --- @include locate
 
 local function cancel(id)

@@ -10,6 +10,8 @@
 --- @include queues
 --- @include dead
 --- @include endings
+--- @include aside
+--- @include parked
 --- @include locate
 
 local function delete(id)

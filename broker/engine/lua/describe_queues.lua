@@ -36,7 +36,7 @@ for i = 1, tonumber(ARGV[4]) do
   local queue = ARGV[4 + i]
   local tail = kind .. ':' .. queue
   local ready = math.max(0, redis.call('LLEN', P .. 'queue:' .. tail) - number('stale', queue))
-  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parkedtasks:' .. kind)) do
+  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parkedin:' .. tail)) do
     ready = ready + redis.call('ZCARD', P .. 'parked:' .. tail .. ':' .. task)
   end
   replies[i] = {

@@ -14,6 +14,8 @@
 --- @include events
 --- @include queues
 --- @include dead
+--- @include aside
+--- @include parked
 --- @include locate
 
 local window, requests = ARGV[3], tonumber(ARGV[5])

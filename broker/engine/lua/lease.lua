@@ -1,32 +1,47 @@
 -- Leases up to a number of items from queues in strict order. First does what time has made due.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000), bytes wanted at most, lease in us ("" the
---          item's own, 0 at most once), attempts ("" the item's own), retention of started at-most-once items in us,
---          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number of its call, not after
---          (us; a call that comes later does nothing), ms that its answer is kept, skill set ("" any task), 1 to park
---          items of other tasks, number of shares, their sizes, number of receipts, their tokens, number of queues (0: all,
---          by priority), their names
--- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call), now in us,
---          ids, records, and for each stretch of items that have it in common: number of items, token (0: nothing to
---          acknowledge), attempt, attempts, lease in us, last error ("" none)}
+-- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000), bytes of the reply at most, bytes of one item at
+--          most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started
+--          at-most-once items in us, note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
+--          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
+--          set ("" any task), 1 to park items of other tasks, number of shares, their sizes, number of receipts, their
+--          tokens, number of queues (0: all, by priority), their names
+-- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call; 2: nothing was
+--          done, for the call came too late or its caller is further), now in us, ids, records, and for each stretch of
+--          items that have it in common: number of items, token (0: nothing to acknowledge), attempt, attempts, lease in
+--          us, last error ("" none); then the number of items that were parked}
 --          If fewer than wanted came out and again is 0, the queues are empty and, if asked, hunger is noted.
--- Cost     O(items + queues named), plus stale entries skipped, at most 2,000 a call.
+-- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call. Reads what it
+--          hands out and a few items more.
 --- @include clock
 --- @include records
 --- @include events
 --- @include queues
+--- @include aside
 --- @include endings
 --- @include unreceived
 --- @include advance
+--- @include shares
+--- @include answers
+--- @include parked
+--- @include parking
 
-local kind, wanted, room = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
-local lease_override, attempts_override = tonumber(ARGV[6]), tonumber(ARGV[7])
-local retention, note_hunger = tonumber(ARGV[8]), ARGV[9] == '1'
-local caller, sequence, not_after, keep_ms, skills, sift =
-  ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13], ARGV[14], ARGV[15] == '1'
-local at = 16
-local function numbers()
+local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
+local retention, note_hunger = tonumber(ARGV[9]), ARGV[10] == '1'
+local caller, sequence, not_after, keep_ms = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14]
+local skills, sift = ARGV[15], ARGV[16] == '1'
+
+-- Entries passed in one call that bring nothing.
+local MOST_SKIPPED = 2000
+-- Of an item in a reply, beyond its record, id and error: its token, numbers and tags.
+local ITEM_BYTES = 128
+-- Records read at once: at first, and at most.
+local FIRST_SLICE, MOST_SLICE = 16, 250
+
+local at = 17
+local function list_argument()
   local list, size = {}, tonumber(ARGV[at])
   for i = 1, size do
     list[i] = ARGV[at + i]
@@ -34,97 +49,52 @@ local function numbers()
   at = at + size + 1
   return list
 end
-local shares, receipts = numbers(), numbers()
-local queues = tonumber(ARGV[at])
+local sizes, receipts, queues = list_argument(), list_argument(), list_argument()
 local tracked = caller ~= ''
-local QUEUES_AT = at
 
--- The caller's earlier call, if its answer is still kept.
-local kept = tracked and redis.call('GETRANGE', P .. 'answer:' .. caller, 0, 15)
-local has_copies = kept and string.sub(kept, 16) == '1'
-kept = kept and tonumber(string.sub(kept, 1, 15))
 if #receipts > 0 then
-  redis.call('ZREM', P .. 'unreceived', unpack(receipts))
+  call_many('ZREM', P .. 'unreceived', receipts)
 end
-if not_after and now > not_after or kept and kept > sequence then
-  return { -1, 2, now, {}, {}, {} }
+local known_sequence, has_copies
+if tracked then
+  known_sequence, has_copies = last_call(caller)
 end
-local answer = kept == sequence and redis.call('GETRANGE', P .. 'answer:' .. caller, 16, -1)
-if answer and answer ~= '' then
-  -- Asked again: at-most-once items as they were kept, others as far as they still are leased under those tokens. These
-  -- are found by the ends of their leases.
-  local found, sets, tokens = unpack(cmsgpack.unpack(answer))
-  local old, records = {}, {}
-  for i, part in ipairs(has_copies and redis.call('LRANGE', P .. 'copies:' .. caller, 0, -1) or {}) do
-    local list = i % 2 == 1 and old or records
-    list[#list + 1] = part
-  end
-  for _, set in ipairs(sets) do
-    local ids = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. set[1], set[2], set[2])
-    for first = 1, #ids, 4000 do
-      local last = math.min(first + 3999, #ids)
-      local runs = redis.call('HMGET', P .. 'run', unpack(ids, first, last))
-      for i, text in ipairs(runs) do
-        local id = ids[first + i - 1]
-        local run = text and parse_run(text)
-        if run and tokens[int(run.token)] then
-          old[#old + 1], records[#records + 1] = id, redis.call('HGET', P .. 'item', id)
-          for _, term in ipairs({ 1, run.token, run.used, run.attempts, run.lease, redis.call('HGET', P .. 'error', id) or '' }) do
-            found[#found + 1] = term
-          end
-        end
-      end
-    end
-  end
-  return { -1, 1, now, old, records, found }
+if (not_after and now > not_after) or (known_sequence and known_sequence > sequence) then
+  return { -1, 2, now, {}, {}, {}, 0 }
 end
-
-local ids, records, count = {}, {}, 0
-local stretches, stretch, last_terms = {}, 0, nil
-local started, starts, gone, gone_runs, leased = {}, 0, {}, {}, {}
-local taken, copies, terms_gone, last_gone = {}, {}, {}, nil
-local skipped, full = 0, false
+local kept = known_sequence == sequence and kept_answer(caller, has_copies)
+if kept then
+  return { -1, 1, now, kept[1], kept[2], kept[3], 0 }
+end
 
 advance(1000)
 local any_run = redis.call('EXISTS', P .. 'run') == 1
 local any_stale = redis.call('EXISTS', P .. 'stale:' .. kind) == 1
-local token, newest
-local share, share_end, share_until = 1, tonumber(shares[1] or wanted), 0
-local marks = {}
+local shares = new_shares(sizes, tracked)
+local sieve = sift and new_sieve(kind, skills)
 
-local function next_token()
-  newest = newest and newest + 1 or math.max(tonumber(redis.call('GET', P .. 'token') or '0') + 1, now)
-  return newest
-end
-
--- What is leased from here on goes to another stream.
-local function close_share()
-  if tracked and share_until > 0 then
-    marks[#marks + 1] = int(share_until)
-    marks[#marks + 1] = int(token)
-  end
-  token, share_until = nil, 0
-end
-
-local function open_share()
-  close_share()
-  share = share + 1
-  share_end = share_end + tonumber(shares[share] or wanted)
-end
+-- What is read and decided first, and written at the end.
+local ids, records, count, stretches, stretch, last_terms = {}, {}, 0, {}, 0, nil
+local started, starts, leased, gone, gone_runs, copied, last_gone = {}, 0, {}, {}, {}, { parts = {}, stretches = {} }, nil
+local taken, buried, unreadable, trims, unparked = {}, {}, {}, {}, {}
+local skipped, full, read, read_bytes = 0, false, 0, 0
 
 -- What items of one spec and attempt have in common once they are taken. At-most-once items of which nothing is kept are
 -- gone, the others are leased.
 local function make_terms(spec, used, most, failure)
   local lease = lease_override or spec.lease
   local terms = { spec = spec, used = used, most = most, lease = lease, failure = failure, token = 0 }
+  terms.bytes = ITEM_BYTES + #failure
   if lease > 0 or spec.keep > 0 or spec.dead then
-    token = token or next_token()
-    terms.token, terms.share = token, share
+    terms.token = shares.token()
     local deadline = now + (lease > 0 and lease or retention)
     terms.run = format_run({
-      state = lease > 0 and 'L' or 'O', token = token, used = used, attempts = most, lease = lease, deadline = deadline,
-      cancel = false, spec = spec,
+      state = lease > 0 and 'L' or 'O', token = terms.token, used = used, attempts = most, lease = lease,
+      deadline = deadline, cancel = false, spec = spec,
     })
+    if lease > 0 then
+      terms.ends = deadline
+    end
     terms.set = leased[spec]
     if not terms.set then
       -- All of one call have the same, whatever attempt it is.
@@ -135,221 +105,279 @@ local function make_terms(spec, used, most, failure)
   return terms
 end
 
+local function open_stretch(list, n, terms)
+  list[n + 1], list[n + 2], list[n + 3] = 0, terms.token, terms.used
+  list[n + 4], list[n + 5], list[n + 6] = terms.most, terms.lease, terms.failure
+end
+
+-- Notes what is handed out for good, should the answer get lost.
+local function copy(id, record, terms)
+  local parts, terms_of = copied.parts, copied.stretches
+  local n = #parts
+  parts[n + 1], parts[n + 2] = id, record
+  if terms ~= last_gone then
+    last_gone = terms
+    open_stretch(terms_of, #terms_of, terms)
+  end
+  terms_of[#terms_of - 5] = terms_of[#terms_of - 5] + 1
+end
+
 local function take(id, record, terms)
   count = count + 1
   ids[count], records[count], taken[id] = id, record, true
-  room = room - #record - #terms.failure
+  room = room - #record - #id - terms.bytes
   if terms ~= last_terms then
     last_terms = terms
-    stretches[stretch + 1], stretches[stretch + 2], stretches[stretch + 3] = 0, terms.token, terms.used
-    stretches[stretch + 4], stretches[stretch + 5], stretches[stretch + 6] = terms.most, terms.lease, terms.failure
+    open_stretch(stretches, stretch, terms)
     stretch = stretch + 6
   end
   stretches[stretch - 5] = stretches[stretch - 5] + 1
   local set = terms.set
   if set then
-    if terms.lease > 0 and set.deadline > share_until then
-      share_until = set.deadline
+    if terms.ends then
+      shares.ends(terms.ends)
     end
-    started[starts + 1] = id
-    started[starts + 2] = terms.run
+    started[starts + 1], started[starts + 2] = id, terms.run
     starts = starts + 2
     local n = set.size
-    set[n + 1] = set.text
-    set[n + 2] = id
+    set[n + 1], set[n + 2] = set.text, id
     set.size = n + 2
   else
     gone[#gone + 1] = id
     terms.spec.gone = (terms.spec.gone or 0) + 1
     if tracked then
-      local n = #copies
-      copies[n + 1], copies[n + 2] = id, record
-      if terms ~= last_gone then
-        last_gone = terms
-        local n = #terms_gone
-        terms_gone[n + 1], terms_gone[n + 2], terms_gone[n + 3] = 0, 0, terms.used
-        terms_gone[n + 4], terms_gone[n + 5], terms_gone[n + 6] = terms.most, terms.lease, terms.failure
-      end
-      terms_gone[#terms_gone - 5] = terms_gone[#terms_gone - 5] + 1
+      copy(id, record, terms)
     end
   end
-  if count >= share_end and count < wanted then
-    open_share()
-  end
+  shares.count()
 end
 
--- Takes an item that was delivered before, or buries it if its attempts are used up.
+-- Whether so much does not fit into this reply any more; a first item always does.
+local function is_full(bytes)
+  full = count > 0 and bytes > room
+  return full
+end
+
+-- An item that was delivered before, or given back.
 local function take_again(id, record, run)
-  local spec = run.spec
-  local most = attempts_override or spec.attempts
+  local spec, most = run.spec, attempts_override or run.spec.attempts
   local failure = redis.call('HGET', P .. 'error', id)
   if run.used >= most then
-    bury(id, run, failure or 'attempts used up')
+    buried[#buried + 1] = { id, run, failure or 'attempts used up' }
+    taken[id] = true
     skipped = skipped + 1
     return
   end
-  local terms = make_terms(spec, run.used + 1, most, failure or '')
+  failure = failure or ''
+  if is_full(#record + #id + #failure + ITEM_BYTES) then
+    return
+  end
+  local terms = make_terms(spec, run.used + 1, most, failure)
   take(id, record, terms)
   if not terms.set then
     gone_runs[#gone_runs + 1] = id
   end
 end
 
--- An entry is live if its item is there, in this queue, neither leased nor dead nor delayed nor taken just now.
-local function live(id, record, run, tail, has_stale)
-  if not record or taken[id] or (run and run.state ~= 'W') then
-    return nil
+local function put_aside(id, queue, why)
+  unreadable[#unreadable + 1] = { id, queue, why }
+  taken[id] = true
+  skipped = skipped + 1
+end
+
+-- Decides about one entry of a queue: takes it, or passes it (stale, dead, parked or set aside), unless `full` is set
+-- then. Answers whether it was stale.
+local function consider(queue, tail, id, record, text, has_stale, sieve_here)
+  local run = text and parse_run(text)
+  if not record or taken[id] or (run and run ~= UNREADABLE and run.state ~= 'W') then
+    return true
   end
   local spec = record_spec(record)
-  if spec.tail ~= tail or (has_stale and redis.call('ZSCORE', P .. 'delayed:' .. tail, id)) then
-    return nil
+  if not spec or run == UNREADABLE then
+    put_aside(id, queue, spec and RUN_UNREADABLE or RECORD_UNREADABLE)
+    return false
+  elseif spec.tail ~= tail or (has_stale and redis.call('ZSCORE', P .. 'delayed:' .. tail, id)) then
+    return true
   end
-  return spec
-end
-
---- @include parking
-
--- Items of tasks that the consumer knows and somebody before it did not.
-local function take_parked(queue, task)
-  local set = parked_key(kind .. ':' .. queue, task)
-  while count < wanted and skipped < 2000 and not full do
-    local found = redis.call('ZRANGE', set, 0, math.min(wanted - count, 64) - 1)
-    if #found == 0 then
-      break
-    end
-    local records, runs = redis.call('HMGET', P .. 'item', unpack(found)), redis.call('HMGET', P .. 'run', unpack(found))
-    local gone_ids = {}
-    for i, id in ipairs(found) do
-      local record, run = records[i], runs[i] and parse_run(runs[i])
-      if record and count > 0 and #record > room then
-        full = true
-        break
-      end
-      gone_ids[#gone_ids + 1] = id
-      if not record then
-        skipped = skipped + 1
-      elseif run then
-        take_again(id, record, run)
-      else
-        local spec = record_spec(record)
-        if not spec.first or spec.first_share ~= share then
-          spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), share
-        end
-        take(id, record, spec.first)
-      end
-    end
-    if #gone_ids > 0 then
-      redis.call('ZREM', set, unpack(gone_ids))
-    end
-  end
-  if redis.call('EXISTS', set) == 0 then
-    unpark(queue, task)
-  end
-end
-
-local function take_from(queue)
-  local tail = kind .. ':' .. queue
-  local list = P .. 'queue:' .. tail
-  local has_stale = any_stale and redis.call('HEXISTS', P .. 'stale:' .. kind, queue) == 1
-  while count < wanted and skipped < 2000 and not full do
-    -- In slices, so that large items beyond `room` are not read in vain.
-    local popped = redis.call('LPOP', list, math.min(wanted - count, 64))
-    if not popped then
-      break
-    end
-    local found = redis.call('HMGET', P .. 'item', unpack(popped))
-    local runs = any_run and redis.call('HMGET', P .. 'run', unpack(popped))
-    local stale = 0
-    for i, id in ipairs(popped) do
-      local record = found[i]
-      local run = runs and runs[i] and parse_run(runs[i])
-      local spec = live(id, record, run, tail, has_stale)
-      if not spec then
-        stale = stale + 1
-      elseif sift and not knows(record) then
-        park(spec, id, record)
-        skipped = skipped + 1
-      elseif count > 0 and #record > room then
-        local rest = {}
-        for j = #popped, i, -1 do
-          rest[#rest + 1] = popped[j]
-        end
-        redis.call('LPUSH', list, unpack(rest))
-        full = true
-        break
-      elseif run then
-        take_again(id, record, run)
-      else
-        if not spec.first or spec.first_share ~= share then
-          spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), share
-        end
-        take(id, record, spec.first)
-      end
-    end
-    if stale > 0 then
-      skipped = skipped + stale
-      redis.call('HINCRBY', P .. 'stale:' .. kind, queue, -stale)
-    end
-  end
-  if redis.call('EXISTS', list) == 0 then
-    redis.call('ZREM', P .. 'ready:' .. kind, queue)
-    if has_stale then
-      redis.call('HDEL', P .. 'stale:' .. kind, queue)
-    end
-  end
-end
-
-local parked_for_us = parked_tasks()
-if parked_for_us then
-  local named
-  if queues > 0 then
-    named = {}
-    for i = 1, queues do
-      named[ARGV[QUEUES_AT + i]] = true
-    end
-  end
-  for _, task in ipairs(parked_for_us) do
-    for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
-      if (not named or named[queue]) and redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 0 then
-        take_parked(queue, task)
-      end
-    end
-  end
-end
-if queues == 0 then
-  while count < wanted and skipped < 2000 and not full do
-    local first = redis.call('ZRANGE', P .. 'ready:' .. kind, 0, 0)[1]
-    if not first then
-      break
-    end
-    take_from(first)
+  local bytes = #record + #id + ITEM_BYTES
+  local unknown_task = sieve_here and sieve_here.holds(record)
+  if bytes > most_bytes then
+    put_aside(id, queue, TOO_LARGE)
+  elseif unknown_task and sieve_here.park(spec, unknown_task, id) then
+    taken[id] = true
     skipped = skipped + 1
+  elseif run then
+    take_again(id, record, run)
+  elseif not is_full(bytes) then
+    if not spec.first or spec.first_share ~= shares.number then
+      spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), shares.number
+    end
+    take(id, record, spec.first)
   end
-else
-  local names = {}
-  for i = 1, queues do
-    names[i] = ARGV[QUEUES_AT + i]
+  return false
+end
+
+-- As many records as are wanted and fit, going by the size of those that were read so far.
+local function next_slice()
+  local size = FIRST_SLICE
+  if read > 0 then
+    size = math.max(1, math.min(MOST_SLICE, math.floor(room * read / read_bytes) + 1))
   end
-  for i, score in ipairs(redis.call('ZMSCORE', P .. 'ready:' .. kind, unpack(names))) do
-    if score and count < wanted and skipped < 2000 and not full then
-      take_from(names[i])
+  return math.min(wanted - count, size)
+end
+
+local function goes_on()
+  return count < wanted and skipped < MOST_SKIPPED and not full
+end
+
+-- Records and runs of ids.
+local function look_up(slice)
+  local found = redis.call('HMGET', P .. 'item', unpack(slice))
+  for _, record in ipairs(found) do
+    read, read_bytes = read + 1, read_bytes + (record and #record or 0) + ITEM_BYTES
+  end
+  return found, any_run and redis.call('HMGET', P .. 'run', unpack(slice)) or {}
+end
+
+local function take_from_list(queue)
+  local tail = kind .. ':' .. queue
+  local list, position, stale = P .. 'queue:' .. tail, 0, 0
+  local has_stale = any_stale and redis.call('HEXISTS', P .. 'stale:' .. kind, queue) == 1
+  while goes_on() do
+    local slice = redis.call('LRANGE', list, position, position + next_slice() - 1)
+    if #slice == 0 then
+      break
+    end
+    local found, runs = look_up(slice)
+    for i, id in ipairs(slice) do
+      if consider(queue, tail, id, found[i], runs[i], has_stale, sieve) then
+        stale, skipped = stale + 1, skipped + 1
+      end
+      if full then
+        break
+      end
+      position = position + 1
+    end
+  end
+  trims[#trims + 1] = { list = list, queue = queue, count = position, stale = stale }
+end
+
+local function take_from_parked(queue, tasks)
+  local tail = kind .. ':' .. queue
+  while goes_on() do
+    local entries, slice = first_parked(tail, tasks, next_slice()), {}
+    for i, entry in ipairs(entries) do
+      slice[i] = entry[2]
+    end
+    if #slice == 0 then
+      break
+    end
+    local found, runs = look_up(slice)
+    local left = {}
+    for i, entry in ipairs(entries) do
+      if not goes_on() then
+        break
+      end
+      consider(queue, tail, entry[2], found[i], runs[i], false, nil)
+      if not full then
+        local key = parked_key(tail, entry[3])
+        left[key] = left[key] or {}
+        table.insert(left[key], entry[2])
+      end
+    end
+    -- Here and not at the end: what comes next is what is first then.
+    for key, gone_ids in pairs(left) do
+      call_many('ZREM', key, gone_ids)
+    end
+  end
+  unparked[#unparked + 1] = { queue, tasks }
+end
+
+local parked = parked_for(kind, skills)
+
+local function is_paused(queue)
+  return redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 1
+end
+
+-- All queues, by priority, then by name.
+local function take_from_all()
+  local position, aside_queues = 0, {}
+  for queue in pairs(parked or {}) do
+    if not is_paused(queue) then
+      local priority = tonumber(redis.call('HGET', P .. 'priority:' .. kind, queue)) or NO_PRIORITY
+      aside_queues[#aside_queues + 1] = { queue = queue, priority = priority }
+    end
+  end
+  table.sort(aside_queues, function(a, b)
+    return a.priority < b.priority or (a.priority == b.priority and a.queue < b.queue)
+  end)
+  local next_parked = 1
+  while goes_on() do
+    local first, before = redis.call('ZRANGE', P .. 'ready:' .. kind, position, position, 'WITHSCORES'),
+      aside_queues[next_parked]
+    if before and (not first[1] or before.priority < tonumber(first[2])
+      or (before.priority == tonumber(first[2]) and before.queue <= first[1])) then
+      take_from_parked(before.queue, parked[before.queue])
+      next_parked = next_parked + 1
+    elseif first[1] then
+      take_from_list(first[1])
+      position, skipped = position + 1, skipped + 1
+    else
+      break
     end
   end
 end
 
--- Note what was taken.
-close_share()
-if newest then
-  redis.call('SET', P .. 'token', int(newest))
+local function take_from_named()
+  for i, score in ipairs(redis.call('ZMSCORE', P .. 'ready:' .. kind, unpack(queues))) do
+    local queue = queues[i]
+    if parked and parked[queue] and goes_on() and not is_paused(queue) then
+      take_from_parked(queue, parked[queue])
+    end
+    if score and goes_on() then
+      take_from_list(queue)
+    end
+  end
 end
-if #marks > 0 then
-  redis.call('ZADD', P .. 'unreceived', unpack(marks))
+
+if #queues == 0 then
+  take_from_all()
+else
+  take_from_named()
 end
-write_parked()
+
+-- Then write.
+shares.write()
+for _, trim in ipairs(trims) do
+  if trim.count > 0 then
+    redis.call('LTRIM', trim.list, trim.count, -1)
+  end
+  if redis.call('EXISTS', trim.list) == 0 then
+    redis.call('ZREM', P .. 'ready:' .. kind, trim.queue)
+    if any_stale then
+      redis.call('HDEL', P .. 'stale:' .. kind, trim.queue)
+    end
+  elseif trim.stale > 0 then
+    redis.call('HINCRBY', P .. 'stale:' .. kind, trim.queue, -trim.stale)
+  end
+end
+for _, one in ipairs(unparked) do
+  for _, task in ipairs(one[2]) do
+    unpark_if_empty(kind, one[1], task)
+  end
+end
+local parked_now = sieve and sieve.write() or 0
+for _, one in ipairs(unreadable) do
+  set_aside(one[1], kind, one[2], one[3])
+  changed(one[1])
+end
+for _, one in ipairs(buried) do
+  bury(one[1], one[2], one[3])
+end
 if #gone > 0 then
   call_many('HDEL', P .. 'item', gone)
   for _, spec in pairs(specs) do
-    if spec.gone then
+    if spec and spec.gone then
       redis.call('HINCRBY', P .. 'done:' .. kind, spec.queue, spec.gone)
     end
   end
@@ -362,8 +390,10 @@ if starts > 0 then
   call_many('HSET', P .. 'run', started)
 end
 for spec, set in pairs(leased) do
-  call_many('ZADD', P .. 'leased:' .. spec.tail, set)
-  due_by('leased', spec, set.deadline)
+  if set.size > 0 then
+    call_many('ZADD', P .. 'leased:' .. spec.tail, set)
+    due_by('leased', spec, set.deadline)
+  end
 end
 if are_watched() then
   for _, id in ipairs(ids) do
@@ -371,41 +401,12 @@ if are_watched() then
   end
 end
 
-local again = (skipped >= 2000 or full) and count < wanted
+local again = (skipped >= MOST_SKIPPED or full) and count < wanted
 if note_hunger and count < wanted and not again then
-  if queues == 0 then
-    redis.call('SADD', P .. 'hungry:' .. kind, '*')
-  else
-    for i = 1, queues do
-      redis.call('SADD', P .. 'hungry:' .. kind, ARGV[QUEUES_AT + i])
-    end
-  end
+  call_many('SADD', P .. 'hungry:' .. kind, #queues == 0 and { '*' } or queues)
 end
 if tracked then
-  local answer = string.format('%015d%d', sequence, #copies > 0 and 1 or 0)
-  if count > 0 then
-    local sets, tokens = {}, {}
-    local noted = {}
-    for spec, set in pairs(leased) do
-      -- Items of several specs may stand in one set with one end.
-      if not noted[spec.tail .. ' ' .. set.text] then
-        noted[spec.tail .. ' ' .. set.text] = true
-        sets[#sets + 1] = { spec.tail, set.text }
-      end
-    end
-    for i = 2, #stretches, 6 do
-      tokens[int(stretches[i])] = true
-    end
-    answer = answer .. cmsgpack.pack({ terms_gone, sets, tokens })
-  end
-  if has_copies then
-    redis.call('UNLINK', P .. 'copies:' .. caller)
-  end
-  if #copies > 0 then
-    -- A list, which costs less than one string made here.
-    call_many('RPUSH', P .. 'copies:' .. caller, copies)
-    redis.call('PEXPIRE', P .. 'copies:' .. caller, keep_ms)
-  end
-  redis.call('SET', P .. 'answer:' .. caller, answer, 'PX', keep_ms)
+  copied.leased, copied.tokens = leased, shares.tokens
+  keep_answer(caller, sequence, keep_ms, has_copies, copied)
 end
-return { next_due(), again and 1 or 0, now, ids, records, stretches }
+return { next_due(), again and 1 or 0, now, ids, records, stretches, parked_now }

@@ -4,7 +4,8 @@
 -- ARGV     namespace, channel, number of entries (1-1000), then for each
 --          id, token, reason ("f" failed, "r" released, "u" released before any consumer saw it, "b" not begun by the
 --          process that held it and died, "n" sent, but not received: only if Redis has no receipt either, "k" crashed
---          with its process, "c" cancelled, "x" rejected), delay in us ("" by rule), error
+--          with its process, "c" cancelled, "x" rejected), delay in us ("" by rule), error; then tokens of shares that
+--          were received
 -- Reply    {next due time in us or -1, outcome codes (see fence.lua)}
 -- Cost     O(log n) an entry.
 --- @include clock
@@ -13,6 +14,7 @@
 --- @include queues
 --- @include endings
 --- @include fence
+--- @include receipts
 --- @include unreceived
 
 -- Wait after a failed attempt: the item's retry policy, or else what is left of the lease.
@@ -36,6 +38,7 @@ local function retry_delay(run)
 end
 
 local count = tonumber(ARGV[3])
+take_receipts(4 + count * 5)
 local ids, outcomes = {}, {}
 for i = 1, count do
   ids[i] = ARGV[i * 5 - 1]
@@ -66,41 +69,55 @@ local function give_back(id, run, delay, head)
   changed(id)
 end
 
+-- Gives back what a stream may have lost. False: Redis knows that it arrived.
+local function take_unreceived(id, run, token)
+  if run.state ~= 'L' or not redis.call('ZSCORE', P .. 'unreceived', token) or received_alone(id, token) then
+    return false
+  end
+  redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
+  if run.cancel then
+    end_cancelled(id, run.spec, run.used)
+  elseif end_unreceived(id, run) then
+    give_back(id, run, 0, true)
+  end
+  return true
+end
+
+-- Whether a crash was one too many.
+local function is_poison(id, run)
+  return redis.call('HINCRBY', P .. 'trouble', id, 1000) >= run.spec.crashes * 1000
+end
+
+local function settle(id, run, reason, delay, failure)
+  redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
+  if reason == 'c' or run.cancel then
+    end_cancelled(id, run.spec, run.used)
+  elseif reason == 'u' or reason == 'b' or (reason == 'r' and run.state == 'L') then
+    run.used = run.used - 1
+    give_back(id, run, delay or 0, true)
+  elseif (reason == 'f' or (reason == 'k' and not is_poison(id, run))) and run.state == 'L'
+    and run.used < run.attempts then
+    redis.call('HSET', P .. 'error', id, failure)
+    give_back(id, run, delay or retry_delay(run), false)
+  elseif reason == 'r' then
+    bury(id, run, 'released, but at-most-once items are not delivered again')
+  else
+    bury(id, run, failure)
+  end
+end
+
 local given = {}
 for i, id in ipairs(ids) do
   local base = i * 5 - 1
-  local token, reason, delay, failure = ARGV[base + 1], ARGV[base + 2], tonumber(ARGV[base + 3]), ARGV[base + 4]
+  local token, reason = ARGV[base + 1], ARGV[base + 2]
   local run = runs[i]
   local outcome = given[id] and EXPIRED or fence_run(id, token, run)
   outcomes[i] = outcome
   if outcome == OK and reason == 'n' then
-    if run.state == 'L' and not given[id] and redis.call('ZSCORE', P .. 'unreceived', token) then
-      given[id] = true
-      redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
-      if run.cancel then
-        end_cancelled(id, run.spec, run.used)
-      elseif end_unreceived(id, run, {}) then
-        give_back(id, run, 0, true)
-      end
-    end
+    given[id] = take_unreceived(id, run, token)
   elseif outcome == OK then
     given[id] = true
-    redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
-    if reason == 'c' or run.cancel then
-      end_cancelled(id, run.spec, run.used)
-    elseif reason == 'u' or reason == 'b' or (reason == 'r' and run.state == 'L') then
-      run.used = run.used - 1
-      give_back(id, run, delay or 0, true)
-    elseif reason == 'k' and redis.call('HINCRBY', P .. 'trouble', id, 1000) >= run.spec.crashes * 1000 then
-      bury(id, run, failure)
-    elseif (reason == 'f' or reason == 'k') and run.state == 'L' and run.used < run.attempts then
-      redis.call('HSET', P .. 'error', id, failure)
-      give_back(id, run, delay or retry_delay(run), false)
-    elseif reason == 'r' then
-      bury(id, run, 'released, but at-most-once items are not delivered again')
-    else
-      bury(id, run, failure)
-    end
+    settle(id, run, reason, tonumber(ARGV[base + 3]), ARGV[base + 4])
   end
 end
 for _, group in ipairs(order) do

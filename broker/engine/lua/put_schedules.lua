@@ -13,6 +13,8 @@
 --- @include queues
 --- @include dead
 --- @include endings
+--- @include aside
+--- @include parked
 --- @include locate
 --- @include schedules
 --- @include timetable

@@ -1,10 +1,22 @@
 -- How an item ends. Every path here takes the item out of `item` and `run`, or leaves it dead.
 
+local any_trouble
+
+-- Whether there is anything in `trouble`; see include/unreceived.lua.
+local function is_trouble()
+  if any_trouble == nil then
+    any_trouble = redis.call('EXISTS', P .. 'trouble') == 1
+  end
+  return any_trouble
+end
+
 local function forget(id)
   redis.call('HDEL', P .. 'item', id)
   redis.call('HDEL', P .. 'run', id)
   redis.call('HDEL', P .. 'error', id)
-  redis.call('HDEL', P .. 'trouble', id)
+  if is_trouble() then
+    redis.call('HDEL', P .. 'trouble', id, id .. ' r')
+  end
 end
 
 -- How long the note stands that ends are kept; see keys.py.
@@ -41,6 +53,9 @@ local function bury(id, run, failure)
     redis.call('ZADD', P .. 'dead:' .. spec.kind .. ':' .. spec.dead, int(now), id)
     redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, 1)
     redis.call('SADD', P .. 'deadqueues:' .. spec.kind, spec.dead)
+    if is_trouble() then
+      redis.call('HDEL', P .. 'trouble', id, id .. ' r')
+    end
     wake('x' .. spec.kind, spec.dead)
     changed(id)
   else

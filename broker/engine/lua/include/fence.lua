@@ -21,9 +21,12 @@ local function fence(id, token, state, current, deadline)
   return is_current and EXPIRED or SUPERSEDED
 end
 
+-- A run that cannot be read is nobody's: the item is set aside when its lease ends.
 local function fence_run(id, token, run)
   if not run then
     return fence(id, token)
+  elseif run == UNREADABLE then
+    return NOT_FOUND
   end
   return fence(id, token, run.state, int(run.token), run.deadline)
 end

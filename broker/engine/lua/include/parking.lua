@@ -1,72 +1,108 @@
--- Items whose task the one who asked does not know: parked by queue and task, where they stand in nobody's way.
---   parkedtasks:k            set   tasks
---   parkedqueues:k:<task>    set   their queues
---   parked:k:<queue>:<task>  zset  id → order
-local parking, known_tasks = {}, {}
+-- How a lease parks what its consumer does not know, and takes what others have parked. Needs `parked`.
 
-local function parked_key(tail, task)
-  return P .. 'parked:' .. tail .. ':' .. task
-end
+-- Pairs of queue and task that may be parked; what is beyond goes out, and whoever gets it gives it back for a while.
+local MOST_PAIRS = 1000
 
--- The task's name: a body begins with it (see bodies.py).
-local function task_of(record)
-  local at = string.find(record, '\n', 1, true) + 1
-  if string.byte(record, at) ~= 0x0A then
-    return ''
+-- Decides what to park, for one consumer.
+local function new_sieve(kind, skills)
+  local set = P .. 'skills:' .. skills
+  if redis.call('EXISTS', set) == 0 then
+    return nil
   end
-  local length, first = string.byte(record, at + 1), at + 2
-  if length > 0x7F then
-    local high = string.byte(record, at + 2)
-    length, first = length - 128 + (high % 128) * 128, at + 3
-    if high > 0x7F then
-      length, first = length + string.byte(record, at + 3) * 16384, at + 4
+  local known, groups, parked = {}, {}, 0
+  local pairs_left = MOST_PAIRS - tonumber(redis.call('GET', P .. 'parkedpairs:' .. kind) or '0')
+  local order = math.max(now, tonumber(redis.call('GET', P .. 'parkorder') or '0'))
+  local sieve = {}
+
+  function sieve.holds(record)
+    local task = task_of(record)
+    if known[task] == nil then
+      known[task] = redis.call('SISMEMBER', set, task) == 1
     end
+    return not known[task] and task
   end
-  return string.sub(record, first, first + length - 1)
+
+  -- Notes an item to be parked; False if there is no room for its pair.
+  function sieve.park(spec, task, id)
+    local key = parked_key(spec.tail, task)
+    local group = groups[key]
+    if group == nil then
+      local is_new = redis.call('SISMEMBER', P .. 'parkedin:' .. spec.tail, task) == 0
+      group = (not is_new or pairs_left > 0) and { spec = spec, task = task, is_new = is_new, entries = {} } or false
+      groups[key] = group
+      if group and is_new then
+        pairs_left = pairs_left - 1
+      end
+    end
+    if not group then
+      return false
+    end
+    order, parked = order + 1, parked + 1
+    local n = #group.entries
+    group.entries[n + 1], group.entries[n + 2] = int(order), id
+    return true
+  end
+
+  -- Writes it down; answers how many.
+  function sieve.write()
+    for key, group in pairs(groups) do
+      if group then
+        call_many('ZADD', key, group.entries)
+        if group.is_new then
+          redis.call('SADD', P .. 'parkedtasks:' .. kind, group.task)
+          redis.call('SADD', P .. 'parkedqueues:' .. kind .. ':' .. group.task, group.spec.queue)
+          redis.call('SADD', P .. 'parkedin:' .. group.spec.tail, group.task)
+          redis.call('INCR', P .. 'parkedpairs:' .. kind)
+        end
+        -- Who knows the task may wait for it.
+        wake(kind, group.spec.queue)
+      end
+    end
+    if parked > 0 then
+      redis.call('SET', P .. 'parkorder', int(order))
+    end
+    return parked
+  end
+
+  return sieve
 end
 
-local function knows(record)
-  local task = task_of(record)
-  if known_tasks[task] == nil then
-    known_tasks[task] = redis.call('SISMEMBER', P .. 'skills:' .. skills, task) == 1
-  end
-  return known_tasks[task]
-end
-
-local function park(spec, id, record)
-  local task = task_of(record)
-  local key = parked_key(spec.tail, task)
-  local group = parking[key]
-  if not group then
-    group = { spec = spec, task = task, entries = {} }
-    parking[key] = group
-  end
-  local n = #group.entries
-  group.entries[n + 1], group.entries[n + 2] = int(now), id
-  -- Ids of one instant stand in the order of their names: a fraction keeps them as they were.
-  group.entries[n + 1] = string.format('%.0f', now + n / 2)
-end
-
-local function write_parked()
-  for key, group in pairs(parking) do
-    call_many('ZADD', key, group.entries)
-    redis.call('SADD', P .. 'parkedtasks:' .. group.spec.kind, group.task)
-    redis.call('SADD', P .. 'parkedqueues:' .. group.spec.kind .. ':' .. group.task, group.spec.queue)
-  end
-end
-
-local function unpark(queue, task)
-  redis.call('SREM', P .. 'parkedqueues:' .. kind .. ':' .. task, queue)
-  if redis.call('EXISTS', P .. 'parkedqueues:' .. kind .. ':' .. task) == 0 then
-    redis.call('SREM', P .. 'parkedtasks:' .. kind, task)
-  end
-end
-
--- Parked tasks that the one who asks knows; nil: none.
-local function parked_tasks()
+-- Queues with parked items that a consumer of these skills ("" any) can take: name → {tasks}; nil: none.
+local function parked_for(kind, skills)
   local set = P .. 'parkedtasks:' .. kind
   if redis.call('EXISTS', set) == 0 then
     return nil
   end
-  return skills == '' and redis.call('SMEMBERS', set) or redis.call('SINTER', set, P .. 'skills:' .. skills)
+  local found
+  for _, task in ipairs(skills == '' and redis.call('SMEMBERS', set) or redis.call('SINTER', set, P .. 'skills:' .. skills)) do
+    for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
+      found = found or {}
+      found[queue] = found[queue] or {}
+      table.insert(found[queue], task)
+    end
+  end
+  return found
+end
+
+-- The first parked items of a queue, of all these tasks, in the order in which they were parked: {order, id, task} each.
+local function first_parked(tail, tasks, wanted)
+  local entries, last = {}, nil
+  for _, task in ipairs(tasks) do
+    local found = redis.call('ZRANGE', parked_key(tail, task), 0, wanted - 1, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      entries[#entries + 1] = { tonumber(found[i + 1]), found[i], task }
+    end
+    if #found == 2 * wanted then
+      -- More of this task follow: what others have behind them is not next.
+      local bound = entries[#entries][1]
+      last = last and math.min(last, bound) or bound
+    end
+  end
+  table.sort(entries, function(a, b)
+    return a[1] < b[1]
+  end)
+  while last and entries[#entries][1] > last do
+    entries[#entries] = nil
+  end
+  return entries
 end

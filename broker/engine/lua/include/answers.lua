@@ -1,0 +1,77 @@
+-- The answer to a caller's last lease call, kept in case it gets lost on its way.
+--   answer:<caller>  string  "<sequence, 15 digits><1 if there are copies, else 0>" and, if anything was leased, what
+--                            `packed` below holds
+--   copies:<caller>  list    id, record of items that were handed out at most once and are gone from everywhere else
+-- At-least-once items need no copy: they are found by the ends of their leases and the tokens.
+
+-- The sequence of the caller's last call and whether it has copies; nil if there was none.
+local function last_call(caller)
+  local head = redis.call('GETRANGE', P .. 'answer:' .. caller, 0, 15)
+  return tonumber(string.sub(head, 1, 15)), string.sub(head, 16) == '1'
+end
+
+-- {ids, records, stretches} of the answer that is kept, without what has ended since; nil if nothing was leased.
+local function kept_answer(caller, has_copies)
+  local packed = redis.call('GETRANGE', P .. 'answer:' .. caller, 16, -1)
+  if packed == '' then
+    return nil
+  end
+  local stretches, sets, tokens = unpack(cmsgpack.unpack(packed))
+  local ids, records = {}, {}
+  local copies = has_copies and redis.call('LRANGE', P .. 'copies:' .. caller, 0, -1) or {}
+  for i = 1, #copies, 2 do
+    ids[#ids + 1], records[#records + 1] = copies[i], copies[i + 1]
+  end
+
+  local function add(id, text)
+    local run = text and parse_run(text) or UNREADABLE
+    local record = run ~= UNREADABLE and tokens[int(run.token)] and redis.call('HGET', P .. 'item', id)
+    if record then
+      ids[#ids + 1], records[#records + 1] = id, record
+      local failure = redis.call('HGET', P .. 'error', id) or ''
+      for _, term in ipairs({ 1, run.token, run.used, run.attempts, run.lease, failure }) do
+        stretches[#stretches + 1] = term
+      end
+    end
+  end
+
+  for _, set in ipairs(sets) do
+    local found = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. set[1], set[2], set[2])
+    for first = 1, #found, 4000 do
+      local runs = redis.call('HMGET', P .. 'run', unpack(found, first, math.min(first + 3999, #found)))
+      for i, text in ipairs(runs) do
+        add(found[first + i - 1], text)
+      end
+    end
+  end
+  return { ids, records, stretches }
+end
+
+-- Keeps an answer: terms of the copies, their ids and records, the stretches of everything, the sets of leases by spec.
+local function keep_answer(caller, sequence, keep_ms, had_copies, copied)
+  local answer = string.format('%015d%d', sequence, #copied.parts > 0 and 1 or 0)
+  if #copied.stretches > 0 or next(copied.leased) then
+    local sets, tokens, noted = {}, {}, {}
+    for spec, set in pairs(copied.leased) do
+      -- Items of several specs may stand in one set with one end.
+      local place = spec.tail .. ' ' .. set.text
+      if not noted[place] then
+        noted[place] = true
+        sets[#sets + 1] = { spec.tail, set.text }
+      end
+    end
+    for _, token in ipairs(copied.tokens) do
+      tokens[int(token)] = true
+    end
+    answer = answer .. cmsgpack.pack({ copied.stretches, sets, tokens })
+  end
+  if had_copies then
+    redis.call('UNLINK', P .. 'copies:' .. caller)
+  end
+  if #copied.parts > 0 then
+    -- A list, which costs less than one string made here.
+    call_many('RPUSH', P .. 'copies:' .. caller, copied.parts)
+    redis.call('PEXPIRE', P .. 'copies:' .. caller, keep_ms)
+  end
+  redis.call('SET', P .. 'answer:' .. caller, answer, 'PX', keep_ms)
+end

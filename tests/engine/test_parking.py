@@ -1,0 +1,164 @@
+"""Items of tasks that whoever asks does not know are parked; those who know the task find them first."""
+
+from __future__ import annotations
+
+import redis
+
+from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.types import Kind, LeaseCall, LeaseQuery, LeaseReply, State
+from dibs.broker.engine.workers import skill_set
+
+from .helpers import (
+    LEASED,
+    NS,
+    PREFIX,
+    TASKS,
+    ids_of,
+    lease,
+    lease_one,
+    nack,
+    new,
+    state_of,
+)
+
+
+def body(task: str) -> bytes:
+    return b"\x0a" + bytes([len(task)]) + task.encode() + b"rest"
+
+
+def teach(raw: redis.Redis, *tasks: str) -> str:
+    digest = skill_set(tasks)
+    raw.sadd(PREFIX + "skills:" + digest, *tasks)
+    return digest
+
+
+async def put_task(engine: Engine, task: str, *ids: str, queue: str = "q") -> None:
+    spec = LEASED._replace(queue=queue)
+    await engine.enqueue(NS, "", [new(id, spec, body=body(task)) for id in ids])
+
+
+async def sift(engine: Engine, digest: str, wanted: int = 1000, *queues: str) -> list[str]:
+    """Leases as a consumer of these skills who has met an item that it does not know."""
+    query = TASKS if not queues else LeaseQuery(Kind.TASK, queues)
+    return ids_of((await engine.lease(NS, query, wanted, call=LeaseCall("", 0, skills=digest, sift=True))).items)
+
+
+async def test_items_of_unknown_tasks_are_parked_once_and_come_first_for_those_who_know_them(
+    engine: Engine, raw: redis.Redis
+) -> None:
+    known, other = teach(raw, "known"), teach(raw, "unknown")
+    await put_task(engine, "unknown", *(f"u{n}" for n in range(300)))
+    await put_task(engine, "known", "k")
+    assert await sift(engine, known) == ["k"]
+    (counts,) = await engine.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert counts.ready == 300
+    assert raw.llen(PREFIX + "queue:t:q") == 0
+    await put_task(engine, "unknown", "later")
+    assert await sift(engine, other, 300) == [f"u{n}" for n in range(300)]
+    assert await sift(engine, other) == ["later"]
+    assert raw.keys(PREFIX + "parked*") == []
+    assert raw.keys(PREFIX + "parkorder") == []
+
+
+async def test_who_takes_any_task_sees_no_difference(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "a", "a0", "a1")
+    await put_task(engine, "b", "b0")
+    await put_task(engine, "a", "a2")
+    await put_task(engine, "b", "b1", "b2")
+    assert await sift(engine, known) == []
+    assert ids_of(await lease(engine, 4)) == ["a0", "a1", "b0", "a2"]
+    assert ids_of(await lease(engine)) == ["b1", "b2"]
+
+
+async def test_one_lease_parks_as_many_as_it_passes(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    for first in range(0, 5000, 1000):
+        await put_task(engine, "unknown", *(f"u{n}" for n in range(first, first + 1000)))
+    await put_task(engine, "known", "k")
+    replies: list[LeaseReply] = []
+    while not replies or not replies[-1].items:
+        replies.append(await engine.lease(NS, TASKS, 1, call=LeaseCall("", 0, skills=known, sift=True)))
+    assert ids_of(replies[-1].items) == ["k"]
+    assert sum(reply.parked for reply in replies) == 5000
+    assert len(replies) <= 4
+
+
+async def test_queues_are_served_by_priority_parked_or_not(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    for queue in ("x", "y", "z"):
+        await put_task(engine, "unknown", f"u{queue}", queue=queue)
+        await put_task(engine, "known", f"k{queue}", queue=queue)
+    await sift(engine, known, 1)
+    await sift(engine, known, 1)
+    await sift(engine, known, 1)
+    for queue in ("x", "y", "z"):
+        await put_task(engine, "known", f"k{queue}2", queue=queue)
+    await engine.queues.set_priority(NS, Kind.TASK, "y", 1)
+    assert ids_of(await lease(engine)) == ["uy", "ky2", "ux", "kx2", "uz", "kz2"]
+
+
+async def test_named_queues_are_served_in_their_order(engine: Engine, raw: redis.Redis) -> None:
+    known, other = teach(raw, "known"), teach(raw, "unknown")
+    for queue in ("x", "y", "z"):
+        await put_task(engine, "unknown", f"u{queue}", queue=queue)
+    await sift(engine, known)
+    assert await sift(engine, other, 1000, "z", "x") == ["uz", "ux"]
+    assert await sift(engine, other) == ["uy"]
+
+
+async def test_a_paused_queue_delivers_nothing_that_is_parked_in_it(engine: Engine, raw: redis.Redis) -> None:
+    known, other = teach(raw, "known"), teach(raw, "unknown")
+    await put_task(engine, "unknown", "u")
+    await sift(engine, known)
+    await engine.queues.pause(NS, Kind.TASK, "q", paused=True)
+    assert await sift(engine, other) == []
+    assert await sift(engine, other, 1000, "q") == []
+    await engine.queues.pause(NS, Kind.TASK, "q", paused=False)
+    assert await sift(engine, other) == ["u"]
+
+
+async def test_parked_items_can_be_cancelled_deleted_and_replaced(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "unknown", "a", "b", "c", "d")
+    await sift(engine, known)
+    await engine.cancel(NS, ["a"])
+    await engine.queues.delete_items(NS, ["b"])
+    await engine.enqueue(NS, "", [new("c", body=body("known"), conflict="r")])
+    assert raw.zrange(PREFIX + "parked:t:q:unknown", 0, -1) == [b"d"]
+    assert not raw.exists(PREFIX + "stale:t")
+    assert ids_of(await lease(engine)) == ["d", "c"]
+    assert raw.keys(PREFIX + "parked*") == []
+
+
+async def test_a_parked_item_is_waiting(engine: Engine, raw: redis.Redis) -> None:
+    await put_task(engine, "unknown", "u")
+    await sift(engine, teach(raw, "known"))
+    assert await state_of(engine, "u") is State.WAITING
+
+
+async def test_without_the_names_of_a_skill_set_nothing_is_parked(engine: Engine, raw: redis.Redis) -> None:
+    await put_task(engine, "unknown", "u")
+    assert await sift(engine, skill_set(["nobody", "taught"])) == ["u"]
+
+
+async def test_a_thousand_pairs_of_queue_and_task_can_be_parked(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    items = [new(f"u{n}", body=body(f"t{n}")) for n in range(1001)]
+    for at in (0, 1000):
+        await engine.enqueue(NS, "", items[at : at + 1000])
+    assert await sift(engine, known) == ["u1000"]
+    assert raw.get(PREFIX + "parkedpairs:t") == b"1000"
+    assert await sift(engine, known) == []
+    assert len(await lease(engine)) == 1000
+    assert raw.keys(PREFIX + "parked*") == []
+
+
+async def test_an_attempt_that_was_used_stays_used(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "unknown", "u")
+    await nack(engine, await lease_one(engine), error="no")
+    assert await sift(engine, known) == []
+    (item,) = await lease(engine)
+    assert (item.attempt, item.last_error) == (2, "no")
