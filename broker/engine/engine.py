@@ -20,6 +20,7 @@ from .errors import EngineClosed, EngineNotStarted, Unavailable
 from .faults import translate
 from .hints import Hints
 from .locks import Locks
+from .peers import Peers
 from .queues import Queues
 from .schedules import Schedules
 from .scripts import Scripts
@@ -88,6 +89,7 @@ class EngineConfig:
         allow_eviction: work with a Redis that may evict keys.
         reply_bytes: bytes of items that one reply hands out or lists, at most.
         item_bytes: bytes of one item at most, so that it fits into a message alone; a larger one is set aside.
+        share_from: from how many on leases of one call stand together in Redis, which is cheaper; 0: never.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
 
@@ -102,6 +104,7 @@ class EngineConfig:
     allow_eviction: bool = False
     reply_bytes: int = MAX_LEASE_BYTES
     item_bytes: int = MAX_ITEM_BYTES
+    share_from: int = 16
     clock: str = "clock"
 
 
@@ -135,6 +138,7 @@ class Engine:
         self._scripts = Scripts(self._pipe, channel, config.clock)
         self._timers = Timers(self._advance, self._pause_s)
         self.hints = Hints(self._client, channel, self._timers.hasten)
+        self.peers = Peers(self._meet, self.hints.origin, self.hints.subscribed)
         self._open = False
         self._closed = False
         self.queues = Queues(self._call, self._call_known)
@@ -169,12 +173,14 @@ class Engine:
         self._timers.see_clock(await self._call("probe", "probe", ()))
         await self._learn_namespaces()
         self.hints.start()
+        self.peers.start()
         self._timers.start()
 
     async def close(self) -> None:
         """Finishes what is in flight and disconnects."""
         self._closed = True
         await self._timers.close()
+        await self.peers.close()
         await self.hints.close()
         await asyncio.gather(
             *(one.close() for one in self._enqueues.values()),
@@ -252,6 +258,7 @@ class Engine:
             "" if query.lease_us is None else query.lease_us,
             "" if query.attempts is None else query.attempts,
             self.config.once_retention_us,
+            self.config.share_from if self.peers.current else 0,
             int(note_hunger),
             call.caller,
             call.sequence,
@@ -390,6 +397,10 @@ class Engine:
         return await self._scripts.call(
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )
+
+    async def _meet(self, args: Sequence[Argument]) -> Any:
+        self._check_open("meet")
+        return await self._scripts.call("meet", keys.common_prefix(self.config.key_prefix), "", args)
 
     async def _call_known(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         """As `_call`, for what makes a namespace one that is in use."""

@@ -52,8 +52,8 @@ key                     type    holds                                           
 A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the zsets ``d:names`` and ``d:ends``; see
 ``lua/include/directory.lua``.
 
-Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use, and the publish/subscribe channel
-``<prefix>:hints``.
+Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; ``<prefix>:brokers``, a zset of
+``<broker> <format>`` → when it must have been heard of again; and the publish/subscribe channel ``<prefix>:hints``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ from __future__ import annotations
 def namespace_prefix(prefix: str, namespace: str) -> str:
     """Start of every key of a namespace; what scripts get as KEYS[1]."""
     return f"{prefix}:{{{namespace}:0}}:"
+
+
+def common_prefix(prefix: str) -> str:
+    """Start of every key that belongs to no namespace."""
+    return f"{prefix}:"
 
 
 def namespaces(prefix: str) -> str:

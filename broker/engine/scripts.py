@@ -63,6 +63,7 @@ _GROWING = frozenset(
         "list_tasks",
         "list_workers",
         "look_schedules",
+        "meet",
         "peek",
         "plan_schedules",
         "put_schedules",

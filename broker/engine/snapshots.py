@@ -48,12 +48,12 @@ class Snapshots:
             length -= _STEP
         after = 0
         while True:
-            _, _, found, tokens, ends = await self._call("snapshot", namespace, [queue, "leased", after, _LEASES])
+            _, _, found, tokens, on = await self._call("snapshot", namespace, [queue, "leased", after, _LEASES])
             # Tokens never lag behind the clock.
             yield [id.decode() for id, token in zip(found, tokens, strict=True) if leased_too or int(token) > begun]
-            if len(found) < _LEASES:
+            if not on:
                 return
-            after = int(ends[-1])
+            after = max(int(on), after + 1)
 
     async def _hasten(self, namespace: str, queue: str) -> AsyncIterator[Sequence[str]]:
         left = None

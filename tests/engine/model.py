@@ -55,6 +55,7 @@ class Item:
     once: bool = False
     cancel: bool = False
     error: str | None = None
+    share: ShareKey | None = None
 
     @property
     def queue(self) -> QueueKey:
@@ -63,6 +64,18 @@ class Item:
     @property
     def record(self) -> bytes:
         return f"{self.enqueued_us} {self.due_us} {self.spec.encode()}\n".encode() + self.body
+
+
+#: The queue, the token and the deadline of leases that stand together.
+ShareKey = tuple[QueueKey, int, int]
+
+
+@dataclass
+class Share:
+    """Leases that stand together: the ids in their order, and those that still are leased so."""
+
+    ids: list[str]
+    left: set[str]
 
 
 @dataclass
@@ -83,6 +96,7 @@ class Model:
     Attributes:
         now_us: the time.
         retention_us: how long a started at-most-once item may stay unfinished.
+        share_from: from how many on leases stand together; 0: never.
         lists: ids in the order in which they became ready, also those that are ready no more.
         due: the index of due times: (set, queue) → time of its first entry or earlier.
         told: items that were cancelled while running.
@@ -90,6 +104,7 @@ class Model:
 
     now_us: int
     retention_us: int
+    share_from: int = 0
     token: int = 0
     items: dict[str, Item] = field(default_factory=dict)
     ends: dict[str, End] = field(default_factory=dict)
@@ -97,6 +112,7 @@ class Model:
     lists: dict[QueueKey, list[str]] = field(default_factory=dict)
     delayed: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
     leased: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
+    shares: dict[ShareKey, Share] = field(default_factory=dict)
     due: dict[tuple[str, QueueKey], int] = field(default_factory=dict)
     dead: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
     deaths: dict[QueueKey, int] = field(default_factory=dict)
@@ -175,6 +191,7 @@ class Model:
             for queue in self.ready_queues(query.kind):
                 self._take(queue, query, wanted, taken)
         leased = []
+        together: dict[ShareKey, list[Item]] = {}
         new_token = max(self.token + 1, self.now_us)
         for item, attempts in taken:
             lease_us = item.spec.lease_us if query.lease_us is None else query.lease_us
@@ -188,7 +205,14 @@ class Model:
                 item.state, item.token, item.attempts, item.lease_us = State.STARTED, token, attempts, lease_us
                 item.once, item.cancel = lease_us == 0, False
                 self._set_deadline(item, self.now_us + (lease_us or self.retention_us))
+                together.setdefault((item.queue, token, item.deadline_us), []).append(item)
             leased.append(Leased(item.id, token, item.used, attempts, lease_us, item.error or "", item.record))
+        for key, items in together.items():
+            if 0 < self.share_from <= len(items):
+                ids = [item.id for item in items]
+                self.shares[key] = Share(ids, set(ids))
+                for item in items:
+                    item.share = key
         if note_hunger and len(taken) < wanted:
             self.hungry[query.kind] |= set(query.queues) or {"*"}
         return leased
@@ -239,7 +263,7 @@ class Model:
                 continue
             given.add(id)
             item = self.items[id]
-            del self.leased[item.queue][id]
+            self._leave_leased(item)
             if reason is NackReason.CANCELLED or item.cancel:
                 self._end(item, State.CANCELLED)
                 continue
@@ -276,7 +300,12 @@ class Model:
             refreshed.append(Refreshed(outcome, outcome is Outcome.OK and item is not None and item.cancel))
             if outcome is Outcome.OK and item is not None and not item.once:
                 item.lease_us = item.lease_us if lease_us is None else lease_us
-                self._set_deadline(item, self.now_us + item.lease_us)
+                self._leave_leased(item)
+                deadline_us = self.now_us + item.lease_us
+                assert item.token is not None
+                while (item.queue, item.token, deadline_us) in self.shares:
+                    deadline_us += 1
+                self._set_deadline(item, deadline_us)
         return refreshed
 
     def cancel(self, ids: Sequence[str]) -> list[Cancelled]:
@@ -364,9 +393,13 @@ class Model:
             if time_us > self.now_us:
                 return
             entries = (self.delayed if name == "delayed" else self.leased).setdefault(queue, {})
-            ids = [id for id in in_order(entries) if entries[id] <= self.now_us]
+            ids = in_order(entries) if name == "delayed" else self.leased_in_order(queue)
+            ids = [id for id in ids if entries[id] <= self.now_us]
             for id in ids:
-                del entries[id]
+                if name == "delayed":
+                    del entries[id]
+                else:
+                    self._leave_leased(self.items[id])
             if name == "delayed":
                 self._append(queue, ids)
             else:
@@ -377,6 +410,18 @@ class Model:
                 del self.due[name, queue]
 
     # What replies are made of.
+
+    def leased_in_order(self, queue: QueueKey) -> list[str]:
+        """Ids in the order in which their leases end."""
+
+        def place(id: str) -> tuple[int, bytes, int]:
+            item = self.items[id]
+            if item.share is None:
+                return item.deadline_us, id.encode(), 0
+            _, token, deadline_us = item.share
+            return deadline_us, f"*{token}.{deadline_us}".encode(), self.shares[item.share].ids.index(id)
+
+        return sorted(self.leased.get(queue, {}), key=place)
 
     def ready(self, queue: QueueKey) -> list[str]:
         """Ids in the order in which they would be leased."""
@@ -486,6 +531,15 @@ class Model:
         self.leased.setdefault(item.queue, {})[item.id] = deadline_us
         self._index("leased", item.queue, deadline_us)
 
+    def _leave_leased(self, item: Item) -> None:
+        self.leased.get(item.queue, {}).pop(item.id, None)
+        if item.share is not None:
+            left = self.shares[item.share].left
+            left.discard(item.id)
+            if not left:
+                del self.shares[item.share]
+            item.share = None
+
     def _index(self, name: str, queue: QueueKey, time_us: int) -> None:
         self.due[name, queue] = min(time_us, self.due.get((name, queue), time_us))
 
@@ -495,7 +549,7 @@ class Model:
     def _detach(self, item: Item) -> None:
         """Takes an item out of the sets; what it leaves in a list is skipped later."""
         del self.items[item.id]
-        self.leased.get(item.queue, {}).pop(item.id, None)
+        self._leave_leased(item)
         self.delayed.get(item.queue, {}).pop(item.id, None)
         if item.state is State.DEAD:
             assert item.spec.dead_queue is not None

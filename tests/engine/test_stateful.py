@@ -84,6 +84,7 @@ class EngineMachine(RuleBasedStateMachine):
     engines: ClassVar[Sequence[Engine]]
     raw: ClassVar[redis.Redis]
     runner: ClassVar[asyncio.Runner]
+    share_from: ClassVar[int]
     namespaces: ClassVar[Iterator[int]] = itertools.count()
 
     leases = Bundle("leases")
@@ -94,7 +95,7 @@ class EngineMachine(RuleBasedStateMachine):
         super().__init__()
         self.namespace = f"n{next(self.namespaces)}"
         self.prefix = keys.namespace_prefix("dibs", self.namespace)
-        self.model = Model(BEGIN_US, RETENTION_US)
+        self.model = Model(BEGIN_US, RETENTION_US, self.share_from)
         self.history = History(RETENTION_US)
         self.gone: list[Leased] = []
 
@@ -425,10 +426,18 @@ class EngineMachine(RuleBasedStateMachine):
                 entries = [id.decode() for id in found[f"queue:{tail}"]]
                 assert entries == model.lists.get(key, [])
                 assert len(entries) - stale.get(queue, 0) == len(model.ready(key))
-                for name, sets in (("delayed", model.delayed), ("leased", model.leased)):
-                    entries_by_time = {id.decode(): int(score) for id, score in found[f"{name}:{tail}"]}
-                    assert entries_by_time == sets.get(key, {})
-                    assert list(entries_by_time) == in_order(entries_by_time)
+                delayed = {id.decode(): int(score) for id, score in found[f"delayed:{tail}"]}
+                assert delayed == model.delayed.get(key, {})
+                assert list(delayed) == in_order(delayed)
+                leased = leases_of(found[f"leased:{tail}"], found[f"shareids:{tail}"], runs)
+                assert leased == model.leased.get(key, {})
+                assert list(leased) == model.leased_in_order(key)
+                assert {share.decode(): int(left) for share, left in found[f"shareleft:{tail}"].items()} == {
+                    f"{token}.{deadline_us}": len(share.left)
+                    for (queue_key, token, deadline_us), share in model.shares.items()
+                    if queue_key == key
+                }
+                for name, entries_by_time in (("delayed", delayed), ("leased", leased)):
                     if entries_by_time:
                         assert due[index_member(name, key)] <= min(entries_by_time.values())
             for name in DEAD_QUEUES:
@@ -451,6 +460,8 @@ class EngineMachine(RuleBasedStateMachine):
                 yield read("LRANGE", f"queue:{k}:{queue}", "0", "-1")
                 yield read("ZRANGE", f"delayed:{k}:{queue}", "0", "-1", "WITHSCORES")
                 yield read("ZRANGE", f"leased:{k}:{queue}", "0", "-1", "WITHSCORES")
+                yield read("HGETALL", f"shareids:{k}:{queue}")
+                yield read("HGETALL", f"shareleft:{k}:{queue}")
             for name in DEAD_QUEUES:
                 yield read("ZRANGE", f"dead:{k}:{name}", "0", "-1", "WITHSCORES")
 
@@ -484,6 +495,23 @@ def token_of(item: Leased, which: str) -> int | None:
     return {"right": item.token, "wrong": item.token + 1, "unfenced": None}[which]
 
 
+def leases_of(
+    entries: Sequence[tuple[bytes, float]], shares: dict[bytes, bytes], runs: dict[bytes, list[bytes]]
+) -> dict[str, int]:
+    """Ends of leases by id, in their order, those that stand together one by one."""
+    found = {}
+    for member, score in entries:
+        if not member.startswith(b"*"):
+            found[member.decode()] = int(score)
+            continue
+        token, deadline = member[1:].split(b".")
+        for id in shares[member[1:]].split(b"\n"):
+            run = runs.get(id)
+            if run and run[0] in (b"L", b"O") and (run[1], run[5]) == (token, deadline):
+                found[id.decode()] = int(score)
+    return found
+
+
 def numbers(counts: dict[bytes, bytes]) -> dict[str, int]:
     return {queue.decode(): int(count) for queue, count in counts.items() if int(count)}
 
@@ -494,10 +522,16 @@ def numbers_of(counts: dict[QueueKey, int], kind: Kind) -> dict[str, int]:
 
 # Long enough to make a failure simple.
 @pytest.mark.timeout(3600 if os.environ.get("DIBS_THOROUGH") else 500)
-def test_the_engine_does_what_the_model_does(redis_server: RedisServer) -> None:
+@pytest.mark.parametrize("share_from", [0, 2])
+def test_the_engine_does_what_the_model_does(redis_server: RedisServer, share_from: int) -> None:
     thorough = bool(os.environ.get("DIBS_THOROUGH"))
     config = EngineConfig(
-        redis_server.url, poll_interval_s=1e6, once_retention_us=RETENTION_US, clock="clock_shifted", timeout_s=10
+        redis_server.url,
+        poll_interval_s=1e6,
+        once_retention_us=RETENTION_US,
+        clock="clock_shifted",
+        timeout_s=10,
+        share_from=share_from,
     )
     with asyncio.Runner() as runner, redis.Redis.from_url(redis_server.url) as raw:
         engines = [Engine(config), Engine(config)]
@@ -507,13 +541,19 @@ def test_the_engine_does_what_the_model_does(redis_server: RedisServer) -> None:
                 await engine.start()
                 # Time's work is a step of its own here.
                 await engine._timers.close()
+                await engine.hints.subscribed.wait()
+            for engine in engines:
+                await engine.peers.look()
+                assert engine.peers.current
 
         async def close() -> None:
             for engine in engines:
                 await engine.close()
 
         runner.run(start())
-        machine = type("Machine", (EngineMachine,), {"engines": engines, "raw": raw, "runner": runner})
+        machine = type(
+            "Machine", (EngineMachine,), {"engines": engines, "raw": raw, "runner": runner, "share_from": share_from}
+        )
         try:
             run_state_machine_as_test(
                 machine,

@@ -8,6 +8,8 @@
 --- @include clock
 --- @include records
 --- @include events
+--- @include queues
+--- @include leased
 --- @include endings
 --- @include fence
 --- @include receipts
@@ -21,16 +23,17 @@ take_receipts(5 + count * width)
 local runs = redis.call('HMGET', P .. 'run', unpack(ids))
 local watched = are_watched()
 
-local done, finished, outcomes, leased = {}, {}, {}, {}
+local done, finished, outcomes, groups = {}, {}, {}, {}
 
--- The set of ids that are done of one spec.
-local function done_of(spec)
-  local set = leased[spec]
-  if not set then
-    set = {}
-    leased[spec] = set
+-- The ids that are done of those that were leased together.
+local function done_of(token, run)
+  local place = run.spec.tail .. ' ' .. share_name(token, run.deadline)
+  local group = groups[place]
+  if not group then
+    group = { spec = run.spec, token = token, deadline = run.deadline }
+    groups[place] = group
   end
-  return set
+  return group
 end
 
 -- Items that were leased together have the same run, and so, under the same token, the same outcome.
@@ -49,7 +52,7 @@ for i, id in ipairs(ids) do
       last_outcome = fence(id, token, state, current, run and run.deadline)
     end
     last_text, last_token, last_run = text, token, run
-    last_set = last_outcome == OK and done_of(run.spec)
+    last_set = last_outcome == OK and done_of(current, run)
   end
   if finished[id] then
     outcomes[i] = NOT_FOUND
@@ -78,9 +81,13 @@ if #done > 0 then
     end
     call_many('HDEL', P .. 'trouble', done)
   end
-  for spec, set in pairs(leased) do
-    call_many('ZREM', P .. 'leased:' .. spec.tail, set)
-    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, #set)
+  local counts = {}
+  for _, group in pairs(groups) do
+    leave_leased(group.spec.tail, group.token, group.deadline, group)
+    counts[group.spec] = (counts[group.spec] or 0) + #group
+  end
+  for spec, count_done in pairs(counts) do
+    redis.call('HINCRBY', P .. 'done:' .. spec.kind, spec.queue, count_done)
   end
 end
 return outcomes

@@ -9,6 +9,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include leased
 --- @include aside
 --- @include endings
 --- @include unreceived

@@ -12,6 +12,7 @@
 --- @include endings
 --- @include dead
 --- @include aside
+--- @include leased
 --- @include parked
 --- @include locate
 

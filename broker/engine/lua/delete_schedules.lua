@@ -11,6 +11,7 @@
 --- @include dead
 --- @include endings
 --- @include aside
+--- @include leased
 --- @include parked
 --- @include locate
 --- @include schedules

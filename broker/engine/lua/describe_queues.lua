@@ -6,6 +6,7 @@
 --          when the first ready item was enqueued in us ("" unknown)}
 -- Cost     O(queues).
 --- @include records
+--- @include leased
 --- @include standing
 
 local kind = ARGV[3]
@@ -41,7 +42,7 @@ for i = 1, tonumber(ARGV[4]) do
   end
   replies[i] = {
     is_known(kind, queue) and 1 or 0, ready, redis.call('ZCARD', P .. 'delayed:' .. tail),
-    redis.call('ZCARD', P .. 'leased:' .. tail), number('deaths', queue), number('seen', queue), number('done', queue),
+    count_leased(tail), number('deaths', queue), number('seen', queue), number('done', queue),
     redis.call('SISMEMBER', P .. 'paused:' .. kind, queue), redis.call('HGET', P .. 'priority:' .. kind, queue) or '',
     ready > 0 and oldest(tail) or '',
   }

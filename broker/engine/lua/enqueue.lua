@@ -15,6 +15,7 @@
 --- @include queues
 --- @include dead
 --- @include aside
+--- @include leased
 --- @include parked
 --- @include locate
 

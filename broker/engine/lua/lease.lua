@@ -3,7 +3,8 @@
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000), bytes of the reply at most, bytes of one item at
 --          most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started
---          at-most-once items in us, note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
+--          at-most-once items in us, from how many items on leases stand as a share (0: never; see include/leased.lua),
+--          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
 --          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
 --          set ("" any task), 1 to park items of other tasks, number of shares, their sizes, number of receipts, their
 --          tokens, number of queues (0: all, by priority), their names
@@ -18,6 +19,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include leased
 --- @include aside
 --- @include endings
 --- @include unreceived
@@ -29,9 +31,9 @@
 
 local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
-local retention, note_hunger = tonumber(ARGV[9]), ARGV[10] == '1'
-local caller, sequence, not_after, keep_ms = ARGV[11], tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[14]
-local skills, sift = ARGV[15], ARGV[16] == '1'
+local retention, share_from, note_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local caller, sequence, not_after, keep_ms = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
+local skills, sift = ARGV[16], ARGV[17] == '1'
 
 -- Entries passed in one call that bring nothing.
 local MOST_SKIPPED = 2000
@@ -40,7 +42,7 @@ local ITEM_BYTES = 128
 -- Records read at once: at first, and at most.
 local FIRST_SLICE, MOST_SLICE = 16, 250
 
-local at = 17
+local at = 18
 local function list_argument()
   local list, size = {}, tonumber(ARGV[at])
   for i = 1, size do
@@ -79,6 +81,17 @@ local started, starts, leased, gone, gone_runs, copied, last_gone = {}, 0, {}, {
 local taken, buried, unreadable, trims, unparked = {}, {}, {}, {}, {}
 local skipped, full, read, read_bytes = 0, false, 0, 0
 
+-- The ids of one queue that are leased under one token until one deadline, whatever their attempts.
+local function leased_until(spec, token, deadline)
+  local place = spec.tail .. ' ' .. share_name(token, deadline)
+  local set = leased[place]
+  if not set then
+    set = { spec = spec, token = token, deadline = deadline, size = 0 }
+    leased[place] = set
+  end
+  return set
+end
+
 -- What items of one spec and attempt have in common once they are taken. At-most-once items of which nothing is kept are
 -- gone, the others are leased.
 local function make_terms(spec, used, most, failure)
@@ -93,14 +106,9 @@ local function make_terms(spec, used, most, failure)
       deadline = deadline, cancel = false, spec = spec,
     })
     if lease > 0 then
-      terms.ends = deadline
+      shares.ends(deadline)
     end
-    terms.set = leased[spec]
-    if not terms.set then
-      -- All of one call have the same, whatever attempt it is.
-      terms.set = { deadline = deadline, text = int(deadline), size = 0 }
-      leased[spec] = terms.set
-    end
+    terms.set = leased_until(spec, int(terms.token), deadline)
   end
   return terms
 end
@@ -134,14 +142,10 @@ local function take(id, record, terms)
   stretches[stretch - 5] = stretches[stretch - 5] + 1
   local set = terms.set
   if set then
-    if terms.ends then
-      shares.ends(terms.ends)
-    end
     started[starts + 1], started[starts + 2] = id, terms.run
     starts = starts + 2
-    local n = set.size
-    set[n + 1], set[n + 2] = set.text, id
-    set.size = n + 2
+    local n = set.size + 1
+    set.size, set[n] = n, id
   else
     gone[#gone + 1] = id
     terms.spec.gone = (terms.spec.gone or 0) + 1
@@ -149,7 +153,9 @@ local function take(id, record, terms)
       copy(id, record, terms)
     end
   end
-  shares.count()
+  if count == shares.last_item then
+    shares.go_on()
+  end
 end
 
 -- Whether so much does not fit into this reply any more; a first item always does.
@@ -243,6 +249,7 @@ local function take_from_list(queue)
   local tail = kind .. ':' .. queue
   local list, position, stale = P .. 'queue:' .. tail, 0, 0
   local has_stale = any_stale and redis.call('HEXISTS', P .. 'stale:' .. kind, queue) == 1
+  local is_plain = not has_stale and not sieve
   while goes_on() do
     local slice = redis.call('LRANGE', list, position, position + next_slice() - 1)
     if #slice == 0 then
@@ -250,7 +257,12 @@ local function take_from_list(queue)
     end
     local found, runs = look_up(slice)
     for i, id in ipairs(slice) do
-      if consider(queue, tail, id, found[i], runs[i], has_stale, sieve) then
+      -- Nearly all are new items of a few specs.
+      local record = found[i]
+      local spec = is_plain and record and not runs[i] and not taken[id] and record_spec(record)
+      if spec and spec.tail == tail and spec.first_share == shares.number and #record + #id + ITEM_BYTES <= room then
+        take(id, record, spec.first)
+      elseif consider(queue, tail, id, found[i], runs[i], has_stale, sieve) then
         stale, skipped = stale + 1, skipped + 1
       end
       if full then
@@ -389,11 +401,8 @@ end
 if starts > 0 then
   call_many('HSET', P .. 'run', started)
 end
-for spec, set in pairs(leased) do
-  if set.size > 0 then
-    call_many('ZADD', P .. 'leased:' .. spec.tail, set)
-    due_by('leased', spec, set.deadline)
-  end
+for _, set in pairs(leased) do
+  enter_leased(set.spec, set.token, set.deadline, set, share_from)
 end
 if are_watched() then
   for _, id in ipairs(ids) do
@@ -406,7 +415,7 @@ if note_hunger and count < wanted and not again then
   call_many('SADD', P .. 'hungry:' .. kind, #queues == 0 and { '*' } or queues)
 end
 if tracked then
-  copied.leased, copied.tokens = leased, shares.tokens
+  copied.leased = leased
   keep_answer(caller, sequence, keep_ms, has_copies, copied)
 end
 return { next_due(), again and 1 or 0, now, ids, records, stretches, parked_now }

@@ -12,6 +12,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include leased
 --- @include endings
 --- @include fence
 --- @include receipts
@@ -74,7 +75,7 @@ local function take_unreceived(id, run, token)
   if run.state ~= 'L' or not redis.call('ZSCORE', P .. 'unreceived', token) or received_alone(id, token) then
     return false
   end
-  redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
+  leave_leased(run.spec.tail, token, run.deadline, { id })
   if run.cancel then
     end_cancelled(id, run.spec, run.used)
   elseif end_unreceived(id, run) then
@@ -89,7 +90,7 @@ local function is_poison(id, run)
 end
 
 local function settle(id, run, reason, delay, failure)
-  redis.call('ZREM', P .. 'leased:' .. run.spec.tail, id)
+  leave_leased(run.spec.tail, int(run.token), run.deadline, { id })
   if reason == 'c' or run.cancel then
     end_cancelled(id, run.spec, run.used)
   elseif reason == 'u' or reason == 'b' or (reason == 'r' and run.state == 'L') then

@@ -14,6 +14,7 @@
 --- @include dead
 --- @include endings
 --- @include aside
+--- @include leased
 --- @include parked
 --- @include locate
 --- @include schedules

@@ -9,6 +9,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include leased
 --- @include fence
 --- @include receipts
 
@@ -37,11 +38,13 @@ for i, id in ipairs(ids) do
   cancelled[i] = outcome == OK and run.cancel and 1 or 0
   -- A started at-most-once item has no lease to lengthen.
   if outcome == OK and run.state == 'L' then
+    local token = int(run.token)
+    leave_leased(run.spec.tail, token, run.deadline, { id })
     run.lease = tonumber(ARGV[3 + i * 3]) or run.lease
-    run.deadline = now + run.lease
+    run.deadline = lone_deadline(run.spec.tail, token, now + run.lease)
     redis.call('HSET', P .. 'run', id, format_run(run))
-    push_leased(run.spec, id, run.deadline)
-    note_received(id, int(run.token))
+    enter_leased(run.spec, token, run.deadline, { id }, 0)
+    note_received(id, token)
   end
 end
 return { outcomes, cancelled }

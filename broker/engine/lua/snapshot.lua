@@ -4,10 +4,13 @@
 -- ARGV     namespace, channel, queue, section, then
 --          "ready": first and last position in the list
 --          "leased": end of the lease in us from which on, items at most
--- Reply    {now in us, length of the section, ids, for "leased" their tokens, ends of their leases in us}
+-- Reply    {now in us, length of the section, ids, for "leased" their tokens, and from which end on to read what follows
+--          ("" nothing does); whoever reads on gets some of them twice}
 -- Cost     O(log n + ids).
 --- @include clock
 --- @include records
+--- @include queues
+--- @include leased
 
 local tail, section = 't:' .. ARGV[3], ARGV[4]
 
@@ -29,17 +32,23 @@ end
 
 if section == 'ready' then
   local list = P .. 'queue:' .. tail
-  return { now, redis.call('LLEN', list), without_stale(redis.call('LRANGE', list, ARGV[5], ARGV[6])), {}, {} }
+  return { now, redis.call('LLEN', list), without_stale(redis.call('LRANGE', list, ARGV[5], ARGV[6])), {}, '' }
 end
-local set = P .. 'leased:' .. tail
-local found = redis.call('ZRANGEBYSCORE', set, ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[6])
-local ids, ends, tokens = {}, {}, {}
-for i = 1, #found, 2 do
-  ids[#ids + 1], ends[#ends + 1] = found[i], int(tonumber(found[i + 1]))
-end
-if #ids > 0 then
-  for i, text in ipairs(redis.call('HMGET', P .. 'run', unpack(ids))) do
-    tokens[i] = int(parse_run(text).token)
+local wanted, ids, tokens, on = tonumber(ARGV[6]), {}, {}, ''
+local entries = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. tail, ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, wanted)
+for at = 1, #entries, 2 do
+  if #ids >= wanted then
+    break
+  end
+  local found, share = ids_of_entry(tail, entries[at])
+  -- The last entry that was read, unless it is the last one there is.
+  on = (at + 1 < #entries or #entries == 2 * wanted) and int(tonumber(entries[at + 1])) or ''
+  for i, text in ipairs(hash_values('run', found)) do
+    local run = text and parse_run(text) or UNREADABLE
+    if run ~= UNREADABLE and (not share or is_in_share(run, share)) then
+      local n = #ids + 1
+      ids[n], tokens[n] = found[i], int(run.token)
+    end
   end
 end
-return { now, redis.call('ZCARD', set), ids, tokens, ends }
+return { now, count_leased(tail), ids, tokens, on }

@@ -1,6 +1,6 @@
 -- Time's own work: due items become ready, leases that ran out end. At most `budget` items; what is left
 -- shows in the due index and is done by the next call.
--- Needs `aside`, `endings`, `unreceived`.
+-- Needs `aside`, `endings`, `leased`, `unreceived`.
 
 local function promote(spec, budget)
   local set = P .. 'delayed:' .. spec.tail
@@ -20,23 +20,46 @@ local function expire_unreadable(id, spec)
   end
 end
 
+-- The first entries of a queue's leases that are over, and whom they name: ids, and for each the share it is named by.
+local function first_over(tail, budget)
+  local singles, shares, ids, share_of = {}, {}, {}, {}
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leased:' .. tail, '-inf', int(now), 'LIMIT', 0, budget)) do
+    if #ids >= budget then
+      break
+    end
+    local found, share = ids_of_entry(tail, entry)
+    local list = share and shares or singles
+    list[#list + 1] = share or entry
+    for _, id in ipairs(found) do
+      ids[#ids + 1] = id
+      share_of[#ids] = share
+    end
+  end
+  return singles, shares, ids, share_of
+end
+
 local function expire(spec, budget)
-  local set = P .. 'leased:' .. spec.tail
-  local ids = redis.call('ZRANGEBYSCORE', set, '-inf', int(now), 'LIMIT', 0, budget)
-  if #ids == 0 then
+  local singles, shares, named, share_of = first_over(spec.tail, budget)
+  if #singles + #shares == 0 then
     return 0
   end
-  local runs, texts = redis.call('HMGET', P .. 'run', unpack(ids)), {}
-  for i, text in ipairs(runs) do
+  local ids, runs, texts = {}, {}, {}
+  for i, text in ipairs(hash_values('run', named)) do
     local run = text and parse_run(text) or UNREADABLE
-    runs[i] = run
-    if run.state == 'L' then
-      texts[#texts + 1] = text
-      run.text = text
+    -- Of a share some have ended, or are leased anew.
+    if not share_of[i] or is_in_share(run, share_of[i]) or (text and run == UNREADABLE) then
+      local n = #ids + 1
+      ids[n], runs[n] = named[i], run
+      if run.state == 'L' then
+        texts[#texts + 1], run.text = text, text
+      end
     end
   end
   local marked = unreceived_among(texts)
-  call_many('ZREM', set, ids)
+  call_many('ZREM', P .. 'leased:' .. spec.tail, singles)
+  for _, share in ipairs(shares) do
+    drop_share(spec.tail, share)
+  end
   local again, unseen, updates = {}, {}, {}
   for i, id in ipairs(ids) do
     local run = runs[i]
@@ -72,7 +95,7 @@ local function expire(spec, budget)
   if #unseen > 0 then
     push_ready(spec, unseen, true)
   end
-  return #ids
+  return math.max(#ids, #singles + #shares)
 end
 
 -- Corrects the due index for one set, whose first entry may have changed.

@@ -36,32 +36,30 @@ local function kept_answer(caller, has_copies)
   end
 
   for _, set in ipairs(sets) do
-    local found = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. set[1], set[2], set[2])
-    for first = 1, #found, 4000 do
-      local runs = redis.call('HMGET', P .. 'run', unpack(found, first, math.min(first + 3999, #found)))
-      for i, text in ipairs(runs) do
-        add(found[first + i - 1], text)
+    for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leased:' .. set[1], set[2], set[2])) do
+      local found = ids_of_entry(set[1], entry)
+      for i, text in ipairs(hash_values('run', found)) do
+        add(found[i], text)
       end
     end
   end
   return { ids, records, stretches }
 end
 
--- Keeps an answer: terms of the copies, their ids and records, the stretches of everything, the sets of leases by spec.
+-- Keeps an answer: `copied` has the parts of the copies, their stretches, and the sets of what was leased.
 local function keep_answer(caller, sequence, keep_ms, had_copies, copied)
   local answer = string.format('%015d%d', sequence, #copied.parts > 0 and 1 or 0)
   if #copied.stretches > 0 or next(copied.leased) then
     local sets, tokens, noted = {}, {}, {}
-    for spec, set in pairs(copied.leased) do
-      -- Items of several specs may stand in one set with one end.
-      local place = spec.tail .. ' ' .. set.text
+    for _, set in pairs(copied.leased) do
+      -- Several shares may end together.
+      local time = int(set.deadline)
+      local place = set.spec.tail .. ' ' .. time
       if not noted[place] then
         noted[place] = true
-        sets[#sets + 1] = { spec.tail, set.text }
+        sets[#sets + 1] = { set.spec.tail, time }
       end
-    end
-    for _, token in ipairs(copied.tokens) do
-      tokens[int(token)] = true
+      tokens[set.token] = true
     end
     answer = answer .. cmsgpack.pack({ copied.stretches, sets, tokens })
   end

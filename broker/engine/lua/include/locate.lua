@@ -1,10 +1,11 @@
--- Takes a known item out of wherever it stands, before it is removed or replaced. Needs `aside`, `dead`, `parked`.
+-- Takes a known item out of wherever it stands, before it is removed or replaced. Needs `aside`, `dead`, `leased`,
+-- `parked`.
 local function detach(id, spec, run)
   local state = run and run.state or 'W'
   if leave_aside(id) then
     return
   elseif state == 'L' or state == 'O' then
-    redis.call('ZREM', P .. 'leased:' .. spec.tail, id)
+    leave_leased(spec.tail, int(run.token), run.deadline, { id })
   elseif state == 'X' then
     leave_dead(spec, { id })
   elseif redis.call('ZREM', P .. 'delayed:' .. spec.tail, id) == 0 and not leave_parked(id, spec) then

@@ -1,4 +1,4 @@
--- Moving ids in and out of a queue's ready list, delayed set and leased set.
+-- Moving ids in and out of a queue's ready list and delayed set.
 
 -- A queue without a priority stands behind every queue with one.
 local NO_PRIORITY = 1e15
@@ -35,11 +35,6 @@ end
 local function push_delayed(spec, id, due)
   redis.call('ZADD', P .. 'delayed:' .. spec.tail, int(due), id)
   due_by('delayed', spec, due)
-end
-
-local function push_leased(spec, id, deadline)
-  redis.call('ZADD', P .. 'leased:' .. spec.tail, int(deadline), id)
-  due_by('leased', spec, deadline)
 end
 
 -- An id cannot be taken out of the middle of a list cheaply: it stays as a stale entry that leasing skips.

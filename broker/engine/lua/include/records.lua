@@ -109,6 +109,17 @@ local function format_run(run)
     run.deadline, run.cancel and 1 or 0, run.spec.text)
 end
 
+-- Values of any number of fields of a hash.
+local function hash_values(name, fields)
+  local values = {}
+  for first = 1, #fields, 4000 do
+    for _, value in ipairs(redis.call('HMGET', P .. name, unpack(fields, first, math.min(first + 3999, #fields)))) do
+      values[#values + 1] = value
+    end
+  end
+  return values
+end
+
 -- Calls `command key` with any number of further arguments, in slices that unpack() can take.
 local function call_many(command, key, args)
   for first = 1, #args, 4000 do

@@ -2,10 +2,10 @@
 -- they arrived the token stands in `unreceived` (include/unreceived.lua).
 
 -- Deals items out to shares of these sizes, in order; what is beyond the last one belongs to it. `marked`: note the shares
--- as unreceived.
+-- as unreceived. `last_item` is the number of the item that is the last one of the current share.
 local function new_shares(sizes, marked)
-  local shares = { number = 1, tokens = {}, marks = {} }
-  local left, last, ends = tonumber(sizes[1]) or math.huge, nil, 0
+  local shares = { number = 1, last_item = tonumber(sizes[1]) or math.huge, marks = {} }
+  local last, ends = nil, 0
 
   -- The token of the current share. Larger than any before, also after Redis lost its last writes in a crash: tokens never
   -- lag behind the clock.
@@ -13,7 +13,6 @@ local function new_shares(sizes, marked)
     if not shares.current then
       last = last and last + 1 or math.max(tonumber(redis.call('GET', P .. 'token') or '0') + 1, now)
       shares.current = last
-      shares.tokens[#shares.tokens + 1] = last
     end
     return shares.current
   end
@@ -31,13 +30,13 @@ local function new_shares(sizes, marked)
     shares.current, ends = nil, 0
   end
 
-  -- Counts an item; the next one may belong to the next share.
-  function shares.count()
-    left = left - 1
-    if left <= 0 and sizes[shares.number + 1] then
+  -- Goes on to the next share, if there is one.
+  function shares.go_on()
+    local size = sizes[shares.number + 1]
+    shares.last_item = size and shares.last_item + tonumber(size) or math.huge
+    if size then
       close()
       shares.number = shares.number + 1
-      left = tonumber(sizes[shares.number])
     end
   end
 

@@ -1,0 +1,77 @@
+"""Brokers look who else is there, and write nothing that one of them cannot read."""
+
+from __future__ import annotations
+
+import asyncio
+
+import redis
+
+from dibs.broker.engine import keys
+from dibs.broker.engine.engine import Engine
+
+from .conftest import MakeEngine
+from .helpers import PREFIX, lease, put, until
+
+
+async def met(*engines: Engine) -> list[bool]:
+    """What each finds when all listen."""
+    for engine in engines:
+        await until(engine.hints.subscribed)
+    for engine in engines:
+        await engine.peers.look()
+    for engine in engines:
+        await engine.peers.look()
+    return [engine.peers.current for engine in engines]
+
+
+async def shares(engine: Engine, raw: redis.Redis) -> int:
+    """How many leases stand together when many items are leased."""
+    await put(engine, *(f"i{n}" for n in range(50)))
+    assert len(await lease(engine)) == 50
+    return int(raw.hlen(PREFIX + "shareleft:t:q"))
+
+
+async def test_brokers_of_this_version_lease_by_share(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine, other = await make_engine(), await make_engine()
+    assert await met(engine, other) == [True, True]
+    assert await shares(engine, raw) == 1
+
+
+async def test_a_broker_that_only_listens_is_of_an_earlier_version(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine = await make_engine()
+    assert await met(engine) == [True]
+    with raw.pubsub() as old:  # type: ignore[no-untyped-call]
+        old.subscribe(keys.hints_channel("dibs"))
+        old.get_message(timeout=5)
+        assert await met(engine) == [False]
+        assert await shares(engine, raw) == 0
+
+
+async def test_a_broker_that_writes_less_is_noticed(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine = await make_engine()
+    raw.zadd(keys.common_prefix("dibs") + "brokers", {"another 0": 4e15})
+    assert await met(engine) == [False]
+
+
+async def test_a_broker_that_goes_is_not_missed(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine, other = await make_engine(), await make_engine()
+    assert await met(engine, other) == [True, True]
+    await other.close()
+    async with asyncio.timeout(10):
+        while not (await met(engine))[0]:  # noqa: ASYNC110 - Redis notices a closed subscription when it does
+            await asyncio.sleep(0.01)
+    assert raw.zcard(keys.common_prefix("dibs") + "brokers") == 1
+
+
+async def test_one_that_is_killed_is_forgotten_in_time(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    raw.zadd(keys.common_prefix("dibs") + "brokers", {"dead 1": 1.0})
+    engine = await make_engine()
+    assert await met(engine) == [True]
+
+
+async def test_who_does_not_listen_itself_cannot_tell(make_engine: MakeEngine) -> None:
+    engine = await make_engine()
+    assert await met(engine) == [True]
+    engine.hints.subscribed.clear()
+    await engine.peers.look()
+    assert not engine.peers.current
