@@ -39,11 +39,9 @@ for i, id in ipairs(ids) do
   -- A started at-most-once item has no lease to lengthen.
   if outcome == OK and run.state == 'L' then
     local token = int(run.token)
-    leave_leased(run.spec.tail, token, run.deadline, { id })
     run.lease = tonumber(ARGV[3 + i * 3]) or run.lease
-    run.deadline = lone_deadline(run.spec.tail, token, now + run.lease)
+    run.deadline = move_lease(run.spec, id, token, run.deadline, now + run.lease)
     redis.call('HSET', P .. 'run', id, format_run(run))
-    enter_leased(run.spec, token, run.deadline, { id }, 0)
     note_received(id, token)
   end
 end

@@ -44,12 +44,19 @@ local function leave_leased(tail, token, deadline, ids)
   end
 end
 
--- A deadline for an item that has left its share: not the share's own, or it would seem to be back in it.
-local function lone_deadline(tail, token, deadline)
-  while redis.call('HEXISTS', P .. 'shareleft:' .. tail, share_name(token, deadline)) == 1 do
-    deadline = deadline + 1
+-- Gives one lease another deadline, and answers that.
+local function move_lease(spec, id, token, deadline, new_deadline)
+  local left, share = P .. 'shareleft:' .. spec.tail, share_name(token, deadline)
+  if redis.call('HEXISTS', left, share) == 1 and redis.call('HINCRBY', left, share, -1) <= 0 then
+    drop_share(spec.tail, share)
   end
-  return deadline
+  -- Not that of a share: it would seem to stand in it.
+  while redis.call('HEXISTS', left, share_name(token, new_deadline)) == 1 do
+    new_deadline = new_deadline + 1
+  end
+  redis.call('ZADD', P .. 'leased:' .. spec.tail, int(new_deadline), id)
+  due_by('leased', spec, new_deadline)
+  return new_deadline
 end
 
 -- The ids of an entry of a leased set, with the share they stand in (nil: none). Of a share also those that have left it.
