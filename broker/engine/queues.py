@@ -42,6 +42,7 @@ class QueueCounts(NamedTuple):
     paused: bool
     priority: float | None
     oldest_ready_us: int | None
+    set_aside: int = 0
 
 
 class ItemPage(NamedTuple):
@@ -156,8 +157,9 @@ class Queues:
             before = at
             args: list[Argument] = [kind.value, queue, section.value, at, wanted - len(items), body_bytes, room]
             known, now, at, *columns = await self._call("list_items", namespace, [*args, int(not items)])
-            found = [_stored(section, now, *row) for row in zip(*columns, strict=True)]
-            room -= sum(len(item.record.body) + len(item.error) for item in found)
+            place = (kind, "" if section is Section.DEAD else queue)
+            found = [_stored(section, now, place, *row) for row in zip(*columns, strict=True)]
+            room -= sum(len(item.record.body if item.record else b"") + len(item.error) for item in found)
             items += found
             if not known or at in (-1, before) or len(items) >= wanted or room <= 0:
                 break
@@ -188,7 +190,7 @@ class Queues:
                 yield Cleared(removed, left + behind)
 
     async def forget(self, namespace: str, kind: Kind, queue: str) -> bool:
-        """Deletes a queue with its counts and its priority; False: there is something in it, or leased from it."""
+        """Deletes a queue with its counts and its priority; False: something is in it, leased from it or set aside."""
         return bool(await self._call("forget_queue", namespace, [kind.value, queue]))
 
 
@@ -203,6 +205,7 @@ def _counts(
     paused: int,
     priority: bytes,
     oldest: bytes,
+    set_aside: int,
 ) -> QueueCounts:
     return QueueCounts(
         name,
@@ -215,19 +218,29 @@ def _counts(
         paused == 1,
         float(priority) if priority else None,
         int(oldest) if oldest else None,
+        set_aside,
     )
 
 
 def _stored(
-    section: Section, now: int, id: bytes, record: bytes, deliveries: int, cancelled: int, error: bytes, time: bytes
+    section: Section,
+    now: int,
+    place: tuple[Kind, str],
+    id: bytes,
+    record: bytes,
+    deliveries: int,
+    cancelled: int,
+    error: bytes,
+    time: bytes,
 ) -> StoredItem:
     time_us = int(time) if time else None
     state = State.WAITING
     if section is Section.LEASED:
         state = State.STARTED
-    elif section is Section.DEAD:
+    elif section in (Section.DEAD, Section.SET_ASIDE):
         state = State.DEAD
     elif section is Section.DELAYED:
         state = State.SCHEDULED if time_us is not None and time_us > now else State.LATE
     text = error.decode(errors="replace")
-    return StoredItem(id.decode(), state, decode_record(record), deliveries, cancelled == 1, text, time_us)
+    found = decode_record(record) if record else None
+    return StoredItem(id.decode(), state, found, deliveries, cancelled == 1, text, time_us, *place)

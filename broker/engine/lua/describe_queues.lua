@@ -3,9 +3,10 @@
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, kind, number of queues (1-50), their names
 -- Reply    for each {known (1 or 0), ready, delayed, leased, dead, seen, done, paused (1 or 0), priority ("" none),
---          when the first ready item was enqueued in us ("" unknown)}
+--          when the first ready item was enqueued in us ("" unknown), set aside}
 -- Cost     O(queues).
 --- @include records
+--- @include aside
 --- @include standing
 
 local kind = ARGV[3]
@@ -43,7 +44,7 @@ for i = 1, tonumber(ARGV[4]) do
     is_known(kind, queue) and 1 or 0, ready, redis.call('ZCARD', P .. 'delayed:' .. tail),
     redis.call('ZCARD', P .. 'leased:' .. tail), number('deaths', queue), number('seen', queue), number('done', queue),
     redis.call('SISMEMBER', P .. 'paused:' .. kind, queue), redis.call('HGET', P .. 'priority:' .. kind, queue) or '',
-    ready > 0 and oldest(tail) or '',
+    ready > 0 and oldest(tail) or '', redis.call('ZCARD', P .. 'aside:' .. tail),
   }
 end
 return replies

@@ -1,15 +1,17 @@
 -- Lists items of a queue or of a dead-letter queue, from a position on. Changes nothing.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind, queue, section ("ready", "delayed", "leased" or "dead"), position of the first
---          (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, 1 if the first
+-- ARGV     namespace, channel, kind, queue, section ("ready", "delayed", "leased", "dead" or "aside"), position of the
+--          first (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, 1 if the first
 --          item may have more than that or else 0
--- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records, deliveries, 1 for each that
---          somebody cancelled else 0, last errors ("" none), times in us: due, end of the lease, or death ("" ready)}
+-- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records ("" one that cannot be read),
+--          deliveries, 1 for each that somebody cancelled else 0, last errors ("" none; why an item is set aside), times
+--          in us: due, end of the lease, death, or when it was set aside ("" ready)}
 --          Stale entries are passed; so may the end of the queue be reached without an item.
 -- Cost     O(log n + entries). Reads at most 4 MiB and one item.
 --- @include clock
 --- @include records
+--- @include aside
 --- @include standing
 
 local kind, queue, section = ARGV[3], ARGV[4], ARGV[5]
@@ -37,10 +39,16 @@ local function slice(first, count)
   return found, scores
 end
 
+local function last_error(id, run)
+  if section == 'aside' then
+    return string.match(why_aside(id) or '', '^%S+ %S+ (.*)$') or ''
+  end
+  return run and redis.call('HGET', P .. 'error', id) or ''
+end
+
 local function add(id, record, run, time)
-  local head = string.find(record, '\n', 1, true)
-  local failure = run and redis.call('HGET', P .. 'error', id) or ''
-  local short = string.sub(record, 1, head + cut)
+  local short = record_spec(record) and string.sub(record, 1, string.find(record, '\n', 1, true) + cut) or ''
+  local failure = last_error(id, run)
   if (#ids > 0 or not one_at_least) and #short + #failure > room then
     return false
   end

@@ -6,6 +6,7 @@
 -- Reply    {ids, records}
 -- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Changes nothing.
 --- @include records
+--- @include aside
 --- @include standing
 
 local kind, wanted, room, queues = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])

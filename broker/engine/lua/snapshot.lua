@@ -4,7 +4,8 @@
 -- ARGV     namespace, channel, queue, section, then
 --          "ready": first and last position in the list
 --          "leased": end of the lease in us from which on, items at most
--- Reply    {now in us, length of the section, ids, for "leased" their tokens, ends of their leases in us}
+-- Reply    {now in us, length of the section, ids, for "leased" their tokens (0: cannot be read), ends of their leases
+--          in us}
 -- Cost     O(log n + ids).
 --- @include clock
 --- @include records
@@ -39,7 +40,7 @@ for i = 1, #found, 2 do
 end
 if #ids > 0 then
   for i, text in ipairs(redis.call('HMGET', P .. 'run', unpack(ids))) do
-    tokens[i] = int(parse_run(text).token)
+    tokens[i] = int(text and parse_run(text).token or 0)
   end
 end
 return { now, redis.call('ZCARD', set), ids, tokens, ends }
