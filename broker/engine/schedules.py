@@ -228,4 +228,6 @@ def _stored(name: bytes, text: bytes, plan: bytes) -> StoredSchedule:
             int(runs),
         )
     except ValueError:
-        return StoredSchedule(name.decode(errors="replace"), "", None, "", b"", b"", ScheduleState.UNREADABLE, 0, 0, 0, 0)
+        return StoredSchedule(
+            name.decode(errors="replace"), "", None, "", b"", b"", ScheduleState.UNREADABLE, 0, 0, 0, 0
+        )

@@ -299,8 +299,8 @@ IdList = Sequence[str]
 class StoredItem(NamedTuple):
     """An item as an operator sees it.
 
-    `time_us`, by its state: when it will be due, its lease ends, it died or was set aside. `record` is None if it cannot
-    be read; then `kind` and `queue` ("" unknown) say where the item stands.
+    `time_us`, by its state: when it will be due, its lease ends, it died or was set aside. `record` is None if it
+    cannot be read; then `kind` and `queue` ("" unknown) say where the item stands.
     """
 
     id: str

@@ -96,9 +96,7 @@ async def test_plans_of_others_are_set(still: Engine, clock: Clock, raw: redis.R
     assert (await info(still)).due_us == clock.now_us + SECOND_US
 
 
-async def test_a_run_that_is_set_aside_does_not_hold_up_the_next(
-    still: Engine, clock: Clock, raw: redis.Redis
-) -> None:
+async def test_a_run_that_is_set_aside_does_not_hold_up_the_next(still: Engine, clock: Clock, raw: redis.Redis) -> None:
     await worker(still)
     await put(still, schedule(due_us=clock.now_us))
     await look(still)

@@ -26,7 +26,7 @@ from dibs.broker.engine.types import (
     State,
 )
 
-from .helpers import HOUR_US, LEASED, NS, ONCE, PREFIX, SECOND_US, TASKS, Clock, ids_of, lease, new, put
+from .helpers import HOUR_US, LEASED, NS, ONCE, PREFIX, SECOND_US, Clock, ids_of, lease, new, put
 
 DYING = LEASED._replace(attempts=1, dead_queue="dead")
 SHORT = LEASED._replace(lease_us=SECOND_US)
@@ -151,7 +151,9 @@ async def do_restore(scene: Scene) -> list[str]:
 async def do_enqueue(scene: Scene, conflict: Conflict, outcome: Enqueued) -> list[str]:
     found = await scene.engine.enqueue(NS, "", [new(id, conflict=conflict.value) for id in ALL])
     unlike = dict(zip(ALL, found, strict=True))
-    assert unlike[BAD_RECORD] is unlike[BAD_RUN] is (Enqueued.EXISTS if conflict is Conflict.KEEP else Enqueued.CONFLICT)
+    assert (
+        unlike[BAD_RECORD] is unlike[BAD_RUN] is (Enqueued.EXISTS if conflict is Conflict.KEEP else Enqueued.CONFLICT)
+    )
     return [id for id in ALL if unlike[id] is outcome]
 
 
@@ -183,9 +185,7 @@ async def do_peek(scene: Scene) -> list[str]:
 
 
 async def do_list(scene: Scene, section: Section, queue: str = "q") -> list[str]:
-    page = await scene.engine.queues.items(
-        NS, Kind.TASK, queue, section, 1000, body_bytes=2**53, room=MAX_LEASE_BYTES
-    )
+    page = await scene.engine.queues.items(NS, Kind.TASK, queue, section, 1000, body_bytes=2**53, room=MAX_LEASE_BYTES)
     return [item.id for item in page.items if item.record and item.record.body == b"body"]
 
 
