@@ -94,7 +94,8 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
     found = []
     for task, workers in zip(tasks, counts, strict=True):
         definition = read_stored(pb.TaskDefinition, task.definition, f"definition of task {task.name}")
-        definition = definition or pb.TaskDefinition(name=task.name)
+        definition = definition or pb.TaskDefinition()
+        definition.name = task.name
         found.append(pb.TaskInfo(definition=definition, register_time=timestamp(task.registered_us), workers=workers))
     fitting = _fitting(found)
     if len(fitting) < len(found):
@@ -112,7 +113,8 @@ async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWor
     found = []
     for worker in workers:
         info = read_stored(pb.WorkerInfo, worker.info, f"report of worker {worker.name}")
-        info = info or pb.WorkerInfo(worker_id=worker.name.partition(" ")[0])
+        info = info or pb.WorkerInfo()
+        info.worker_id = info.worker_id or worker.name.rpartition(" ")[0]
         info.task_names.extend(tasks[worker.skills])
         info.seen_time.CopyFrom(timestamp(worker.seen_us))
         found.append(info)
