@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import LeaseCall, NackReason
+from dibs.broker.engine.types import Kind, LeaseCall, NackReason
 from dibs.broker.engine.workers import WorkerReport, skill_set
 
 from .helpers import HOUR_US, KEPT, LEASED, NS, ONCE, PREFIX, SECOND_US, TASKS, Clock
@@ -228,6 +228,23 @@ async def test_an_option_of_today_is_not_for_brokers_of_0_1(today: Today, earlie
         await earlier.lease()
     assert await today.lease() == []
     assert await today.states("a", "b") == [("W", ""), ("W", "")]
+    assert await today.put(KEPT, "a", "b", conflict="r") == "rr"
+    assert [got.id for got in await earlier.lease()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+async def test_what_was_set_aside_and_removed_by_0_1_is_cleared_away(
+    today: Today, earlier: Earlier, raw: redis.Redis, how: str
+) -> None:
+    await today.put(KEPT, "a")
+    raw.delete(PREFIX + "queue:t:q")
+    raw.zadd(PREFIX + "aside:t:q", {"a": 1})
+    raw.hset(PREFIX + "whyaside", "a", "t q it is larger than a message may be")
+    assert await earlier.states("a") == [("W", "")]
+    assert await (earlier.cancel("a") if how == "cancel" else earlier.delete("a")) == [1]
+    assert [state for state, _ in await today.states("a")] == ["C" if how == "cancel" else "U"]
+    await today.engine.queues.redrive_aside(NS, Kind.TASK, "q", (), most=10)
+    assert not raw.exists(PREFIX + "whyaside", PREFIX + "aside:t:q")
 
 
 async def test_what_says_nothing_new_is_written_as_0_1_writes_it(today: Today, earlier: Earlier) -> None:
