@@ -12,8 +12,9 @@ from dibs.v1 import types_pb2 as tpb
 from .bodies import task_name
 from .engine.dead_letters import DeadQueue
 from .engine.queues import QueueCounts
-from .engine.types import DEFAULT_MAX_CRASHES, Kind, Spec, State, StoredItem
+from .engine.types import DEFAULT_MAX_CRASHES, Kind, Record, Spec, State, StoredItem
 from .replies import KINDS, STATES, duration, retry_policy
+from .stored import read_stored
 
 
 def queue_info(kind: Kind, counts: QueueCounts) -> pb.QueueInfo:
@@ -29,6 +30,10 @@ def queue_info(kind: Kind, counts: QueueCounts) -> pb.QueueInfo:
         done=counts.done,
         priority=counts.priority,
         paused=counts.paused,
+        set_aside=counts.set_aside,
+        parked_tasks=[
+            pb.ParkedTask(task_name=task.name, items=task.items, workers=task.workers) for task in counts.parked
+        ],
     )
     if counts.oldest_ready_us is not None:
         info.oldest_ready_time.CopyFrom(timestamp(counts.oldest_ready_us))
@@ -56,27 +61,33 @@ def item_infos(items: Iterable[StoredItem], *, include_content: bool) -> list[pb
 
 
 def _item_info(item: StoredItem, *, include_content: bool) -> pb.ItemInfo:
-    record = item.record
     info = pb.ItemInfo(
         id=item.id,
-        queue=record.spec.queue,
-        kind=KINDS[record.spec.kind],
+        queue=item.queue,
+        kind=KINDS[item.kind],
         state=STATES[item.state],
         attempt=item.deliveries,
-        policy=delivery_policy(record.spec),
         last_error=item.error,
-        enqueue_time=timestamp(record.enqueued_us),
-        schedule_time=timestamp(record.due_us),
         cancel_requested=item.cancel_requested,
     )
-    if include_content:
-        info.content.MergeFromString(record.body)
-    else:
-        info.content.task_name = task_name(record.body).decode()
+    if item.record is not None:
+        _add_record(info, item.record, include_content=include_content)
     if item.time_us is not None:
         at = info.death_time if item.state is State.DEAD else info.next_time
         at.CopyFrom(timestamp(item.time_us))
     return info
+
+
+def _add_record(info: pb.ItemInfo, record: Record, *, include_content: bool) -> None:
+    info.queue = record.spec.queue
+    info.kind = KINDS[record.spec.kind]
+    info.policy.CopyFrom(delivery_policy(record.spec))
+    info.enqueue_time.CopyFrom(timestamp(record.enqueued_us))
+    info.schedule_time.CopyFrom(timestamp(record.due_us))
+    if include_content:
+        info.content.CopyFrom(read_stored(tpb.Content, record.body, f"content of item {info.id}") or tpb.Content())
+    else:
+        info.content.task_name = task_name(record.body).decode(errors="replace")
 
 
 def dead_queue_info(kind: Kind, queue: DeadQueue) -> pb.DeadLetterQueueInfo:

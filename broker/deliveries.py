@@ -17,6 +17,7 @@ from dibs.wire import SMALL, VARINT, VARINTS, tag, varint
 from .encoded import Encoded
 from .engine.types import Leased, Record, decode_record
 from .replies import duration, retry_policy
+from .stored import read_stored
 
 _DELIVERY = tpb.Delivery.DESCRIPTOR
 _ID = tag(_DELIVERY, "id")
@@ -87,7 +88,7 @@ def peek_response(found: Sequence[tuple[str, Record]]) -> pb.LeaseResponse:
     response = pb.LeaseResponse()
     for id, record in found:
         delivery = response.deliveries.add(id=id, queue=record.spec.queue, attempts=record.spec.attempts)
-        delivery.content.MergeFromString(record.body)
+        delivery.content.CopyFrom(read_stored(tpb.Content, record.body, f"content of item {id}") or tpb.Content())
         delivery.lease_timeout.CopyFrom(duration(record.spec.lease_us))
         delivery.enqueue_time.FromMicroseconds(record.enqueued_us)
         delivery.schedule_time.FromMicroseconds(record.due_us)

@@ -16,6 +16,7 @@ from .engine.engine import MAX_LEASE_BYTES, Engine
 from .engine.types import StoredItem
 from .errors import NotFound
 from .paging import Page, bad_token
+from .stored import read_stored
 
 _M = TypeVar("_M", bound=Message)
 
@@ -92,7 +93,9 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
     counts = await engine.workers.count(call.namespace, [task.name for task in tasks])
     found = []
     for task, workers in zip(tasks, counts, strict=True):
-        definition = pb.TaskDefinition.FromString(task.definition)
+        definition = read_stored(pb.TaskDefinition, task.definition, f"definition of task {task.name}")
+        definition = definition or pb.TaskDefinition()
+        definition.name = task.name
         found.append(pb.TaskInfo(definition=definition, register_time=timestamp(task.registered_us), workers=workers))
     fitting = _fitting(found)
     if len(fitting) < len(found):
@@ -109,7 +112,9 @@ async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWor
     }
     found = []
     for worker in workers:
-        info = pb.WorkerInfo.FromString(worker.info)
+        info = read_stored(pb.WorkerInfo, worker.info, f"report of worker {worker.name}")
+        info = info or pb.WorkerInfo()
+        info.worker_id = info.worker_id or worker.name.rpartition(" ")[0]
         info.task_names.extend(tasks[worker.skills])
         info.seen_time.CopyFrom(timestamp(worker.seen_us))
         found.append(info)

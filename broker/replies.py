@@ -23,6 +23,7 @@ from .engine.types import (
     Retry,
     State,
 )
+from .stored import read_stored
 
 #: Kinds of queues, as the wire has them.
 KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
@@ -149,7 +150,9 @@ def result_response(statuses: Iterable[ItemStatus]) -> pb.ResultResponse:
             if status.result is not None:
                 result.result = status.result
             if record and record.body:
-                result.content.MergeFromString(record.body)
+                result.content.CopyFrom(
+                    read_stored(tpb.Content, record.body, f"content of item {status.id}") or tpb.Content()
+                )
         if record:
             result.enqueue_time.FromMicroseconds(record.enqueued_us)
             result.schedule_time.FromMicroseconds(record.due_us)

@@ -18,7 +18,7 @@ from dibs.cron import BadCron
 from .engine.engine import Engine
 from .engine.schedules import StartedRun
 from .engine.timers import Timers
-from .schedules import decode_recurrence
+from .schedules import UnknownTiming, decode_recurrence
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Scheduler:
                     run.name,
                     namespace,
                     error,
-                    exc_info=not isinstance(error, BadCron),
+                    exc_info=not isinstance(error, (BadCron, UnknownTiming)),
                 )
             # One costs up to a millisecond.
             await asyncio.sleep(0)

@@ -16,6 +16,7 @@ from .errors import InvalidField
 from .limits import Limits
 from .recurrence import Cron, Every, Recurrence
 from .requests import check_content, delivery_spec
+from .stored import read_stored
 
 #: Longest name of a schedule or of a group, in characters.
 MAX_NAME_LENGTH = 256
@@ -27,6 +28,7 @@ _STATES = {
     ScheduleState.PENDING: pb.SCHEDULE_STATE_PENDING,
     # For the moment that it takes until a broker has planned what comes next.
     ScheduleState.STARTED: pb.SCHEDULE_STATE_PLANNED,
+    ScheduleState.UNREADABLE: pb.SCHEDULE_STATE_UNREADABLE,
 }
 
 
@@ -101,11 +103,18 @@ def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
         raise InvalidField("time_zone", str(error)) from None
 
 
+class UnknownTiming(ValueError):
+    """A schedule that recurs in a way that this version does not know, or whose definition is damaged."""
+
+
 @lru_cache(maxsize=1024)
 def decode_recurrence(definition: bytes) -> Recurrence:
-    """When a schedule is due, from its definition; the same are looked at again and again."""
-    schedule = pb.Schedule.FromString(definition)
-    if schedule.WhichOneof("timing") == "cron":
+    """When a schedule is due, from its definition; the same are looked at again and again. Raises `UnknownTiming`."""
+    schedule = read_stored(pb.Schedule, definition, "definition of a schedule")
+    timing = schedule.WhichOneof("timing") if schedule is not None else None
+    if schedule is None or timing is None:
+        raise UnknownTiming("it says in no way that this version knows when it is due")
+    if timing == "cron":
         return Cron(schedule.cron, schedule.time_zone or _DEFAULT_ZONE, schedule.never_skip)
     interval = schedule.interval
     return Every(interval.seconds * 1_000_000 + (interval.nanos + 999) // 1000, schedule.never_skip)
@@ -126,13 +135,29 @@ def list_response(found: Iterable[StoredSchedule], next_page_token: str) -> pb.L
 
 
 def _info(stored: StoredSchedule) -> pb.ScheduleInfo:
+    definition = read_stored(pb.Schedule, stored.definition, f"definition of schedule {stored.name}")
+    content = read_stored(tpb.Content, stored.body, f"content of schedule {stored.name}")
     info = pb.ScheduleInfo(group=stored.group, state=_STATES[stored.state], run_id=stored.run_id, runs=stored.runs)
-    info.schedule.MergeFromString(stored.definition)
-    info.schedule.content.MergeFromString(stored.body)
-    due_us = stored.due_us
-    if stored.state is ScheduleState.STARTED:
-        due_us = decode_recurrence(stored.definition).following(stored.run_due_us, stored.start_us)
+    info.schedule.CopyFrom(definition or pb.Schedule())
+    info.schedule.name = stored.name
+    try:
+        due_us = _due_us(stored)
+    except (UnknownTiming, BadCron):
+        due_us = None
+    if due_us is None or definition is None or content is None:
+        info.state = pb.SCHEDULE_STATE_UNREADABLE
+        return info
+    info.schedule.content.CopyFrom(content)
     info.due_time.FromMicroseconds(due_us)
     if stored.start_us:
         info.last_start_time.FromMicroseconds(stored.start_us)
     return info
+
+
+def _due_us(stored: StoredSchedule) -> int | None:
+    """When it is due; None: it cannot be read."""
+    if stored.state is ScheduleState.UNREADABLE:
+        return None
+    if stored.state is ScheduleState.STARTED:
+        return decode_recurrence(stored.definition).following(stored.run_due_us, stored.start_us)
+    return stored.due_us

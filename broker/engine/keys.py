@@ -17,8 +17,24 @@ key                     type    holds                                           
 ``stale:k``             hash    q → entries of ``queue:k:q`` that lead nowhere                   lease
 ``delayed:k:q``         zset    id → due time                                                    promotion, cancel
 ``leased:k:q``          zset    id → deadline                                                    ack, nack, expiry
+``answer:<caller>``     string  15 digits: number of the caller's last lease call; 1 if it has   the caller's next
+                                ``copies``; what it leased, packed: terms, queues, ends, tokens  call, arrived, 10
+                                                                                                 min
+``copies:<caller>``     list    id and record in turn of the at-most-once items of that call     with ``answer``
+``unreceived``          zset    token of leases that nobody has said to have received → their    a receipt, advance
+                                last end
+``trouble``             hash    id → ends without a receipt + 1000 × crashes, where there were   with its item
+                                any
+``restored:<name>``     string  nothing; a restore of that name has been done                    its own expiry
 ``due``                 zset    ``delayed:k:q`` or ``leased:k:q`` → time of its first entry or   advance
                                 earlier
+``parkedtasks:k``       set     tasks of which items are parked                                  lease, once empty
+``parkedqueues:k:<t>``  set     queues in which items of that task are parked                    lease, once empty
+``parked:k:q:<t>``      zset    id → order; ready items of a task that nobody who asked knows    lease, cancel,
+                                                                                                 delete
+``aside:k:q``           zset    id → when it was set aside: no delivery can carry it             redrive, delete, a
+                                                                                                 replacement
+``whyaside``            hash    id → ``<kind> <queue> <why>``, of items that are set aside       with ``aside``
 ``ready:k``             zset    q → priority, of queues with something ready and not paused      lease, pause
 ``priority:k``          hash    q → priority                                                     set_priority
 ``paused:k``            set     queues that deliver nothing                                      resume
@@ -48,6 +64,10 @@ key                     type    holds                                           
 ``skilled:<digest>``    zset    worker → its end                                                 its end
 ``skills:<digest>``     set     names of tasks that workers with this skill set can run          its own expiry
 ======================  ======  ===============================================================  ====================
+
+A spec may have further words of the form ``<name>=<value>`` at its end, as may the lines of ``schedule`` and ``plan``:
+those that a version does not know it keeps and ignores, see ``lua/include/records.lua``. An item whose record or run
+cannot be read is set aside by whoever would have handed it out or moved it; a schedule is left alone.
 
 A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the zsets ``d:names`` and ``d:ends``; see
 ``lua/include/directory.lua``.

@@ -29,6 +29,14 @@ class Section(enum.StrEnum):
     SET_ASIDE = "aside"
 
 
+class ParkedTask(NamedTuple):
+    """Items of a queue that wait for a worker which knows their task, and how many connected workers do."""
+
+    name: str
+    items: int
+    workers: int
+
+
 class QueueCounts(NamedTuple):
     """A known queue and what is in it."""
 
@@ -42,6 +50,8 @@ class QueueCounts(NamedTuple):
     paused: bool
     priority: float | None
     oldest_ready_us: int | None
+    set_aside: int = 0
+    parked: Sequence[ParkedTask] = ()
 
 
 class ItemPage(NamedTuple):
@@ -156,8 +166,9 @@ class Queues:
             before = at
             args: list[Argument] = [kind.value, queue, section.value, at, wanted - len(items), body_bytes, room]
             known, now, at, *columns = await self._call("list_items", namespace, [*args, int(not items)])
-            found = [_stored(section, now, *row) for row in zip(*columns, strict=True)]
-            room -= sum(len(item.record.body) + len(item.error) for item in found)
+            place = (kind, "" if section is Section.DEAD else queue)
+            found = [_stored(section, now, place, *row) for row in zip(*columns, strict=True)]
+            room -= sum(len(item.record.body if item.record else b"") + len(item.error) for item in found)
             items += found
             if not known or at in (-1, before) or len(items) >= wanted or room <= 0:
                 break
@@ -177,18 +188,21 @@ class Queues:
         ready = counts.ready if counts else 0
         removed = 0
         # The delayed ones first: those that become ready meanwhile stand at the end of what is cleared after them.
-        for section, behind in ((Section.DELAYED, ready), (Section.READY, 0)):
+        sections = [(Section.DELAYED.value, ready), (Section.READY.value, 0)]
+        if counts and counts.parked:
+            sections.insert(1, ("parked", ready - sum(task.items for task in counts.parked)))
+        for section, behind in sections:
             #: Entries of those that were there at the first step.
             entries: int | None = None
             while entries is None or entries > 0:
-                args: list[Argument] = [kind.value, queue, section.value, min(entries or STEP, STEP)]
+                args: list[Argument] = [kind.value, queue, section, min(entries or STEP, STEP)]
                 passed, gone, left = await self._call("clear", namespace, args)
                 removed += gone
                 entries = left if entries is None else min(entries - passed, left)
                 yield Cleared(removed, left + behind)
 
     async def forget(self, namespace: str, kind: Kind, queue: str) -> bool:
-        """Deletes a queue with its counts and its priority; False: there is something in it, or leased from it."""
+        """Deletes a queue with its counts and its priority; False: something is in it, leased from it or set aside."""
         return bool(await self._call("forget_queue", namespace, [kind.value, queue]))
 
 
@@ -203,6 +217,8 @@ def _counts(
     paused: int,
     priority: bytes,
     oldest: bytes,
+    set_aside: int,
+    parked: Sequence[tuple[bytes, int, int]],
 ) -> QueueCounts:
     return QueueCounts(
         name,
@@ -215,19 +231,30 @@ def _counts(
         paused == 1,
         float(priority) if priority else None,
         int(oldest) if oldest else None,
+        set_aside,
+        [ParkedTask(task.decode(errors="replace"), items, workers) for task, items, workers in parked],
     )
 
 
 def _stored(
-    section: Section, now: int, id: bytes, record: bytes, deliveries: int, cancelled: int, error: bytes, time: bytes
+    section: Section,
+    now: int,
+    place: tuple[Kind, str],
+    id: bytes,
+    record: bytes,
+    deliveries: int,
+    cancelled: int,
+    error: bytes,
+    time: bytes,
 ) -> StoredItem:
     time_us = int(time) if time else None
     state = State.WAITING
     if section is Section.LEASED:
         state = State.STARTED
-    elif section is Section.DEAD:
+    elif section in (Section.DEAD, Section.SET_ASIDE):
         state = State.DEAD
     elif section is Section.DELAYED:
         state = State.SCHEDULED if time_us is not None and time_us > now else State.LATE
     text = error.decode(errors="replace")
-    return StoredItem(id.decode(), state, decode_record(record), deliveries, cancelled == 1, text, time_us)
+    found = decode_record(record) if record else None
+    return StoredItem(id.decode(), state, found, deliveries, cancelled == 1, text, time_us, *place)

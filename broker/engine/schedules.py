@@ -60,14 +60,19 @@ class ScheduleState(enum.StrEnum):
     PENDING = "P"
     #: Its run has started, and the next is to be planned.
     STARTED = "S"
+    #: Not in Redis: what is kept of it was written by another version, or is damaged.
+    UNREADABLE = "?"
 
 
 class StoredSchedule(NamedTuple):
-    """A schedule and how it stands. `run_due_us` and `start_us` 0: it has never run, or never started."""
+    """A schedule and how it stands. `run_due_us` and `start_us` 0: it has never run, or never started.
+
+    Of one that is unreadable nothing but the name is known, and no `spec`.
+    """
 
     name: str
     group: str
-    spec: Spec
+    spec: Spec | None
     task: str
     definition: bytes
     body: bytes
@@ -204,19 +209,25 @@ class Schedules:
 
 
 def _stored(name: bytes, text: bytes, plan: bytes) -> StoredSchedule:
-    spec, _, task, group, size, rest = text.split(b"\n", 5)
-    state, *times = plan.decode().split(" ")
-    due_us, run_due_us, start_us, runs = (int(time) for time in times)
-    return StoredSchedule(
-        name.decode(),
-        group.decode(),
-        decode_spec(spec),
-        task.decode(),
-        rest[: int(size)],
-        rest[int(size) :],
-        ScheduleState(state),
-        due_us,
-        run_due_us,
-        start_us,
-        runs,
-    )
+    try:
+        spec, _, task, group, size, rest = text.split(b"\n", 5)
+        state, due, run_due, start, runs, *_ = plan.decode().split(" ")
+        # Further words behind the size are of later versions.
+        length = int(size.partition(b" ")[0])
+        return StoredSchedule(
+            name.decode(),
+            group.decode(),
+            decode_spec(spec),
+            task.decode(),
+            rest[:length],
+            rest[length:],
+            ScheduleState(state),
+            int(due),
+            int(run_due),
+            int(start),
+            int(runs),
+        )
+    except ValueError:
+        return StoredSchedule(
+            name.decode(errors="replace"), "", None, "", b"", b"", ScheduleState.UNREADABLE, 0, 0, 0, 0
+        )

@@ -46,6 +46,8 @@ class Snapshots:
             _, _, found, *_ = await self._call("snapshot", namespace, args)
             yield [id.decode() for id in found]
             length -= _STEP
+        async for ids in self._parked(namespace, queue):
+            yield ids
         after = 0
         while True:
             _, _, found, tokens, on = await self._call("snapshot", namespace, [queue, "leased", after, _LEASES])
@@ -54,6 +56,15 @@ class Snapshots:
             if not on:
                 return
             after = max(int(on), after + 1)
+
+    async def _parked(self, namespace: str, queue: str) -> AsyncIterator[Sequence[str]]:
+        _, _, _, tasks, _ = await self._call("snapshot", namespace, [queue, "parked", ""])
+        for task in tasks:
+            after: Argument = 0
+            while after != b"":
+                args = [queue, "parked", task, after, _STEP]
+                _, _, found, _, after = await self._call("snapshot", namespace, args)
+                yield [id.decode() for id in found]
 
     async def _hasten(self, namespace: str, queue: str) -> AsyncIterator[Sequence[str]]:
         left = None

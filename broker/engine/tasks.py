@@ -51,4 +51,5 @@ class Tasks:
 
 def _task(name: bytes, value: bytes) -> RegisteredTask:
     registered, _, definition = value.partition(b" ")
-    return RegisteredTask(name.decode(), int(registered), definition)
+    # What another version may have written is told as far as it can be.
+    return RegisteredTask(name.decode(), int(registered) if registered.isdigit() else 0, definition)

@@ -59,10 +59,14 @@ class Spec(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def decode_spec(text: bytes) -> Spec:
-    """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart. Words of later versions are ignored."""
-    kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = text.decode().split(" ")
-    known = dict(word.split("=", 1) for word in words if "=" in word)
-    retry = None if initial == "-" else Retry(int(initial), float(factor), int(maximum), float(jitter))
+    """The inverse of `Spec.encode`; specs repeat, so few are ever taken apart.
+
+    Reads whatever Lua reads. Words of later versions are ignored.
+    """
+    parts = text.decode(errors="replace").split(" ")
+    kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = parts
+    crashes = next((word[8:] for word in words if word.startswith("crashes=") and word[8:].isdecimal()), "")
+    retry = None if initial == "-" else Retry(int(float(initial)), float(factor), int(float(maximum)), float(jitter))
     return Spec(
         Kind(kind),
         queue,
@@ -71,7 +75,7 @@ def decode_spec(text: bytes) -> Spec:
         retry,
         None if dead == ":" else dead,
         int(keep),
-        int(known.get("crashes", DEFAULT_MAX_CRASHES)),
+        int(crashes or DEFAULT_MAX_CRASHES),
     )
 
 
@@ -274,7 +278,8 @@ class Until(enum.StrEnum):
 
 
 class ItemStatus(NamedTuple):
-    """What is known of an item. `record` is there while it is not finished (without its body unless asked for).
+    """What is known of an item. `record` is there while it is not finished (without its body unless asked for), if it
+    can be read.
 
     `truncated`: body, result and error were left out since all of them together would have been too much; looked up
     alone they are there.
@@ -296,12 +301,18 @@ IdList = Sequence[str]
 
 
 class StoredItem(NamedTuple):
-    """An item as an operator sees it. `time_us`, by its state: when it will be due, its lease ends, or it died."""
+    """An item as an operator sees it.
+
+    `time_us`, by its state: when it will be due, its lease ends, it died or was set aside. `record` is None if it
+    cannot be read; then `kind` and `queue` ("" unknown) say where the item stands.
+    """
 
     id: str
     state: State
-    record: Record
+    record: Record | None
     deliveries: int
     cancel_requested: bool
     error: str
     time_us: int | None
+    kind: Kind | None = None
+    queue: str = ""

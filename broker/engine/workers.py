@@ -100,8 +100,11 @@ class Workers:
         names, values, _, last = await self._call("list_workers", namespace, [wanted, after])
         workers = []
         for name, value in zip(names, values, strict=True):
-            skills, seen, info = value.split(b" ", 2)
-            workers.append(ConnectedWorker(name.decode(), skills.decode(), int(seen), info))
+            skills, _, rest = value.partition(b" ")
+            seen, _, info = rest.partition(b" ")
+            # What another version may have written is told as far as it can be.
+            seen_us = int(seen) if seen.isdigit() else 0
+            workers.append(ConnectedWorker(name.decode(), skills.decode(), seen_us, info))
         return workers, last.decode()
 
     async def tasks_of(self, namespace: str, skills: str, most: int) -> list[str]:

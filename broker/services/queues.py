@@ -105,8 +105,10 @@ class QueueHandlers:
     ) -> AsyncIterator[pb.ClearQueueResponse]:
         """Removes the items of a queue."""
         call = requests.read_queue(request, self._limits)
-        if (await self._known(call)).leased and request.delete:
-            raise PreconditionFailed("QUEUE_IN_USE", f"items of queue {call.queue!r} are leased")
+        counts = await self._known(call)
+        if request.delete and (counts.leased or counts.set_aside):
+            how = "leased" if counts.leased else "set aside: redrive or delete them first"
+            raise PreconditionFailed("QUEUE_IN_USE", f"items of queue {call.queue!r} are {how}")
         done = Cleared(0, 0)
         async for done in self._engine.queues.clear(call.namespace, call.kind, call.queue):
             yield pb.ClearQueueResponse(removed=done.removed, left=done.left)

@@ -397,6 +397,7 @@ ARGUMENTS = {
     "clear": ["q"],
     "flush": [],
     "dead": [],
+    "redrive": ["q", "i"],
     "enqueue": ["t"],
     "show": ["i"],
     "cancel": ["i"],

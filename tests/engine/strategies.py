@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from dibs.broker.engine.types import Conflict, Kind, NewItem, Retry, Spec
+from dibs.broker.engine.types import DEFAULT_MAX_CRASHES, Conflict, Kind, NewItem, Retry, Spec
 
 BEGIN_US = 1_800_000_000_000_000
 SECOND_US = 1_000_000
@@ -32,6 +32,7 @@ specs = st.builds(
     st.sampled_from(RETRIES),
     st.sampled_from((None, *DEAD_QUEUES)),
     st.sampled_from((0, KEEP_US)),
+    st.sampled_from((DEFAULT_MAX_CRASHES, 1)),
 )
 dues = st.sampled_from(
     ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")

@@ -64,6 +64,7 @@ async def test_taken_dead_letters_are_gone(still: Engine, raw: redis.Redis, cloc
     await bury(still, "a", "b")
     (first,) = await take(still, 1)
     assert (first.id, first.state, first.deliveries, first.error) == ("a", State.DEAD, 1, "no a")
+    assert first.record is not None
     assert (first.record.body, first.time_us) == (b"body", clock.now_us)
     assert [item.id for item in await take(still)] == ["b"]
     assert await take(still) == []

@@ -10,8 +10,9 @@ import redis
 
 from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
 from dibs.broker.engine.queues import STEP, ItemPage, QueueCounts, Section
-from dibs.broker.engine.types import Kind, LeaseQuery, Outcome, State, Until
+from dibs.broker.engine.types import Kind, LeaseQuery, Outcome, Refresh, State, Until
 
+from .conftest import MakeEngine
 from .helpers import (
     HOUR_US,
     KEPT,
@@ -181,7 +182,7 @@ async def test_bodies_can_be_cut_off_and_large_ones_end_a_page(engine: Engine) -
     cut = await engine.queues.items(
         NS, Kind.TASK, "q", Section.READY, 1000, position=0, body_bytes=10, room=MAX_LEASE_BYTES
     )
-    assert [item.record.body for item in cut.items] == [b"x" * 10] * 4
+    assert [item.record and item.record.body for item in cut.items] == [b"x" * 10] * 4
     assert cut.position is None
 
 
@@ -282,3 +283,31 @@ async def test_clearing_a_paused_queue(engine: Engine, paused: bool) -> None:
     found = await counts(engine)
     assert found is not None
     assert found.paused is paused
+
+
+async def test_leases_that_stand_together_are_listed_one_by_one(make_engine: MakeEngine) -> None:
+    engine = await make_engine(share_from=2)
+    await until(engine.hints.subscribed)
+    await engine.peers.look()
+    ids = [f"i{n:02}" for n in range(50)]
+    await put(engine, *ids)
+    first = await lease(engine, 40)
+    (lone,) = await lease(engine, 1)
+    await lease(engine)
+    for item in (first[3], first[39], lone):
+        await ack(engine, item)
+    await engine.refresh(NS, [Refresh(first[7].id, first[7].token, HOUR_US // 2)])
+    await nack(engine, first[20])
+    found_counts = await counts(engine)
+    assert found_counts is not None
+    assert found_counts.leased == 46
+    found: list[str] = []
+    position: int | None = 0
+    while position is not None:
+        page = await engine.queues.items(
+            NS, Kind.TASK, "q", Section.LEASED, 7, position=position, body_bytes=100, room=10_000
+        )
+        found += [item.id for item in page.items]
+        position = page.position
+    assert found[0] == "i07"
+    assert sorted(found) == [id for id in ids if id not in ("i03", "i39", lone.id, "i20")]

@@ -83,7 +83,7 @@ async def by_retry(engine: Engine) -> None:
 
 
 async def by_expiry(engine: Engine) -> None:
-    await lease(engine, 1, LeaseQuery(Kind.TASK, lease_us=20_000))
+    await lease(engine, 1, LeaseQuery(Kind.TASK, lease_us=500_000))
 
 
 async def by_restoring(engine: Engine) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import redis
 
 from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.queues import Section
 from dibs.broker.engine.types import Kind, LeaseCall, LeaseQuery, LeaseReply, State
-from dibs.broker.engine.workers import skill_set
+from dibs.broker.engine.workers import WorkerReport, skill_set
 
 from .helpers import (
     LEASED,
@@ -162,3 +163,59 @@ async def test_an_attempt_that_was_used_stays_used(engine: Engine, raw: redis.Re
     assert await sift(engine, known) == []
     (item,) = await lease(engine)
     assert (item.attempt, item.last_error) == (2, "no")
+
+
+async def test_parked_items_are_listed_peeked_and_counted_with_the_others(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "b", "b0", "b1")
+    await put_task(engine, "a", "a0")
+    await sift(engine, known)
+    await put_task(engine, "known", "k0")
+    assert [id for id, _ in await engine.peek(NS, Kind.TASK, ["q"], 10)] == ["a0", "b0", "b1", "k0"]
+    page = await engine.queues.items(NS, Kind.TASK, "q", Section.READY, 3, body_bytes=100, room=10_000)
+    rest = await engine.queues.items(
+        NS, Kind.TASK, "q", Section.READY, 3, position=page.position or 0, body_bytes=100, room=10_000
+    )
+    assert [item.id for item in (*page.items, *rest.items)] == ["a0", "b0", "b1", "k0"]
+    assert {item.state for item in page.items} == {State.WAITING}
+    (counts,) = await engine.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert (counts.ready, counts.parked) == (4, [("b", 2, 0), ("a", 1, 0)])
+    assert counts.oldest_ready_us is not None
+
+
+async def test_a_queue_that_holds_nothing_but_parked_items_is_peeked_at_too(engine: Engine, raw: redis.Redis) -> None:
+    await put_task(engine, "a", "a0")
+    await sift(engine, teach(raw, "known"))
+    assert [id for id, _ in await engine.peek(NS, Kind.TASK, [], 10)] == ["a0"]
+
+
+async def test_who_knows_a_parked_task_is_counted(engine: Engine, raw: redis.Redis) -> None:
+    await put_task(engine, "a", "a0")
+    await sift(engine, teach(raw, "known"))
+    await engine.workers.report(NS, [WorkerReport("w", skill_set(["a"]), b"")], (), {skill_set(["a"]): ["a"]})
+    (counts,) = await engine.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert counts.parked == [("a", 1, 1)]
+
+
+async def test_clearing_a_queue_clears_what_is_parked(engine: Engine, raw: redis.Redis) -> None:
+    await put_task(engine, "a", *(f"a{n}" for n in range(300)))
+    await put_task(engine, "b", "b0")
+    await sift(engine, teach(raw, "known"))
+    await put_task(engine, "known", "k0")
+    assert not await engine.queues.forget(NS, Kind.TASK, "q")
+    steps = [step async for step in engine.queues.clear(NS, Kind.TASK, "q")]
+    assert steps[-1] == (302, 0)
+    assert raw.keys(PREFIX + "parked*") == []
+    assert await engine.queues.forget(NS, Kind.TASK, "q")
+
+
+async def test_a_flush_sees_what_is_parked(engine: Engine, raw: redis.Redis) -> None:
+    ids = {f"a{n}" for n in range(1500)}
+    for at in (0, 1000):
+        await put_task(engine, "a", *sorted(ids)[at : at + 1000])
+    while (await engine.lease(NS, TASKS, 1, call=LeaseCall("", 0, skills=teach(raw, "known"), sift=True))).parked:
+        pass
+    found = [some async for some in engine.snapshots.tasks(NS, "q", delayed_too=False, leased_too=False)]
+    assert {id for some in found for id in some} == ids

@@ -170,6 +170,22 @@ def test_schedules_and_dead_letters() -> None:
     assert found(facts, "dead letters").text == "2 in a"
 
 
+def test_what_is_set_aside_is_told_with_the_remedy() -> None:
+    facts = well()
+    facts.queues = [task_queue("a", set_aside=2), task_queue("b", set_aside=1), task_queue("c")]
+    finding = found(facts, "set aside")
+    assert (finding.status, finding.text) == (Status.WARN, "3 item(s) of a, b")
+    assert "dibs redrive QUEUE --all" in finding.advice
+
+
+def test_schedules_that_the_broker_cannot_read_are_named() -> None:
+    facts = well()
+    facts.schedules = [admin.ScheduleInfo(schedule=admin.Schedule(name="s"), state=admin.SCHEDULE_STATE_UNREADABLE)]
+    finding = found(facts, "schedules")
+    assert finding.status is Status.WARN
+    assert finding.text == "s: this broker cannot read them; they do not run until one can"
+
+
 def test_what_could_not_be_asked_for_fails() -> None:
     facts = well()
     facts.failures["namespace"] = errors.PermissionDenied("not yours")

@@ -64,6 +64,13 @@ def test_queues() -> None:
     assert "in" not in row(queues_table([busy], None, NOW), "queue")
 
 
+def test_what_is_set_aside_has_a_column_when_there_is_some() -> None:
+    assert "set aside" not in text(queues_table([queue("q")], None, NOW))
+    shown = queues_table([queue("well"), queue("held", dead=1, set_aside=7)], None, NOW)
+    assert row(shown, "held") == ["held", "task", *"···", "1", "7", "·", "–", "–"]
+    assert row(shown, "well")[:7] == ["well", "task", *"·····"]
+
+
 def test_rates_are_differences_over_time() -> None:
     before = [queue("a", seen=10, done=5), queue("reborn", seen=100, done=100)]
     after = [queue("a", seen=30, done=6), queue("reborn", seen=4, done=2), queue("new", seen=2)]
@@ -84,6 +91,12 @@ def test_items() -> None:
     assert row(shown, "id-1") == cells
     assert "due in" in text(items_table([leased], Section.DELAYED, NOW, args=False))
     assert "pack.task" not in text(items_table([admin.ItemInfo(id="d")], Section.READY, NOW, args=False))
+
+
+def test_of_an_item_that_cannot_be_read_the_reason_is_shown() -> None:
+    unreadable = admin.ItemInfo(id="u", state=tpb.ITEM_STATE_DEAD, last_error="its record cannot be read")
+    shown = items_table([unreadable], Section.SET_ASIDE, NOW, args=True)
+    assert row(shown, "u") == ["u", "–", "dead", "0/1", "–", *["its", "record", "cannot", "be", "read"]]
 
 
 def test_dead_letters_show_the_last_line_of_what_they_died_of() -> None:

@@ -77,3 +77,9 @@ def test_done_is_reached_when_nothing_more_can_happen(state: State) -> None:
 @pytest.mark.parametrize("state", State)
 def test_started_is_reached_by_a_start_or_an_end(state: State) -> None:
     assert Until.STARTED.reached(state) == (state is State.STARTED or state in ENDED)
+
+
+def test_whatever_lua_reads_of_a_spec_is_read() -> None:
+    assert decode_spec(b"t q\xff 1 0 1e3 2 5e3 0.5 : 0 v=1 crashes=x word \xfe=1") == Spec(
+        Kind.TASK, "q\ufffd", retry=Retry(1000, 2.0, 5000, 0.5)
+    )

@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of ids (1-1000), ids
 -- Reply    one code an id: 1 removed before it started, 2 running and told, 3 finished and its result dropped,
---          0 nothing known (or dead, which is for operators to handle)
+--          0 nothing known (or dead, set aside or unreadable, which is for operators to handle)
 -- Cost     O(log n) an id.
 --- @include clock
 --- @include records
@@ -16,33 +16,51 @@
 --- @include parked
 --- @include locate
 
-local function cancel(id)
-  if redis.call('DEL', P .. 'end:' .. id) == 1 then
+-- The code, and what removing takes: spec and parsed run.
+local function look(id)
+  if redis.call('EXISTS', P .. 'end:' .. id) == 1 then
     return 3
   end
   local text = redis.call('HGET', P .. 'run', id)
-  local run = text and parse_run(text)
-  if run and run.state == 'X' then
+  local run = text and parse_run(text) or nil
+  if run and (run.state == 'X' or run.state == '?') then
     return 0
   end
   if run and run.state ~= 'W' and run.deadline > now then
+    return 2, run.spec, run
+  end
+  local record = redis.call('HGET', P .. 'item', id)
+  local spec = record and record_spec(record)
+  if not spec or why_aside(id) then
+    return 0
+  end
+  return 1, spec, run
+end
+
+local function cancel(id, code, spec, run)
+  if code == 3 then
+    redis.call('DEL', P .. 'end:' .. id)
+  elseif code == 2 then
     run.cancel = true
     redis.call('HSET', P .. 'run', id, format_run(run))
     publish('c', id .. ' ' .. int(run.token))
-    return 2
+  elseif code == 1 then
+    detach(id, spec, run)
+    end_cancelled(id, spec, run and run.used or 0)
   end
-  local record = not run and redis.call('HGET', P .. 'item', id)
-  if not run and not record then
-    return 0
-  end
-  local spec = run and run.spec or record_spec(record)
-  detach(id, spec, run)
-  end_cancelled(id, spec, run and run.used or 0)
-  return 1
 end
 
-local outcomes = {}
+local looks, outcomes = {}, {}
 for i = 1, tonumber(ARGV[3]) do
-  outcomes[i] = cancel(ARGV[3 + i])
+  local id = ARGV[3 + i]
+  looks[id] = looks[id] or { look(id) }
+end
+for i = 1, tonumber(ARGV[3]) do
+  local id = ARGV[3 + i]
+  -- An id that comes twice is cancelled twice: what the first has left is looked at anew.
+  local found = looks[id] or { look(id) }
+  looks[id] = nil
+  cancel(id, unpack(found, 1, 3))
+  outcomes[i] = found[1]
 end
 return outcomes

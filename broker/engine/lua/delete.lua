@@ -14,29 +14,54 @@
 --- @include leased
 --- @include parked
 --- @include locate
+--- @include unreadable
 
-local function delete(id)
-  if redis.call('DEL', P .. 'end:' .. id) == 1 then
-    return 1
+-- What is there of an item; nil: nothing.
+local function look(id)
+  if redis.call('EXISTS', P .. 'end:' .. id) == 1 then
+    return { ended = true }
   end
-  local record = redis.call('HGET', P .. 'item', id)
-  if not record then
-    return 0
+  local record, text = redis.call('HGET', P .. 'item', id), redis.call('HGET', P .. 'run', id)
+  local run = text and parse_run(text) or nil
+  local aside = why_aside(id)
+  if record or aside then
+    local readable = run and run.spec or not run and record and record_spec(record)
+    return { aside = aside, run = run, spec = readable, place = not readable and place_of(record, run) }
   end
-  local text = redis.call('HGET', P .. 'run', id)
-  local run = text and parse_run(text)
-  detach(id, run and run.spec or record_spec(record), run)
-  forget(id)
-  changed(id)
-  if run and (run.state == 'L' or run.state == 'O') then
-    -- Its worker had better stop.
-    publish('c', id .. ' ' .. int(run.token))
-  end
-  return 1
 end
 
-local outcomes = {}
+local function delete(id, found)
+  if found.ended then
+    redis.call('DEL', P .. 'end:' .. id)
+    return
+  end
+  if found.aside then
+    leave_aside(id)
+  elseif found.spec then
+    detach(id, found.spec, found.run)
+  elseif found.place then
+    uproot(id, found.place)
+  end
+  forget(id)
+  changed(id)
+  if found.run and (found.run.state == 'L' or found.run.state == 'O') then
+    -- Its worker had better stop.
+    publish('c', id .. ' ' .. int(found.run.token))
+  end
+end
+
+local looks, ids, outcomes = {}, {}, {}
 for i = 1, tonumber(ARGV[3]) do
-  outcomes[i] = delete(ARGV[3 + i])
+  local id = ARGV[3 + i]
+  -- The second time it is gone.
+  local found = not looks[id] and look(id)
+  if found then
+    looks[id] = found
+    ids[#ids + 1] = id
+  end
+  outcomes[i] = found and 1 or 0
+end
+for _, id in ipairs(ids) do
+  delete(id, looks[id])
 end
 return outcomes

@@ -15,11 +15,19 @@
 --- @include parked
 --- @include locate
 --- @include schedules
+--- @include aside
 --- @include unstarted
 --- @include withdraw
 
-local outcomes = {}
+local found, named, outcomes = {}, {}, {}
 for i = 1, tonumber(ARGV[3]) do
-  outcomes[i] = remove_schedule(ARGV[3 + i]) and 1 or 0
+  local name = ARGV[3 + i]
+  local schedule = not named[name] and find_schedule(name)
+  named[name] = true
+  found[#found + 1] = schedule or nil
+  outcomes[i] = schedule and 1 or 0
+end
+for _, schedule in ipairs(found) do
+  remove_schedule(schedule)
 end
 return outcomes

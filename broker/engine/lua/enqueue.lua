@@ -7,7 +7,7 @@
 --          "r<token>" replace if it is leased under that token and nobody has cancelled it), and for each item
 --          id, body
 -- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
---          "c" created, "e" exists, "r" replaced, "f" conflict
+--          "c" created, "e" exists, "r" replaced, "f" conflict (which it is as well if what is there cannot be read)
 -- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
 --- @include clock
 --- @include records
@@ -48,15 +48,23 @@ for r = 1, requests do
   batches[r] = batch
 end
 
-local known = {}
+-- What is known of ids: the spec of an item, "unreadable", "aside" or "ended".
+local known, noted_aside = {}, {}
 if count > 0 then
   local records = redis.call('HMGET', P .. 'item', unpack(ids))
   for i, record in ipairs(records) do
     if record then
-      known[ids[i]] = record_spec(record)
+      known[ids[i]] = record_spec(record) or 'unreadable'
     end
   end
-  if redis.call('EXISTS', P .. 'ends') == 1 then
+  if redis.call('EXISTS', P .. 'ends', P .. 'whyaside') > 0 then
+    if redis.call('EXISTS', P .. 'whyaside') == 1 then
+      for i, why in ipairs(redis.call('HMGET', P .. 'whyaside', unpack(ids))) do
+        -- The note may be all that is left: a broker of an earlier version removes items without it.
+        noted_aside[ids[i]] = why and true
+        known[ids[i]] = why and known[ids[i]] and 'aside' or known[ids[i]]
+      end
+    end
     local end_keys = {}
     for i, id in ipairs(ids) do
       end_keys[i] = P .. 'end:' .. id
@@ -69,6 +77,13 @@ if count > 0 then
       end
     end
   end
+end
+
+-- The parsed run of an item, nil if it has none; whether all of it can be read.
+local function run_of(id, before)
+  local text = before ~= 'ended' and before ~= 'aside' and redis.call('HGET', P .. 'run', id)
+  local run = text and parse_run(text) or nil
+  return run, before ~= 'unreadable' and run ~= UNREADABLE
 end
 
 -- Whether whoever holds that token may put the item's next attempt in its place.
@@ -84,7 +99,7 @@ end
 local now_text = int(now)
 local records, written, seen, delayed = {}, 0, {}, {}
 local ready, order = {}, {}
-local replaced, placed, overtaken = {}, {}, {}
+local replaced, placed, overtaken, taken_back = {}, {}, {}, {}
 
 -- Notes where an item is to stand, and answers its code.
 local function place(id, spec, due, conflict)
@@ -100,7 +115,14 @@ local function place(id, spec, due, conflict)
   elseif earlier then
     overtaken[#overtaken + 1] = earlier.spec
   elseif before then
-    replaced[#replaced + 1] = { id = id, before = before }
+    local run, readable = run_of(id, before)
+    if not readable then
+      return 'f'
+    end
+    replaced[#replaced + 1] = { id = id, before = before, run = run }
+  end
+  if noted_aside[id] then
+    taken_back[#taken_back + 1] = id
   end
   if due > now then
     -- Items of one call that are due together stay in their order: 1 us apart.
@@ -156,15 +178,20 @@ for _, batch in ipairs(batches) do
 end
 
 -- Then write.
+for _, id in ipairs(taken_back) do
+  leave_aside(id)
+end
 for _, entry in ipairs(replaced) do
   local id, before = entry.id, entry.before
   if before == 'ended' then
     redis.call('DEL', P .. 'end:' .. id)
   else
-    local run = redis.call('HGET', P .. 'run', id)
-    detach(id, before, run and parse_run(run))
+    if before ~= 'aside' then
+      detach(id, before, entry.run)
+    end
     redis.call('HDEL', P .. 'run', id)
     redis.call('HDEL', P .. 'error', id)
+    redis.call('HDEL', P .. 'trouble', id)
   end
 end
 if written > 0 then

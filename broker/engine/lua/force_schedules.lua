@@ -12,12 +12,16 @@
 
 local wanted, after = tonumber(ARGV[3]), ARGV[4]
 local found = redis.call('ZRANGEBYLEX', P .. 'schedules', after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, wanted)
+local plans = {}
 for _, name in ipairs(found) do
-  local plan = parse_plan(redis.call('HGET', P .. 'plan', name))
-  if plan.state == 'W' and plan.due > now then
+  local plan = read_plan(name)
+  if plan and plan.state == 'W' and plan.due > now then
     plan.due = now
-    put_plan(name, plan)
-    look_at(name, now)
+    plans[name] = plan
   end
+end
+for name, plan in pairs(plans) do
+  put_plan(name, plan)
+  look_at(name, now)
 end
 return { next_look(), now, #found == wanted and found[#found] or '' }

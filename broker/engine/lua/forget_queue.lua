@@ -6,7 +6,8 @@
 -- Cost     O(log n).
 local P, kind, queue = KEYS[1], ARGV[3], ARGV[4]
 local tail = kind .. ':' .. queue
-if redis.call('EXISTS', P .. 'queue:' .. tail, P .. 'delayed:' .. tail, P .. 'leased:' .. tail) > 0 then
+if redis.call('EXISTS', P .. 'queue:' .. tail, P .. 'delayed:' .. tail, P .. 'leased:' .. tail, P .. 'aside:' .. tail,
+  P .. 'parkedin:' .. tail) > 0 then
   return 0
 end
 for _, name in ipairs({ 'seen:', 'done:', 'priority:', 'stale:' }) do

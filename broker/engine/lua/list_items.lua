@@ -1,15 +1,21 @@
 -- Lists items of a queue or of a dead-letter queue, from a position on. Changes nothing.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind, queue, section ("ready", "delayed", "leased" or "dead"), position of the first
---          (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, 1 if the first
+-- ARGV     namespace, channel, kind, queue, section ("ready", "delayed", "leased", "dead" or "aside"), position of the
+--          first (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, 1 if the first
 --          item may have more than that or else 0
--- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records, deliveries, 1 for each that
---          somebody cancelled else 0, last errors ("" none), times in us: due, end of the lease, or death ("" ready)}
---          Stale entries are passed; so may the end of the queue be reached without an item.
+-- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records ("" one that cannot be read),
+--          deliveries, 1 for each that somebody cancelled else 0, last errors ("" none; why an item is set aside), times
+--          in us: due, end of the lease, death, or when it was set aside ("" ready)}
+--          Stale entries are passed; so may the end of the queue be reached without an item. Parked items come before the
+--          others that are ready, task by task.
 -- Cost     O(log n + entries). Reads at most 4 MiB and one item.
 --- @include clock
 --- @include records
+--- @include queues
+--- @include leased
+--- @include aside
+--- @include parked
 --- @include standing
 
 local kind, queue, section = ARGV[3], ARGV[4], ARGV[5]
@@ -20,27 +26,75 @@ local key = P .. (section == 'ready' and 'queue' or section) .. ':' .. tail
 local known = section == 'dead' or is_known(kind, queue)
 local ids, records, deliveries, cancelled, errors, times = {}, {}, {}, {}, {}, {}
 local unread, full = 4 * 1024 * 1024, false
+local parked, parked_count = parked_in(kind, queue)
+-- Leases stand together: a position is that of an entry, times this, plus the place in the share. More than one holds.
+local PLACES = 4096
 
--- Entries from a position on, with their times.
-local function slice(first, count)
+-- Each slice: ids, their times, and the positions behind each.
+
+local function slice_of_ready(first, count)
+  local found
+  if first < parked_count then
+    found = slice_of_parked(parked, first, count)
+  else
+    found = redis.call('LRANGE', key, first - parked_count, first - parked_count + count - 1)
+  end
+  local behind = {}
+  for i = 1, #found do
+    behind[i] = first + i
+  end
+  return found, {}, behind
+end
+
+local function slice_of_set(first, count)
+  local found, scores, behind = {}, {}, {}
+  local parts = redis.call('ZRANGE', key, first, first + count - 1, 'WITHSCORES')
+  for i = 1, #parts, 2 do
+    local n = #found + 1
+    found[n], scores[n], behind[n] = parts[i], int(tonumber(parts[i + 1])), first + n
+  end
+  return found, scores, behind
+end
+
+-- Those of one entry; its end is passed by a position behind its last place.
+local function slice_of_leased(first, count)
+  local index, place = math.floor(first / PLACES), first % PLACES
+  local entry = redis.call('ZRANGE', key, index, index, 'WITHSCORES')
+  if not entry[1] then
+    return {}, {}, {}
+  end
+  local ids_here = ids_of_entry(tail, entry[1])
+  local found, scores, behind = {}, {}, {}
+  for n = place + 1, math.min(place + count, #ids_here) do
+    found[#found + 1], scores[#scores + 1] = ids_here[n], int(tonumber(entry[2]))
+    behind[#behind + 1] = n == #ids_here and (index + 1) * PLACES or index * PLACES + n
+  end
+  return found, scores, behind
+end
+
+local slice = section == 'ready' and slice_of_ready or section == 'leased' and slice_of_leased or slice_of_set
+
+-- Whether an entry leads to an item that stands in this section.
+local function stands_here(id, record, run, time)
   if section == 'ready' then
-    return redis.call('LRANGE', key, first, first + count - 1), {}
+    return is_ready(id, record, run, tail)
+  elseif section == 'leased' and run and run ~= UNREADABLE then
+    -- Of leases that stand together some have ended.
+    return (run.state == 'L' or run.state == 'O') and int(run.deadline) == time
   end
-  local found, scores = {}, {}
-  for i, part in ipairs(redis.call('ZRANGE', key, first, first + count - 1, 'WITHSCORES')) do
-    if i % 2 == 1 then
-      found[#found + 1] = part
-    else
-      scores[#scores + 1] = int(tonumber(part))
-    end
+  return section ~= 'leased' or run == UNREADABLE
+end
+
+local function last_error(id, run)
+  if section == 'aside' then
+    return string.match(why_aside(id) or '', '^%S+ %S+ (.*)$') or ''
   end
-  return found, scores
+  return run and redis.call('HGET', P .. 'error', id) or ''
 end
 
 local function add(id, record, run, time)
-  local head = string.find(record, '\n', 1, true)
-  local failure = run and redis.call('HGET', P .. 'error', id) or ''
-  local short = string.sub(record, 1, head + cut)
+  local short = record_spec(record) and string.sub(record, 1, string.find(record, '\n', 1, true) + cut) or ''
+  local failure = last_error(id, run)
   if (#ids > 0 or not one_at_least) and #short + #failure > room then
     return false
   end
@@ -52,19 +106,19 @@ local function add(id, record, run, time)
 end
 
 while left > 0 and not full do
-  local found, scores = slice(at, math.min(left, 16))
+  local found, scores, behind = slice(at, math.min(left, 16))
   if #found == 0 then
     at = -1
     break
   end
   local contents, runs = redis.call('HMGET', P .. 'item', unpack(found)), redis.call('HMGET', P .. 'run', unpack(found))
   for i, id in ipairs(found) do
-    local record, run = contents[i], runs[i] and parse_run(runs[i])
-    if record and (section ~= 'ready' or is_ready(id, record, run, tail)) and not add(id, record, run, scores[i]) then
+    local record, run = contents[i], runs[i] and parse_run(runs[i]) or nil
+    if record and stands_here(id, record, run, scores[i]) and not add(id, record, run, scores[i]) then
       full = true
       break
     end
-    at, left, unread = at + 1, left - 1, unread - (record and #record or 0)
+    at, left, unread = behind[i], left - 1, unread - (record and #record or 0)
   end
   full = full or unread <= 0
 end

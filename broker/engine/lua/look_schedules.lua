@@ -1,5 +1,5 @@
 -- Looks at schedules whose time has come, and at those that are named: enqueues what is due, once for each due time
--- however many brokers look, and notices which runs have started.
+-- however many brokers look, and notices which runs have started. What cannot be read is looked at a minute later.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, look again in us (at what waits for a worker or for its run to start), watch a run for
@@ -15,23 +15,23 @@
 --- @include queues
 --- @include schedules
 --- @include timetable
+--- @include aside
 --- @include unstarted
 --- @include skills
 
 local again, watch, planning = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local most, workers_came, count = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+-- When to look again at what cannot be read: a broker that can may be there by then.
+local unreadable = 60000000
 
-local function enqueue(schedule, id, due)
-  -- There already: it was enqueued before, for this due time.
-  if redis.call('HEXISTS', P .. 'item', id) == 1 or redis.call('EXISTS', P .. 'end:' .. id) == 1 then
-    return
+-- What is to be enqueued for a due time; nil: nothing, it is there already or was.
+local function new_item(schedule, id, due)
+  if redis.call('HEXISTS', P .. 'item', id) == 0 and redis.call('EXISTS', P .. 'end:' .. id) == 0 then
+    return { id = id, due = due, schedule = schedule }
   end
-  local spec = schedule.spec
-  redis.call('HSET', P .. 'item', id, int(now) .. ' ' .. int(due) .. ' ' .. spec.text .. '\n' .. schedule.body)
-  redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, 1)
-  push_ready(spec, { id })
 end
 
+-- Moves the plan of what is due on; answers what is to be enqueued.
 local function fire(schedule, plan)
   if plan.run_due > 0 and unstarted(run_id(schedule, plan)) then
     -- The last run was handed back before anything was done of it: it is the one that is pending, and the time after
@@ -39,59 +39,93 @@ local function fire(schedule, plan)
     plan.state, plan.due = 'P', plan.run_due
   elseif worker_knows(schedule.task) then
     plan.state, plan.run_due, plan.runs = 'P', plan.due, plan.runs + 1
-    enqueue(schedule, run_id(schedule, plan), plan.due)
+    return new_item(schedule, run_id(schedule, plan), plan.due)
   else
     plan.state = 'N'
   end
 end
 
+-- What is to be done about a schedule: `drop` it from the timetable, or look at it again at `time`, having done the rest.
+local function look(name)
+  if redis.call('HEXISTS', P .. 'plan', name) == 0 then
+    return { name = name, drop = true }
+  end
+  local plan = read_plan(name)
+  if plan and plan.state == 'W' and plan.due > now then
+    return { name = name, time = plan.due }
+  end
+  local schedule = read_schedule(name)
+  if not (plan and schedule and schedule.spec) then
+    return { name = name, time = now + unreadable }
+  end
+  local found = { name = name, time = now + again, schedule = schedule, plan = plan, before = plan.state }
+  if plan.state == 'W' or plan.state == 'N' then
+    found.item = fire(schedule, plan)
+  elseif plan.state == 'P' and not unstarted(run_id(schedule, plan)) then
+    plan.state, plan.start = 'S', now
+  end
+  if plan.state == 'S' then
+    found.time = now + planning
+  end
+  return found
+end
+
+local function enqueue(item)
+  local spec = item.schedule.spec
+  redis.call('HSET', P .. 'item', item.id,
+    int(now) .. ' ' .. int(item.due) .. ' ' .. spec.text .. '\n' .. item.schedule.body)
+  redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, 1)
+  push_ready(spec, { item.id })
+end
+
 local pending, started = {}, {}
 
-local function look(name)
-  local text = redis.call('HGET', P .. 'plan', name)
-  if not text then
+local function write(found)
+  local name, plan = found.name, found.plan
+  if found.drop then
     redis.call('ZREM', P .. 'timetable', name)
     return
   end
-  local plan = parse_plan(text)
-  if plan.state == 'W' and plan.due > now then
-    look_at(name, plan.due)
+  look_at(name, found.time)
+  if not plan then
     return
   end
-  local schedule = parse_schedule(redis.call('HGET', P .. 'schedule', name))
-  local before, next_time = plan.state, now + again
-  if before == 'W' or before == 'N' then
-    fire(schedule, plan)
-  elseif before == 'P' and not unstarted(run_id(schedule, plan)) then
-    plan.state, plan.start = 'S', now
+  if found.item then
+    enqueue(found.item)
   end
   if plan.state == 'P' then
-    redis.call('ZADD', P .. 'watch', int(now + watch), run_id(schedule, plan))
+    redis.call('ZADD', P .. 'watch', int(now + watch), run_id(found.schedule, plan))
     pending[#pending + 1] = name
   elseif plan.state == 'S' then
-    started[#started + 1] = { name, schedule.definition, plan.run_due, plan.start }
-    next_time = now + planning
+    started[#started + 1] = { name, found.schedule.definition, plan.run_due, plan.start }
   end
-  if plan.state ~= before then
+  if plan.state ~= found.before then
     put_plan(name, plan)
     redis.call(plan.state == 'N' and 'SADD' or 'SREM', P .. 'stranded', name)
   end
-  look_at(name, next_time)
 end
 
-local names = {}
+local looks, looked = {}, {}
+
+local function look_once(name)
+  if not looked[name] then
+    looked[name] = true
+    looks[#looks + 1] = look(name)
+  end
+end
+
 for i = 1, count do
-  names[i] = ARGV[8 + i]
+  look_once(ARGV[8 + i])
 end
 if workers_came then
   for _, name in ipairs(redis.call('SRANDMEMBER', P .. 'stranded', 1000)) do
-    names[#names + 1] = name
+    look_once(name)
   end
 end
-for _, name in ipairs(names) do
-  look(name)
-end
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timetable', '-inf', int(now), 'LIMIT', 0, most)) do
-  look(name)
+  look_once(name)
+end
+for _, found in ipairs(looks) do
+  write(found)
 end
 return { next_look(), now, pending, started }

@@ -4,13 +4,16 @@
 -- ARGV     namespace, channel, until ("n" now, "s" started, "d" done), watch for this many us, records wanted (1 or 0),
 --          bytes wanted at most, number of ids (1-1000), ids
 -- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending, left out}
+--          with "" as kind, queue and record as far as they cannot be read
 --          state    "S" succeeded, "F" failed, "C" cancelled (then ending is "R<result>", "E<error>" or "-"),
---                   "X" dead, "L" started, "W" waiting, "D" delayed, "A" late (due, not yet moved), "U" unknown
+--                   "X" dead or set aside, "L" started, "W" waiting, "D" delayed, "A" late (due, not yet moved),
+--                   "U" unknown
 --          left out 1 if body, result or error would have been too much in all: ask again; the first one never is
 --          An id that has not come as far as `until` is watched: the next change of its state is published.
 -- Cost     O(log n) an id.
 --- @include clock
 --- @include records
+--- @include aside
 
 local until_state, watch, with_record, room = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
 local full, some = false, false
@@ -27,51 +30,78 @@ local function fits(size)
   return not full
 end
 
+-- The reply for an item that has ended.
+local function ended(ending)
+  local state, used, kind, queue, content = string.match(ending, '^([SFC]) (%d+) (%a) (%S+) (.*)$')
+  if not state then
+    return { 'U', 0, 0, '', '', '', '', '-', 0 }
+  end
+  local whole = content == '-' or fits(#content)
+  return { state, tonumber(used), 0, kind, queue, '', '', whole and content or '-', whole and 0 or 1 }
+end
+
+-- State and last error of an item that is there; `run` is nil if it has none, `spec` if it cannot be read.
+local function stand(id, run, spec)
+  local aside = why_aside(id)
+  if aside then
+    return 'X', 'set aside: ' .. (string.match(aside, '^%S+ %S+ (.*)$') or '')
+  end
+  local state, failure = run and run.state or 'W', run and redis.call('HGET', P .. 'error', id) or ''
+  if state == 'O' then
+    state = 'L'
+  elseif spec and state == '?' then
+    -- Where it stands tells, too.
+    state = redis.call('ZSCORE', P .. 'leased:' .. spec.tail, id) and 'L'
+      or spec.dead and redis.call('ZSCORE', P .. 'dead:' .. spec.kind .. ':' .. spec.dead, id) and 'X' or 'W'
+  elseif state == '?' then
+    state = 'W'
+  end
+  if spec and state == 'W' then
+    local due = redis.call('ZSCORE', P .. 'delayed:' .. spec.tail, id)
+    state = due and (tonumber(due) > now and 'D' or 'A') or 'W'
+  end
+  return state, failure
+end
+
 local function describe(id)
   -- When full, only as much as holds everything but the result or error.
   local ending = full and redis.call('GETRANGE', P .. 'end:' .. id, 0, 511) or redis.call('GET', P .. 'end:' .. id)
   if ending and ending ~= '' then
-    local state, used, kind, queue, content = string.match(ending, '^(%a) (%d+) (%a) (%S+) (.*)$')
-    local whole = content == '-' or fits(#content)
-    return { state, tonumber(used), 0, kind, queue, '', '', whole and content or '-', whole and 0 or 1 }
+    return ended(ending)
   end
   local record = redis.call('HGET', P .. 'item', id)
   if not record then
     return { 'U', 0, 0, '', '', '', '', '-', 0 }
   end
   local text = redis.call('HGET', P .. 'run', id)
-  local run = text and parse_run(text)
-  local spec = run and run.spec or record_spec(record)
-  local state = run and run.state or 'W'
-  if state == 'O' then
-    state = 'L'
-  elseif state == 'W' then
-    local due = redis.call('ZSCORE', P .. 'delayed:' .. spec.tail, id)
-    state = due and (tonumber(due) > now and 'D' or 'A') or 'W'
-  end
-  local failure = run and redis.call('HGET', P .. 'error', id) or ''
-  local whole = fits(#failure + (with_record and #record or 0))
+  local run = text and parse_run(text) or nil
+  local readable = record_spec(record)
+  local spec = run and run.spec or readable
+  local state, failure = stand(id, run, spec)
+  local whole = fits(#failure + (with_record and readable and #record or 0))
   -- Without the body a record still tells its times.
-  if not with_record or not whole then
+  if readable and not (with_record and whole) then
     record = string.match(record, '^[^\n]*\n')
   end
   return {
-    state, run and run.used or 0, run and run.cancel and 1 or 0, spec.kind, spec.queue, record,
-    whole and failure or '', '-', whole and 0 or 1,
+    state, run and run.used or 0, run and run.cancel and 1 or 0, spec and spec.kind or '', spec and spec.queue or '',
+    readable and record or '', whole and failure or '', '-', whole and 0 or 1,
   }
 end
 
 local ENDED = { S = true, F = true, C = true, X = true, U = true }
-local replies = {}
+local replies, watched = {}, {}
 for i = 1, tonumber(ARGV[7]) do
   local id = ARGV[7 + i]
   local reply = describe(id)
   replies[i] = reply
   local arrived = until_state == 'n' or ENDED[reply[1]] or (until_state == 's' and reply[1] == 'L')
   if not arrived then
-    redis.call('ZADD', P .. 'watch', int(now + watch), id)
+    watched[#watched + 1] = int(now + watch)
+    watched[#watched + 1] = id
   end
 end
+call_many('ZADD', P .. 'watch', watched)
 if until_state ~= 'n' then
   -- Watches of brokers that are gone.
   local old = redis.call('ZRANGEBYSCORE', P .. 'watch', '-inf', int(now), 'LIMIT', 0, 1000)

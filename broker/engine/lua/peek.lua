@@ -6,6 +6,8 @@
 -- Reply    {ids, records}
 -- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Changes nothing.
 --- @include records
+--- @include aside
+--- @include parked
 --- @include standing
 
 local kind, wanted, room, queues = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -19,12 +21,34 @@ else
   end
 end
 
+-- Queues that hold nothing but parked items are in no index of ready ones.
+local listed = {}
+for _, queue in ipairs(names) do
+  listed[queue] = true
+end
+if queues == 0 and is_any_parked(kind) then
+  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parkedtasks:' .. kind)) do
+    for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
+      if not listed[queue] and redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 0 then
+        listed[queue] = true
+        names[#names + 1] = queue
+      end
+    end
+  end
+end
+
 local ids, records, seen = {}, {}, {}
 local passed = 0
 for _, queue in ipairs(names) do
   local tail, at = kind .. ':' .. queue, 0
+  local parked, parked_count = parked_in(kind, queue)
   while #ids < wanted and room > 0 and passed < 3000 do
-    local slice = redis.call('LRANGE', P .. 'queue:' .. tail, at, at + 63)
+    local slice
+    if at < parked_count then
+      slice = slice_of_parked(parked, at, 64)
+    else
+      slice = redis.call('LRANGE', P .. 'queue:' .. tail, at - parked_count, at - parked_count + 63)
+    end
     if #slice == 0 then
       break
     end

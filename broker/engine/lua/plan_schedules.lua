@@ -11,15 +11,19 @@
 --- @include schedules
 --- @include timetable
 
+local plans = {}
 for i = 1, tonumber(ARGV[3]) do
   local at = i * 4
   local name = ARGV[at]
-  local text = redis.call('HGET', P .. 'plan', name)
-  local plan = text and parse_plan(text)
-  if plan and plan.state == 'S' and plan.run_due == tonumber(ARGV[at + 1]) and plan.start == tonumber(ARGV[at + 2]) then
+  local plan = read_plan(name)
+  if plan and not plans[name] and plan.state == 'S' and plan.run_due == tonumber(ARGV[at + 1])
+    and plan.start == tonumber(ARGV[at + 2]) then
     plan.state, plan.due = 'W', tonumber(ARGV[at + 3])
-    put_plan(name, plan)
-    look_at(name, plan.due)
+    plans[name] = plan
   end
+end
+for name, plan in pairs(plans) do
+  put_plan(name, plan)
+  look_at(name, plan.due)
 end
 return { next_look(), now }

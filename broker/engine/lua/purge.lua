@@ -8,17 +8,22 @@
 --- @include records
 --- @include events
 --- @include dead
+--- @include unreadable
 --- @include dead_choice
 
-local groups, ids = chosen_groups()
+local groups, ids, unreadable = chosen_groups()
 if not groups then
   return { now, 0, 0, ids }
 end
+for _, id in ipairs(unreadable) do
+  local place = place_of(redis.call('HGET', P .. 'item', id))
+  leave_dead({ kind = kind, dead = dead_queue, queue = place and place.queue }, { id })
+end
 for _, group in ipairs(groups) do
   leave_dead(group.spec, group)
-  call_many('HDEL', P .. 'item', group)
-  call_many('HDEL', P .. 'run', group)
-  call_many('HDEL', P .. 'error', group)
+end
+for _, name in ipairs({ 'item', 'run', 'error', 'trouble' }) do
+  call_many('HDEL', P .. name, ids)
 end
 for _, id in ipairs(ids) do
   changed(id)

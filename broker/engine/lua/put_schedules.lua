@@ -19,6 +19,7 @@
 --- @include locate
 --- @include schedules
 --- @include timetable
+--- @include aside
 --- @include unstarted
 --- @include withdraw
 
@@ -28,50 +29,69 @@ local function same(a, b)
   return a.spec == b.spec and a.task == b.task and a.definition == b.definition and a.body == b.body
 end
 
-local function put(name, text, due)
-  local schedule, before = parse_schedule(text), redis.call('HGET', P .. 'schedule', name)
-  local plan = { state = 'W', due = due, run_due = 0, start = 0, runs = 0 }
-  local unchanged = false
-  if before then
-    before = parse_schedule(before)
-    unchanged = same(before, schedule)
-    if before.group ~= group then
-      leave_group(name, before.group)
-    end
-    if not unchanged then
-      local old = parse_plan(redis.call('HGET', P .. 'plan', name))
-      withdraw_run(before, old)
-      plan.run_due, plan.start, plan.runs = old.run_due, old.start, old.runs
-    end
+-- What putting a schedule takes. One that cannot be read is taken for changed.
+local function look(name, text, due)
+  local schedule, before, old = parse_schedule(text), read_schedule(name), read_plan(name)
+  local unchanged = before and old and same(before, schedule)
+  return {
+    name = name, text = text, group_before = before and before.group, unchanged = unchanged,
+    run = not unchanged and find_unstarted(before, old),
+    plan = {
+      state = 'W', due = due, run_due = old and old.run_due or 0, start = old and old.start or 0,
+      runs = old and old.runs or 0, words = old and old.words or '',
+    },
+  }
+end
+
+local function put(found)
+  local name = found.name
+  if found.group_before and found.group_before ~= group then
+    leave_group(name, found.group_before)
   end
-  redis.call('HSET', P .. 'schedule', name, text)
+  redis.call('HSET', P .. 'schedule', name, found.text)
   redis.call('SADD', P .. 'group:' .. group, name)
-  if not unchanged then
+  if not found.unchanged then
+    withdraw_run(found.run)
     redis.call('ZADD', P .. 'schedules', 0, name)
     redis.call('SREM', P .. 'stranded', name)
-    put_plan(name, plan)
-    look_at(name, due)
+    put_plan(name, found.plan)
+    look_at(name, found.plan.due)
   end
 end
 
-local named = {}
+local wanted, named = {}, {}
 for i = 1, count do
   local at = 3 + i * 3
   named[ARGV[at]] = true
-  put(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
+  wanted[i] = look(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
 end
 
-local removed, again = {}, 0
+local surplus, gone, again = {}, {}, 0
 if replace then
   for _, name in ipairs(redis.call('SMEMBERS', P .. 'group:' .. group)) do
     if not named[name] then
-      if #removed == 1000 then
+      if #surplus + #gone == 1000 then
         again = 1
         break
       end
-      remove_schedule(name)
-      removed[#removed + 1] = name
+      local found = find_schedule(name)
+      local list = found and surplus or gone
+      list[#list + 1] = found or name
     end
   end
+end
+
+for _, found in ipairs(wanted) do
+  put(found)
+end
+local removed = {}
+for i, found in ipairs(surplus) do
+  remove_schedule(found)
+  -- It may not have been readable whose it is.
+  leave_group(found.name, group)
+  removed[i] = found.name
+end
+for _, name in ipairs(gone) do
+  leave_group(name, group)
 end
 return { next_look(), now, again, removed }

@@ -1,5 +1,5 @@
 -- Sends dead letters back to the ends of the queues that they came from, as new: with all their attempts, without
--- their error.
+-- their error. Those of which it cannot be read how they were delivered are set aside.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     see include/dead_choice.lua
@@ -10,17 +10,24 @@
 --- @include events
 --- @include queues
 --- @include dead
+--- @include aside
+--- @include unreadable
+--- @include dead_aside
 --- @include dead_choice
 
-local groups, ids = chosen_groups()
+local groups, ids, unreadable = chosen_groups()
 if not groups then
   return { now, 0, 0, ids }
+end
+for _, id in ipairs(unreadable) do
+  set_dead_aside(id, kind, dead_queue, redis.call('HGET', P .. 'item', id))
 end
 for _, group in ipairs(groups) do
   leave_dead(group.spec, group)
   -- Their earlier tokens stay superseded: they have no run, but are there.
   call_many('HDEL', P .. 'run', group)
   call_many('HDEL', P .. 'error', group)
+  call_many('HDEL', P .. 'trouble', group)
   -- The queue may have been deleted since.
   redis.call('HINCRBY', P .. 'seen:' .. kind, group.spec.queue, 0)
   push_ready(group.spec, group)
@@ -28,4 +35,4 @@ end
 for _, id in ipairs(ids) do
   changed(id)
 end
-return { now, #ids, dead_left(), '' }
+return { now, #ids - #unreadable, dead_left(), '' }

@@ -3,14 +3,17 @@
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, queue, section, then
 --          "ready": first and last position in the list
+--          "parked": a task, order after which to go on, items at most
 --          "leased": end of the lease in us from which on, items at most
--- Reply    {now in us, length of the section, ids, for "leased" their tokens, and from which end on to read what follows
---          ("" nothing does); whoever reads on gets some of them twice}
+-- Reply    {now in us, length of the section, ids, for "leased" their tokens (for "parked" with the task "": the tasks),
+--          and from which end or order on to read what follows ("" nothing does); whoever reads on may get some of them
+--          twice}
 -- Cost     O(log n + ids).
 --- @include clock
 --- @include records
 --- @include queues
 --- @include leased
+--- @include parked
 
 local tail, section = 't:' .. ARGV[3], ARGV[4]
 
@@ -33,6 +36,23 @@ end
 if section == 'ready' then
   local list = P .. 'queue:' .. tail
   return { now, redis.call('LLEN', list), without_stale(redis.call('LRANGE', list, ARGV[5], ARGV[6])), {}, '' }
+end
+if section == 'parked' then
+  local sets, count = parked_in('t', ARGV[3])
+  if ARGV[5] == '' then
+    local tasks = {}
+    for i, set in ipairs(sets) do
+      tasks[i] = set.task
+    end
+    return { now, count, {}, tasks, '' }
+  end
+  local found = redis.call('ZRANGEBYSCORE', parked_key(tail, ARGV[5]), '(' .. ARGV[6], '+inf', 'WITHSCORES', 'LIMIT', 0,
+    ARGV[7])
+  local ids = {}
+  for i = 1, #found, 2 do
+    ids[#ids + 1] = found[i]
+  end
+  return { now, count, ids, {}, #ids == tonumber(ARGV[7]) and int(tonumber(found[#found])) or '' }
 end
 local wanted, ids, tokens, on = tonumber(ARGV[6]), {}, {}, ''
 local entries = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. tail, ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, wanted)

@@ -1,9 +1,10 @@
--- Taking dead letters out of their queue.
+-- Taking dead letters out of their queue. A spec without a queue: it cannot be told which one they came from, and that
+-- one goes on counting them.
 
 local function leave_dead(spec, ids)
   local set = P .. 'dead:' .. spec.kind .. ':' .. spec.dead
   call_many('ZREM', set, ids)
-  if redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, -#ids) <= 0 then
+  if spec.queue and redis.call('HINCRBY', P .. 'deaths:' .. spec.kind, spec.queue, -#ids) <= 0 then
     redis.call('HDEL', P .. 'deaths:' .. spec.kind, spec.queue)
   end
   if redis.call('EXISTS', set) == 0 then

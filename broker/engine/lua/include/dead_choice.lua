@@ -6,7 +6,8 @@
 local kind, dead_queue, last, budget = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local dead_set = P .. 'dead:' .. kind .. ':' .. dead_queue
 
--- Ids in groups, each with the spec that its items share; or nothing and an id that is not there.
+-- Ids in groups, each with the spec that its items share, all ids, and those whose runs cannot be read; or nothing and an
+-- id that is not there.
 local function chosen_groups()
   local ids, seen = {}, {}
   if last == '' then
@@ -25,20 +26,24 @@ local function chosen_groups()
   if ARGV[7] == '0' then
     ids = redis.call('ZRANGEBYSCORE', dead_set, '-inf', last, 'LIMIT', 0, budget)
   end
-  local groups, order = {}, {}
+  local groups, order, unreadable = {}, {}, {}
   if #ids > 0 then
     for i, text in ipairs(redis.call('HMGET', P .. 'run', unpack(ids))) do
-      local spec = parse_run(text).spec
-      local group = groups[spec]
-      if not group then
-        group = { spec = spec }
-        groups[spec] = group
-        order[#order + 1] = group
+      local spec = text and parse_run(text).spec
+      if spec then
+        local group = groups[spec]
+        if not group then
+          group = { spec = spec }
+          groups[spec] = group
+          order[#order + 1] = group
+        end
+        group[#group + 1] = ids[i]
+      else
+        unreadable[#unreadable + 1] = ids[i]
       end
-      group[#group + 1] = ids[i]
     end
   end
-  return order, ids
+  return order, ids, unreadable
 end
 
 local function dead_left()

@@ -39,6 +39,33 @@ local function task_of(record)
   return string.sub(record, first, first + length - 1)
 end
 
+-- What is parked in a queue: {task, key, size} each, by the names of the tasks, and how many items in all.
+local function parked_in(kind, queue)
+  local sets, count = {}, 0
+  if is_any_parked(kind) then
+    local tasks = redis.call('SMEMBERS', P .. 'parkedin:' .. kind .. ':' .. queue)
+    table.sort(tasks)
+    for _, task in ipairs(tasks) do
+      local key = parked_key(kind .. ':' .. queue, task)
+      local size = redis.call('ZCARD', key)
+      sets[#sets + 1] = { task = task, key = key, size = size }
+      count = count + size
+    end
+  end
+  return sets, count
+end
+
+-- Ids that are parked, from a position on, one task after the other: at most `count`, perhaps fewer though more follow.
+local function slice_of_parked(sets, first, count)
+  for _, set in ipairs(sets) do
+    if first < set.size then
+      return redis.call('ZRANGE', set.key, first, first + count - 1)
+    end
+    first = first - set.size
+  end
+  return {}
+end
+
 -- Forgets a pair of queue and task when nothing of it is left.
 local function unpark_if_empty(kind, queue, task)
   if redis.call('EXISTS', parked_key(kind .. ':' .. queue, task)) == 1

@@ -1,10 +1,18 @@
--- Takes schedules away, with their runs that have not started.
-local function withdraw_run(schedule, plan)
-  local id = run_id(schedule, plan)
-  local spec, run = unstarted(id)
-  if spec then
-    detach(id, spec, run)
-    end_cancelled(id, spec, 0)
+-- Takes schedules away, with their runs that have not started. First everything is looked at, then it is written.
+
+-- What takes the run of a schedule away that has not started; nil: nothing does.
+local function find_unstarted(schedule, plan)
+  if schedule and plan then
+    local id = run_id(schedule, plan)
+    local spec, run = unstarted(id)
+    return spec and { id = id, spec = spec, run = run }
+  end
+end
+
+local function withdraw_run(found)
+  if found then
+    detach(found.id, found.spec, found.run)
+    end_cancelled(found.id, found.spec, 0)
   end
 end
 
@@ -12,19 +20,23 @@ local function leave_group(name, group)
   redis.call('SREM', P .. 'group:' .. group, name)
 end
 
--- Whether there was one of that name.
-local function remove_schedule(name)
-  local text = redis.call('HGET', P .. 'schedule', name)
-  if not text then
-    return false
+-- What removing a schedule takes; nil if there is none of that name.
+local function find_schedule(name)
+  if redis.call('HEXISTS', P .. 'schedule', name) == 1 then
+    local schedule = read_schedule(name)
+    return { name = name, group = schedule and schedule.group, run = find_unstarted(schedule, read_plan(name)) }
   end
-  local schedule = parse_schedule(text)
-  withdraw_run(schedule, parse_plan(redis.call('HGET', P .. 'plan', name)))
-  leave_group(name, schedule.group)
+end
+
+local function remove_schedule(found)
+  local name = found.name
+  withdraw_run(found.run)
+  if found.group then
+    leave_group(name, found.group)
+  end
   redis.call('HDEL', P .. 'schedule', name)
   redis.call('HDEL', P .. 'plan', name)
   redis.call('ZREM', P .. 'schedules', name)
   redis.call('ZREM', P .. 'timetable', name)
   redis.call('SREM', P .. 'stranded', name)
-  return true
 end

@@ -8,6 +8,7 @@ import typer
 
 from ..names import DEADLETTER_QUEUE
 from .completion import dead_queue_names, queue_names
+from .session import usage
 from .values import Kind
 
 Queue: TypeAlias = Annotated[
@@ -40,3 +41,12 @@ All: TypeAlias = Annotated[bool, typer.Option("--all", help="All that are there.
 def kind_of(data: bool) -> Kind:
     """The kind that `--data` tells."""
     return Kind.DATA if data else Kind.TASK
+
+
+def chosen_ids(ids: list[str] | None, everything: bool) -> list[str]:
+    """The ids that are named; empty: all, which `--all` must say."""
+    if everything and ids:
+        raise usage("does not go with ids", "--all")
+    if not everything and not ids:
+        raise usage("name the ids, or say --all", "ID")
+    return ids or []

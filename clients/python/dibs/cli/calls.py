@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -72,6 +73,24 @@ class Calls:
     def clear(self, queue: str, kind: QueueKind.ValueType, *, delete: bool) -> Iterator[admin.ClearQueueResponse]:
         """Remove what waits in a queue, and if asked the queue; tells how far it is."""
         return self._stream("ClearQueue", admin.ClearQueueRequest(**self._queue(queue, kind), delete=delete))
+
+    def redrive_aside(
+        self, queue: str, kind: QueueKind.ValueType, ids: Sequence[str]
+    ) -> Iterator[admin.RedriveSetAsideResponse]:
+        """Send items that were set aside back to their queue, those named or all; tells how far it is."""
+        if ids:
+            chosen = chunks(ids)
+        else:
+            # What still cannot be read is set aside again meanwhile: as often as it takes for those of now.
+            [found] = self.queues(kind, [queue])
+            chosen = [()] * math.ceil(found.set_aside / MAX_BATCH)
+        done = 0
+        for chunk in chosen:
+            request = admin.RedriveSetAsideRequest(**self._queue(queue, kind), ids=chunk)
+            # Not repeated: those named are no longer set aside the second time.
+            reply: admin.RedriveSetAsideResponse = self._admin("RedriveSetAside", request, safe=not chunk)
+            done += reply.redriven
+            yield admin.RedriveSetAsideResponse(redriven=done, left=reply.left)
 
     # Items
 

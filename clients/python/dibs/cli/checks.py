@@ -209,7 +209,12 @@ def _schedules(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Find
     if stuck:
         text = f"{_listed(stuck)}: due, but no connected worker knows the task"
         yield Finding(Status.WARN, "schedules", text, "start a worker with that task, or: dibs schedules delete NAME")
-    else:
+    unreadable = [one.schedule.name for one in facts.schedules if one.state == admin.SCHEDULE_STATE_UNREADABLE]
+    if unreadable:
+        text = f"{_listed(unreadable)}: this broker cannot read them; they do not run until one can"
+        advice = "update the brokers to one version; have them put again, or: dibs schedules delete NAME"
+        yield Finding(Status.WARN, "schedules", text, advice)
+    if not stuck and not unreadable:
         yield Finding(Status.OK, "schedules", f"{len(facts.schedules)}, all can run")
 
 
@@ -229,6 +234,17 @@ def _queues(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding
         yield Finding(Status.WARN, "queues", text, "more workers, or a higher priority: dibs priority QUEUE NUMBER")
     if not paused and not late:
         yield Finding(Status.OK, "queues", f"{len(facts.queues)}, none paused, none held up")
+
+
+def _set_aside(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    some = [queue for queue in facts.queues if queue.set_aside]
+    if some:
+        text = f"{sum(queue.set_aside for queue in some):,} item(s) of {_listed([queue.name for queue in some])}"
+        advice = (
+            "see why: dibs tasks QUEUE --section set-aside. Once the cause is gone (brokers of one version, a larger "
+            "--max-message-bytes): dibs redrive QUEUE --all; or dibs delete ID"
+        )
+        yield Finding(Status.WARN, "set aside", text, advice)
 
 
 def _dead_letters(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
@@ -258,6 +274,7 @@ _ON_REDIS: tuple[Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding
     _workers,
     _schedules,
     _queues,
+    _set_aside,
     _dead_letters,
     _failures,
 )

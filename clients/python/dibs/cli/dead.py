@@ -12,12 +12,24 @@ from rich.table import Table
 from ..v1.admin_pb2 import ItemInfo, PurgeDeadLettersResponse, RedriveDeadLettersResponse
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from . import words
-from .arguments import DEAD_QUEUE, All, AnyKind, Data, DeadQueue, Limit, PageToken, ShowArgs, SomeIds, kind_of
+from .arguments import (
+    DEAD_QUEUE,
+    All,
+    AnyKind,
+    Data,
+    DeadQueue,
+    Limit,
+    PageToken,
+    ShowArgs,
+    SomeIds,
+    chosen_ids,
+    kind_of,
+)
 from .command import Yes, group
 from .exits import Exit
 from .paging import page_size, show_pages
 from .progress import follow
-from .session import Session, usage
+from .session import Session
 from .tables import cell, table
 from .values import span
 
@@ -90,7 +102,7 @@ def redrive(
     yes: Yes = False,
 ) -> None:
     """Send dead letters back to the queues that they came from, with all their attempts."""
-    wanted = _which(ids, everything)
+    wanted = chosen_ids(ids, everything)
     if everything:
         session.confirm(f"Send everything in {queue} back to its queues?", yes=yes)
     reports = session.calls.redrive(queue, kind_of(data).on_wire, wanted)
@@ -108,7 +120,7 @@ def purge(
     yes: Yes = False,
 ) -> None:
     """Remove dead letters for good."""
-    wanted = _which(ids, everything)
+    wanted = chosen_ids(ids, everything)
     session.confirm(f"Remove {'everything' if everything else f'{len(wanted)} item(s)'} in {queue} for good?", yes=yes)
     reports = session.calls.purge(queue, kind_of(data).on_wire, wanted)
     last = follow(session, reports, "purging", lambda report: (report.purged, report.left))
@@ -134,14 +146,6 @@ def take(
     else:
         session.show(dead_table(taken, session.calls.now(), args=True))
     return Exit.OK if taken else Exit.NO
-
-
-def _which(ids: list[str] | None, everything: bool) -> list[str]:
-    if everything and ids:
-        raise usage("does not go with ids", "--all")
-    if not everything and not ids:
-        raise usage("name the ids, or say --all", "ID")
-    return ids or []
 
 
 command = group(

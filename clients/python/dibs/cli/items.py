@@ -26,6 +26,7 @@ class Section(StrEnum):
     READY = "ready"
     DELAYED = "delayed"
     LEASED = "leased"
+    SET_ASIDE = "set-aside"
 
     @property
     def on_wire(self) -> ItemSection.ValueType:
@@ -34,7 +35,7 @@ class Section(StrEnum):
 
 
 #: What `next_time` of an item means in each section.
-_NEXT = {Section.READY: "", Section.DELAYED: "due in#", Section.LEASED: "lease ends in#"}
+_NEXT = {Section.READY: "", Section.DELAYED: "due in#", Section.LEASED: "lease ends in#", Section.SET_ASIDE: ""}
 
 
 def items_table(items: Sequence[ItemInfo], section: Section, now: datetime, *, args: bool) -> Table:
@@ -48,7 +49,7 @@ def items_table(items: Sequence[ItemInfo], section: Section, now: datetime, *, a
             cell(item.content.task_name) if item.content.task_name else words.NOTHING,
             state_cell(words.state_word(item.state)),
             f"{item.attempt}/{item.policy.attempts or 1}",
-            words.age(words.since(item.enqueue_time, now)),
+            words.age(words.since(item.enqueue_time, now)) if item.HasField("enqueue_time") else words.NOTHING,
         ]
         if upcoming:
             there = item.HasField("next_time")
@@ -80,6 +81,7 @@ def tasks(
 ) -> None:
     """Items of a queue, without leasing them, in the order in which they will be served.
 
+    set-aside: those that no delivery can carry, and why; `dibs redrive` sends them back, `dibs delete` removes them.
     On a terminal a screen at a time. --json: with their content if --args is given.
     """
     pages = session.calls.items(

@@ -65,8 +65,12 @@ def rates(before: Iterable[QueueInfo], after: Iterable[QueueInfo], seconds: floa
 def queues_table(queues: Sequence[QueueInfo], moving: Mapping[Key, Rates] | None, now: datetime) -> Table:
     """The table for people; `moving` None: without rates."""
     rate_columns = () if moving is None else ("in#", "out#")
+    # They are rare: as long as there are none, nobody need wonder what they are.
+    any_aside = any(queue.set_aside for queue in queues)
+    aside_column = ("set aside#",) if any_aside else ()
     made = table(
-        "queue", "kind", "ready#", "delayed#", "leased#", "dead#", "seen#", *rate_columns, "oldest#", "prio#", ""
+        *("queue", "kind", "ready#", "delayed#", "leased#", "dead#", *aside_column, "seen#", *rate_columns),
+        *("oldest#", "prio#", ""),
     )
     for queue in queues:
         at = moving.get(key(queue)) if moving is not None else None
@@ -78,6 +82,7 @@ def queues_table(queues: Sequence[QueueInfo], moving: Mapping[Key, Rates] | None
             words.count(queue.delayed),
             words.count(queue.leased),
             Text(words.count(queue.dead), style="red" if queue.dead else ""),
+            *([Text(words.count(queue.set_aside), style="red" if queue.set_aside else "")] if any_aside else []),
             words.count(queue.seen),
             *speeds,
             oldest(queue, now),
@@ -105,7 +110,8 @@ def queues(
 ) -> None:
     """Queues with their counts, in the order in which they are served.
 
-    in and out: items put in and taken out for good, a second. oldest: how long the first ready item has waited.
+    in and out: items put in and taken out for good, a second. oldest: how long the first ready item has waited. set
+    aside, if there are any: items that no delivery can carry; see `dibs tasks QUEUE --section set-aside`.
     """
     calls = session.calls
     wanted = kind.on_wire if kind else QUEUE_KIND_UNSPECIFIED

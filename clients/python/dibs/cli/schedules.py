@@ -30,6 +30,7 @@ _STATES = {
     admin.SCHEDULE_STATE_PLANNED: Text("planned"),
     admin.SCHEDULE_STATE_PENDING: Text("pending", style="blue"),
     admin.SCHEDULE_STATE_NO_WORKER: Text("no worker", style="yellow"),
+    admin.SCHEDULE_STATE_UNREADABLE: Text("unreadable", style="red"),
 }
 
 

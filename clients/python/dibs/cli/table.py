@@ -43,6 +43,7 @@ TABLE: dict[str, Row] = {
     "clear": Row("dibs.cli.control:clear_command", "Remove what waits in a queue, or the queue.", panel=_QUEUES),
     "flush": Row("dibs.cli.flush:command", "Wait until what is queued has started, or is done.", panel=_QUEUES),
     "dead": Row("dibs.cli.dead:command", "Dead letters: list, show, redrive, purge, take.", panel=_QUEUES),
+    "redrive": Row("dibs.cli.aside:command", "Send items that were set aside back to their queue.", panel=_QUEUES),
     "enqueue": Row("dibs.cli.enqueue:command", "Enqueue a task or a data item by hand.", panel=_ITEMS),
     "show": Row("dibs.cli.show:command", "State, content, result and error of items.", panel=_ITEMS),
     "cancel": Row("dibs.cli.cancel:cancel_command", "Cancel items, running ones too.", panel=_ITEMS),

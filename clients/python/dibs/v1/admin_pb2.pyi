@@ -106,6 +106,10 @@ class _ScheduleStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """Its run is in its queue and has not started."""
     SCHEDULE_STATE_NO_WORKER: _ScheduleState.ValueType  # 3
     """It is due, but no connected worker knows its task."""
+    SCHEDULE_STATE_UNREADABLE: _ScheduleState.ValueType  # 4
+    """This broker cannot read it: another version wrote it, or it is damaged. It does not run until a broker can. Little
+    more than its name is told.
+    """
 
 class ScheduleState(_ScheduleState, metaclass=_ScheduleStateEnumTypeWrapper):
     """How a schedule stands."""
@@ -118,6 +122,10 @@ SCHEDULE_STATE_PENDING: ScheduleState.ValueType  # 2
 """Its run is in its queue and has not started."""
 SCHEDULE_STATE_NO_WORKER: ScheduleState.ValueType  # 3
 """It is due, but no connected worker knows its task."""
+SCHEDULE_STATE_UNREADABLE: ScheduleState.ValueType  # 4
+"""This broker cannot read it: another version wrote it, or it is damaged. It does not run until a broker can. Little
+more than its name is told.
+"""
 global___ScheduleState = ScheduleState
 
 @typing.final
@@ -416,7 +424,9 @@ global___ResumeQueueResponse = ResumeQueueResponse
 
 @typing.final
 class ItemInfo(google.protobuf.message.Message):
-    """One item as an operator sees it."""
+    """One item as an operator sees it. Of one whose record cannot be read only id, kind, queue (unless it is dead), state,
+    attempt, last_error and times of its state are told.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -444,7 +454,7 @@ class ItemInfo(google.protobuf.message.Message):
     attempt: builtins.int
     """Deliveries so far."""
     last_error: builtins.str
-    """Error text of the last failed attempt; empty when there is none."""
+    """Error text of the last failed attempt; empty when there is none. Of one that is set aside: why."""
     cancel_requested: builtins.bool
     """Somebody cancelled it while it runs."""
     @property
@@ -469,7 +479,7 @@ class ItemInfo(google.protobuf.message.Message):
 
     @property
     def death_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it died, if it is dead."""
+        """When it died, if it is dead; when it was set aside, if it is."""
 
     def __init__(
         self,
@@ -677,7 +687,7 @@ class ClearQueueRequest(google.protobuf.message.Message):
     """Kind of the queue. Required."""
     delete: builtins.bool
     """Then forget the queue, its priority and its counts as well: FAILED_PRECONDITION with reason QUEUE_IN_USE, before
-    anything is removed, while items of it are leased; items that arrive meanwhile keep it alive.
+    anything is removed, while items of it are leased or set aside; items that arrive meanwhile keep it alive.
     """
     def __init__(
         self,

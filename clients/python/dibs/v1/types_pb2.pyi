@@ -66,7 +66,7 @@ class _ItemStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     ITEM_STATE_FAILED: _ItemState.ValueType  # 6
     """Attempts used up without a dead letter; kept for its result_ttl."""
     ITEM_STATE_DEAD: _ItemState.ValueType  # 7
-    """Attempts used up; stands in a dead-letter queue."""
+    """Attempts used up; stands in a dead-letter queue. Or no delivery can carry it and it is set aside: its error says so."""
     ITEM_STATE_CANCELLED: _ItemState.ValueType  # 8
     """Cancelled; kept for its result_ttl."""
     ITEM_STATE_UNKNOWN: _ItemState.ValueType  # 9
@@ -90,7 +90,7 @@ ITEM_STATE_SUCCEEDED: ItemState.ValueType  # 5
 ITEM_STATE_FAILED: ItemState.ValueType  # 6
 """Attempts used up without a dead letter; kept for its result_ttl."""
 ITEM_STATE_DEAD: ItemState.ValueType  # 7
-"""Attempts used up; stands in a dead-letter queue."""
+"""Attempts used up; stands in a dead-letter queue. Or no delivery can carry it and it is set aside: its error says so."""
 ITEM_STATE_CANCELLED: ItemState.ValueType  # 8
 """Cancelled; kept for its result_ttl."""
 ITEM_STATE_UNKNOWN: ItemState.ValueType  # 9
