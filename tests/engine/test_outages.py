@@ -17,7 +17,7 @@ from ..support.outages import FragileRedis, fragile
 from .conftest import MakeEngine
 from .helpers import HOUR_US, KEPT, LEASED, NS, TASKS, ack, ids_of, lease, lease_one, new, put, state_of, until
 
-TIMEOUT_S = 0.3
+TIMEOUT_S = 1.0
 
 
 @pytest.fixture
