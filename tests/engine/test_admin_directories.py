@@ -22,6 +22,16 @@ async def test_a_lock_is_held_by_one_owner_until_its_end(still: Engine, clock: C
     assert not await still.locks.release(NS, "a", "me")
 
 
+async def test_a_lock_that_cannot_be_read_is_held_until_its_end(still: Engine, clock: Clock, raw: redis.Redis) -> None:
+    await still.locks.acquire(NS, "a", "me", SECOND_US)
+    raw.hset(PREFIX + "lock", "a", "unreadable")
+    assert (await still.locks.acquire(NS, "a", "you", SECOND_US)).owner == ""
+    assert await still.locks.refresh(NS, "a", "me") is None
+    assert not await still.locks.release(NS, "a", "me")
+    clock.passes(SECOND_US)
+    assert (await still.locks.acquire(NS, "a", "you", SECOND_US)).owner == "you"
+
+
 async def test_a_refresh_starts_the_time_anew(still: Engine, clock: Clock) -> None:
     await still.locks.acquire(NS, "a", "me", 2 * SECOND_US)
     clock.passes(SECOND_US)

@@ -221,15 +221,17 @@ async def test_words_of_a_later_version_are_kept_and_do_no_harm(today: Today, cl
 
 
 async def test_an_option_of_today_is_not_for_brokers_of_0_1(today: Today, earlier: Earlier) -> None:
-    """What `docs/deployment.md` warns of."""
-    await today.put(KEPT._replace(max_crashes=5), "a")
-    await today.put(KEPT, "b")
+    """What `docs/deployment.md` warns of, with the number that it tells and the remedy."""
+    ids = [f"{number:03}" for number in range(100)]
+    await today.put(KEPT._replace(max_crashes=5), ids[0])
+    await today.put(KEPT, *ids[1:])
     with pytest.raises(redis.ResponseError):
         await earlier.lease()
-    assert await today.lease() == []
-    assert await today.states("a", "b") == [("W", ""), ("W", "")]
-    assert await today.put(KEPT, "a", "b", conflict="r") == "rr"
-    assert [got.id for got in await earlier.lease()] == ["a", "b"]
+    assert [got.id for got in await today.lease()] == ids[64:]
+    lost = ids[:64]
+    assert await today.states(*lost) == [("W", "")] * 64
+    assert await today.put(KEPT, *lost, conflict="r") == "r" * 64
+    assert [got.id for got in await earlier.lease()] == lost
 
 
 @pytest.mark.parametrize("how", ["cancel", "delete"])

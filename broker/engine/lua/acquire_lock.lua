@@ -9,9 +9,10 @@
 --- @include directory
 
 local name, owner, length = ARGV[3], ARGV[4], tonumber(ARGV[5])
-drop_ended('lock')
 local held, ends = get_entry('lock', name)
-local holder = held and string.match(held, ' (.*)$')
+-- Whose it is may not be readable: then it is another's.
+local holder = held and (string.match(held, ' (.*)$') or '')
+drop_ended('lock')
 if holder and holder ~= owner then
   return { 0, holder, ends }
 end
