@@ -70,7 +70,8 @@ async def test_an_answer_that_arrived_is_forgotten(engine: Engine, raw: redis.Re
     await engine.arrived(NS, [("me", 2)])
     assert raw.exists(PREFIX + "answer:me")
     await engine.arrived(NS, [("me", 1)])
-    assert not raw.keys(PREFIX + "*:me")
+    assert raw.keys(PREFIX + "*:me") == [(PREFIX + "answer:me").encode()]
+    assert raw.strlen(PREFIX + "answer:me") == 16
 
 
 async def test_a_lease_without_a_receipt_gives_its_attempt_back_twenty_times(still: Engine, clock: Clock) -> None:

@@ -10,7 +10,9 @@ local at = 3
 for i = 1, tonumber(ARGV[at]) do
   local key = P .. 'answer:' .. ARGV[at + 2 * i - 1]
   if tonumber(redis.call('GETRANGE', key, 0, 14)) == tonumber(ARGV[at + 2 * i]) then
-    redis.call('UNLINK', key, P .. 'copies:' .. ARGV[at + 2 * i - 1])
+    -- The number stays, longer than a call may be on its way: a copy of it that was held up must not be carried out.
+    redis.call('SET', key, string.format('%015d0', ARGV[at + 2 * i]), 'PX', 600000)
+    redis.call('UNLINK', P .. 'copies:' .. ARGV[at + 2 * i - 1])
   end
 end
 at = at + 2 * tonumber(ARGV[at]) + 1

@@ -1,8 +1,8 @@
 -- Leases up to a number of items from queues in strict order. First does what time has made due.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000), bytes wanted at most, lease in us ("" the
---          item's own, 0 at most once), attempts ("" the item's own), retention of started at-most-once items in us,
+-- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000; 0 to ask for an earlier answer only), bytes
+--          wanted at most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started at-most-once items in us,
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number of its call, not after
 --          (us; a call that comes later does nothing), ms that its answer is kept, skill set ("" any task), 1 to park
 --          items of other tasks, number of shares, their sizes, number of receipts, their tokens, number of queues (0: all,
@@ -46,11 +46,15 @@ kept = kept and tonumber(string.sub(kept, 1, 15))
 if #receipts > 0 then
   redis.call('ZREM', P .. 'unreceived', unpack(receipts))
 end
-if not_after and now > not_after or kept and kept > sequence then
+local answer = kept == sequence and redis.call('GETRANGE', P .. 'answer:' .. caller, 16, -1)
+if answer == '' then
+  -- Carried out, and it found nothing or its answer has arrived: a copy that was held up must not take anything.
+  return { -1, 1, now, {}, {}, {} }
+end
+if not answer and (not_after and now > not_after or kept and kept > sequence) then
   return { -1, 2, now, {}, {}, {} }
 end
-local answer = kept == sequence and redis.call('GETRANGE', P .. 'answer:' .. caller, 16, -1)
-if answer and answer ~= '' then
+if answer then
   -- Asked again: at-most-once items as they were kept, others as far as they still are leased under those tokens. These
   -- are found by the ends of their leases.
   local found, sets, tokens = unpack(cmsgpack.unpack(answer))
