@@ -164,6 +164,9 @@ def by_size(items: Sequence[Leased], sizes: Sequence[int]) -> Iterator[Sequence[
 
 def by_token(items: Sequence[Leased], sizes: Sequence[int]) -> Iterator[Sequence[Leased]]:
     """The shares of an answer that was asked for with other sizes than these: what has a token belongs together."""
+    if len(sizes) == 1:
+        yield items
+        return
     shares: dict[int, list[Leased]] = {}
     for item in items:
         shares.setdefault(item.token, []).append(item)

@@ -22,8 +22,8 @@ _log = logging.getLogger(__name__)
 #: How long a receipt is waited for when the stream broke on which items were sent: a worker that is still there says in
 #: the first message of its next stream what it has.
 RECEIPT_WAITS_S = 1.0
-#: How long Redis remembers that at-most-once items were put back under a name. Whether an older call was carried out can
-#: no longer be found out: it is not repeated that long, since "never twice" goes before "never lost".
+#: How long Redis remembers that at-most-once items were put back under a name. Whether an older call was carried out
+#: can no longer be found out: it is not repeated that long, since "never twice" goes before "never lost".
 _NAME_KEPT_MS = 3_600_000
 _REPEATED_FOR_S = 3_000.0
 _BACKOFF_FIRST_S = 0.05
