@@ -32,6 +32,7 @@ class Proxy:
         self._deaf: list[socket.socket] = []
         self._mute: list[socket.socket] = []
         self._held_up: set[socket.socket] = set()
+        self._dropped: set[socket.socket] = set()
         self._deliver = threading.Event()
         self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
         #: Those that carry what the servers of held connections say.
@@ -49,6 +50,12 @@ class Proxy:
             self._deliver.clear()
             self._held_up.clear()
             self._mute = [client for client, _ in self._pairs]
+
+    def drop(self) -> None:
+        """Ends the connections on which something was held up, and that is lost."""
+        with self._lock:
+            self._dropped |= self._held_up
+        self._deliver.set()
 
     def deliver(self) -> None:
         """Lets go what was held up, whose clients are gone; returns when the server has taken and answered it."""
@@ -119,6 +126,8 @@ class Proxy:
                     self._held_up.add(client)
                     self.held.set()
                     self._deliver.wait()
+                if client in self._dropped:
+                    break
                 if lost:
                     self.swallowed.set()
                 else:
