@@ -171,6 +171,7 @@ class Engine:
         """Finishes what is in flight and disconnects."""
         self._closed = True
         await self._timers.close()
+        await self.receipts.close(0)
         await self.hints.close()
         await asyncio.gather(
             *(one.close() for one in self._enqueues.values()),

@@ -52,7 +52,7 @@ def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 async def lossy(proxy: Proxy) -> AsyncIterator[Stub]:
     """A broker behind the proxy; `stub` is one on the same Redis without it."""
-    config = EngineConfig(f"redis://{proxy.target}", timeout_s=0.5)
+    config = EngineConfig(f"redis://{proxy.target}", timeout_s=1.0)
     async with serving_channel(config, Limits(), Drain()) as channel:
         stub = cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
         # Redis knows the scripts from here on: else the answer that gets lost is that it does not.
@@ -110,7 +110,7 @@ async def test_an_answer_to_a_lease_that_got_lost_costs_no_item_and_no_attempt(
     stub: Stub, lossy: Stub, proxy: Proxy
 ) -> None:
     await put(lossy, *EVERY)
-    for _ in range(3):
+    for _ in range(2):
         await lossy.Result(pb.ResultRequest(ids=["none"]))  # the connection is there
         proxy.swallow()
         await refused(
