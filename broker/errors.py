@@ -139,6 +139,10 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),
+        engine.NotSent: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "the broker does not reach Redis"),
+        engine.LateCall: Row(
+            grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis got the broker's call too late to carry it out"
+        ),
         engine.EngineClosed: Row(
             grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING", "this broker is shutting down: call another one"
         ),

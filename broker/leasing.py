@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from .deliveries import lease_response
-from .dispatch import Dispatch, returnable
+from .dispatch import Dispatch
 from .drain import Drain
 from .encoded import Encoded
-from .engine.engine import MAX_BATCH, Engine
+from .engine.engine import MAX_BATCH
 from .engine.types import Leased
 from .errors import Draining
 from .requests import LeaseCall
+from .returns import Lease, returnable, tokens_of
 
 
 class _Poll:
@@ -36,8 +37,36 @@ class _Poll:
         return True
 
 
+class _Written:
+    """Writes batches, and knows which of them were received: those before one that was written, and all of a call that
+    ended well.
+    """
+
+    def __init__(self, dispatch: Dispatch, namespace: str, write: Callable[[Encoded], Awaitable[None]]) -> None:
+        self._dispatch = dispatch
+        self._namespace = namespace
+        self._write = write
+        self._unreceived: list[Lease] = []
+
+    async def send(self, items: Sequence[Leased], now_us: int) -> None:
+        before = len(self._unreceived)
+        self._unreceived += returnable(items)
+        await self._write(lease_response(items, now_us))
+        self._receive(before)
+
+    def ended(self, *, well: bool) -> None:
+        """Call once, when nothing more is written."""
+        if well:
+            self._receive(len(self._unreceived))
+        else:
+            self._dispatch.returns.unreceived(self._namespace, self._unreceived)
+
+    def _receive(self, count: int) -> None:
+        self._dispatch.received(self._namespace, tokens_of(self._unreceived[:count]))
+        del self._unreceived[:count]
+
+
 async def serve_lease(
-    engine: Engine,
     dispatch: Dispatch,
     drain: Drain,
     call: LeaseCall,
@@ -48,19 +77,36 @@ async def serve_lease(
     Raises:
         Draining: the broker goes away, and a call for one batch has got none: it had better ask another one.
     """
+    written = _Written(dispatch, call.namespace, write)
+    well = False
+    try:
+        left = await _serve_ready(dispatch, call, written)
+        if left and call.timeout_s != 0:
+            await _serve_waiting(dispatch, drain, call, left, written)
+        well = True
+    finally:
+        written.ended(well=well)
+
+
+async def _serve_ready(dispatch: Dispatch, call: LeaseCall, written: _Written) -> int:
+    """Sends what is there and answers how much is still wanted: most polls find something and need no group."""
     left = call.max_items
-    # Most polls find something at once and need no place in a group.
-    reply = await engine.lease(call.namespace, call.query, min(left, MAX_BATCH))
-    while reply.items:
-        await _send(dispatch, call, reply.items, reply.now_us, write)
-        left -= len(reply.items)
-        if not call.follow or left <= 0:
-            return
-        if reply.drained:
-            break
-        reply = await engine.lease(call.namespace, call.query, min(left, MAX_BATCH))
-    if call.timeout_s == 0:
-        return
+    while True:
+        wanted = min(left, MAX_BATCH)
+        reply = await dispatch.lease(call.namespace, call.query, wanted)
+        if not reply.items and reply.drained:
+            return left
+        if reply.items:
+            await written.send(reply.items, reply.now_us)
+            left -= len(reply.items)
+            if not call.follow or left <= 0:
+                return 0
+            if reply.drained:
+                return left
+
+
+async def _serve_waiting(dispatch: Dispatch, drain: Drain, call: LeaseCall, left: int, written: _Written) -> None:
+    """Sends what comes, one batch or as many as are wanted, until time is up."""
     loop = asyncio.get_running_loop()
     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
     poll = _Poll(min(left, MAX_BATCH))
@@ -74,7 +120,7 @@ async def serve_lease(
                         continue
                     items = list(poll.items)
                     poll.items.clear()
-                    await _send(dispatch, call, items, poll.leased_at_us, write)
+                    await written.send(items, poll.leased_at_us)
                     left -= len(items)
                     if not call.follow or left <= 0:
                         return
@@ -84,7 +130,7 @@ async def serve_lease(
             if not call.follow:
                 raise Draining
         finally:
-            dispatch.give_back(call.namespace, tuple(poll.items))
+            dispatch.returns.unseen(call.namespace, tuple(poll.items))
 
 
 async def _arrival(poll: _Poll, deadline: float | None) -> bool:
@@ -97,19 +143,3 @@ async def _arrival(poll: _Poll, deadline: float | None) -> bool:
         return bool(poll.items)
     poll.arrived.clear()
     return True
-
-
-async def _send(
-    dispatch: Dispatch,
-    call: LeaseCall,
-    items: Sequence[Leased],
-    now_us: int,
-    write: Callable[[Encoded], Awaitable[None]],
-) -> None:
-    sent = False
-    try:
-        await write(lease_response(items, now_us))
-        sent = True
-    finally:
-        if not sent:
-            dispatch.give_back_sent(call.namespace, returnable(items))

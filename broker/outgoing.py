@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from .dispatch import Lease, returnable
 from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES
 from .engine.types import Leased
+from .returns import Lease, returnable, tokens_of
+
+
+class _Share(NamedTuple):
+    """Items that were leased together for this stream, and go in one message: one receipt is for all of them."""
+
+    items: Sequence[Leased]
+    size: int
 
 
 class Outgoing:
@@ -24,7 +32,7 @@ class Outgoing:
     def __init__(self, most_unreceived: int) -> None:
         self.batch = 0
         self._most_unreceived = most_unreceived
-        self._unwritten: deque[Leased] = deque()
+        self._unwritten: deque[_Share] = deque()
         self._bytes = 0
         #: By batch.
         self._unreceived: deque[tuple[int, list[Lease]]] = deque()
@@ -40,23 +48,34 @@ class Outgoing:
         return self._bytes > MAX_LEASE_BYTES
 
     def add(self, items: Sequence[Leased]) -> None:
-        """Has these written."""
-        self._unwritten.extend(items)
-        self._bytes += _size(items)
+        """Takes a share to be written, no more than one lease gives."""
+        if items:
+            share = _Share(items, _size(items))
+            self._unwritten.append(share)
+            self._bytes += share.size
 
-    def take_unwritten(self) -> tuple[Leased, ...]:
+    def take_unwritten(self) -> list[Leased]:
         """Everything that was not written, which is not to be written any more."""
-        items = tuple(self._unwritten)
+        items = [item for share in self._unwritten for item in share.items]
         self._unwritten.clear()
         self._bytes = 0
         return items
 
     def take_batch(self) -> Sequence[Leased]:
-        """As many items as fit into one message; from now on they are received or not."""
-        if len(self._unwritten) <= MAX_BATCH and not self.full:
-            items: Sequence[Leased] = self.take_unwritten()
-        else:
-            items = self._take_some()
+        """As many shares as fit into one message; from now on they are received or not."""
+        first = self._unwritten.popleft()
+        items, size = first
+        more: list[Leased] = []
+        while self._unwritten:
+            following, its_size = self._unwritten[0]
+            if size + its_size > MAX_LEASE_BYTES or len(items) + len(more) + len(following) > MAX_BATCH:
+                break
+            more += following
+            size += its_size
+            self._unwritten.popleft()
+        self._bytes -= size
+        if more:
+            items = [*items, *more]
         self.batch += 1
         leases = returnable(items)
         self._unreceived.append((self.batch, leases))
@@ -65,31 +84,21 @@ class Outgoing:
             self._forget_oldest()
         return items
 
-    def received(self, batch: int) -> None:
-        """Everything up to that batch has arrived."""
+    def received(self, batch: int) -> set[int]:
+        """Everything up to that batch has arrived; answers the tokens of the shares that it was."""
+        tokens: set[int] = set()
         while self._unreceived and self._unreceived[0][0] <= batch:
-            self._forget_oldest()
+            tokens |= tokens_of(self._forget_oldest())
+        return tokens
 
     def unreceived(self) -> list[Lease]:
         """What goes back when the stream has broken."""
         return [lease for _, leases in self._unreceived for lease in leases]
 
-    def _take_some(self) -> list[Leased]:
-        unwritten = self._unwritten
-        items: list[Leased] = []
-        size = 0
-        while unwritten and len(items) < MAX_BATCH:
-            more = _size((unwritten[0],))
-            if items and size + more > MAX_LEASE_BYTES:
-                break
-            size += more
-            items.append(unwritten.popleft())
-        self._bytes -= size
-        return items
-
-    def _forget_oldest(self) -> None:
+    def _forget_oldest(self) -> list[Lease]:
         _, leases = self._unreceived.popleft()
         self._unreceived_count -= len(leases)
+        return leases
 
 
 def _size(items: Iterable[Leased]) -> int:

@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between attempts to reach a Redis that has not been there so far.
 _CONNECT_AGAIN_S = 0.5
+#: Seconds that the end of a broker has at least to give back what its streams left: a receipt is waited for, for one of
+#: them.
+_GIVE_BACK_S = 2.0
 
 
 def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
@@ -70,6 +73,8 @@ class Server:
         self._drain = Drain()
         self._stack = AsyncExitStack()
         self._redis_task: asyncio.Task[None] | None = None
+        #: When the drain began, on the loop's clock.
+        self._drain_began: float | None = None
 
     async def start(self) -> None:
         """Starts Redis if it is a private one, connects, and listens.
@@ -86,7 +91,7 @@ class Server:
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
             services = Services(engine, settings, self._drain)
-            stack.push_async_callback(services.close)
+            stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
@@ -151,10 +156,18 @@ class Server:
         await asyncio.sleep(settings.drain_delay.total_seconds())
         # ... then the end of what stays open for long, which would hold up the server's stop for all of the grace ...
         self._drain.begin()
+        self._drain_began = asyncio.get_running_loop().time()
         self.health.close()
         # ... and then the listeners close, and calls in flight have the grace to finish.
         await server.stop(settings.grace.total_seconds())
         _log.info("no longer listening")
+
+    async def _close(self, services: Services) -> None:
+        """What streams have left behind goes back within what is left of the grace, and it always has a moment."""
+        left = self._settings.grace.total_seconds()
+        if self._drain_began is not None:
+            left -= asyncio.get_running_loop().time() - self._drain_began
+        await services.close(max(left, _GIVE_BACK_S))
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:

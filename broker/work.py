@@ -22,13 +22,14 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .deliveries import work_response
-from .dispatch import Dispatch, Group
+from .dispatch import Dispatch
 from .drain import Drain
 from .encoded import Encoded
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
 from .errors import InvalidField
+from .groups import Group
 from .limits import Limits
 from .outgoing import Outgoing
 from .reading import whole
@@ -146,6 +147,7 @@ class WorkSession:
     ) -> None:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
+        self._dispatch.received(self._namespace, self._hello.received_tokens)
         try:
             with (
                 self._engine.hints.on_cancelled(self._note_cancelled),
@@ -162,7 +164,7 @@ class WorkSession:
             raise failures.exceptions[0] from None
         finally:
             self._stop_serving()
-            self._dispatch.give_back_sent(self._namespace, self._outgoing.unreceived())
+            self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
     async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
         self._take(first)
@@ -188,7 +190,7 @@ class WorkSession:
         if self._credit + request.add_credit > self._limits.max_credit:
             raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
         self._credit += request.add_credit
-        self._outgoing.received(request.received_batch)
+        self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))
         if request.acks or request.nacks or request.refreshes:
             if request.sequence <= self._last_sequence:
                 raise InvalidField("sequence", "must grow along the stream")
@@ -207,7 +209,7 @@ class WorkSession:
     def _stop_serving(self) -> None:
         """Takes no more items; what was leased and not written serves another worker better."""
         self._serving.close()
-        self._dispatch.give_back(self._namespace, self._outgoing.take_unwritten())
+        self._dispatch.returns.unseen(self._namespace, self._outgoing.take_unwritten())
 
     def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
         """Passes on or puts back what the worker does not know, and answers the rest."""

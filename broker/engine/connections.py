@@ -19,6 +19,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 Argument = str | bytes | int
 
 
+class NotConnected(RedisConnectionError):
+    """There is no connection, so that nothing was sent."""
+
+
 def connect(url: str, *, connect_timeout_s: float) -> redis_async.Redis:
     """redis-py's client, for subscriptions and questions about the server.
 
@@ -80,23 +84,33 @@ class Pipe:
 
         Raises:
             ResponseError: Redis's own error reply.
+            NotConnected: the command was not sent.
             RedisConnectionError, RedisTimeoutError: no answer; whether the command was carried out is unknown.
         """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         # First of all, since it may fail: a call that waits without a command would take another call's reply.
         packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub omits str
+        sent = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._connection is None:
                     await self._connect()
                 self._waiting.append(future)
+                sent = True
                 self._send(packed)
                 return await future
         except TimeoutError:
-            error = RedisTimeoutError(f"no answer from Redis within {self._timeout_s:g} s")
+            text = f"no answer from Redis within {self._timeout_s:g} s"
+            if not sent:
+                raise NotConnected(text) from None
+            error = RedisTimeoutError(text)
             if future in self._waiting:
                 await self._drop(error)
             raise error from None
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            if not sent:
+                raise NotConnected(str(error)) from error
+            raise
 
     def _send(self, packed: bytes) -> None:
         """Writes at once if nothing is waiting to be written: the writing task would do it a turn of the loop later.

@@ -16,12 +16,13 @@ from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
-from .errors import EngineClosed, EngineNotStarted, Unavailable
+from .errors import EngineClosed, EngineNotStarted, LateCall, Unavailable
 from .faults import translate
 from .hints import Hints
 from .locks import Locks
 from .peers import Peers
 from .queues import Queues
+from .receipts import Receipts
 from .schedules import Schedules
 from .scripts import Scripts
 from .snapshots import Snapshots
@@ -141,6 +142,7 @@ class Engine:
         self.peers = Peers(self._meet, self.hints.origin, self.hints.subscribed)
         self._open = False
         self._closed = False
+        self.receipts = Receipts(self.arrived)
         self.queues = Queues(self._call, self._call_known)
         self.dead_letters = DeadLetters(self._call)
         self.workers = Workers(self._call, self._call_known)
@@ -181,6 +183,7 @@ class Engine:
         self._closed = True
         await self._timers.close()
         await self.peers.close()
+        await self.receipts.close(0)
         await self.hints.close()
         await asyncio.gather(
             *(one.close() for one in self._enqueues.values()),
@@ -191,6 +194,10 @@ class Engine:
         self._open = False
         await self._pipe.close()
         await self._client.aclose()
+
+    def redis_now_us(self) -> int:
+        """Redis's clock now in microseconds, as far as its last reply told."""
+        return self._timers.redis_now_us()
 
     async def ready(self) -> None:
         """Runs a real script that Redis would refuse if it could not take writes."""
@@ -245,9 +252,13 @@ class Engine:
         Args:
             namespace: where.
             query: which queues, and overrides.
-            max_items: 1 to `MAX_BATCH`.
+            max_items: 1 to `MAX_BATCH`; of a call with a name also 0, which only answers what it did when it was asked
+                before.
             note_hunger: when the queues are empty, have the next item published as a hint.
             call: how the call is told from others; untracked: what it leases counts as received.
+
+        Raises:
+            LateCall: it came after its time, or a later one has overtaken it; it was not carried out.
         """
         await self._know(namespace)
         args: list[Argument] = [
@@ -275,7 +286,9 @@ class Engine:
         ]
         due, again, now, ids, records, stretches, parked = await self._call("lease", namespace, args)
         if again == 2:
-            raise Unavailable("lease: the call came too late, or a later one has overtaken it")
+            # Redis's clock may have made a step; the next call then goes by the new one.
+            self._timers.see_clock(now)
+            raise LateCall("lease: the call came too late, or a later one has overtaken it")
         if due >= 0:
             self._timers.due(namespace, due)
         items: list[Leased] = []
@@ -486,7 +499,10 @@ class Engine:
             args = [len(entries), 2]
             for id, token, _ in entries:
                 args += (id, "" if token is None else token)
-        return [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
+        with self.receipts.carried(namespace) as receipts:
+            if receipts:
+                args += (len(receipts), *receipts)
+            return [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
 
     async def _nack(self, namespace: str, entries: list[Nack]) -> list[Outcome]:
         args: list[Argument] = [len(entries)]

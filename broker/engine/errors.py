@@ -4,8 +4,10 @@ Outcomes that belong to one item (not found, superseded, ...) are part of the re
 
     EngineError
     ├── Unavailable            Redis did not answer, or not in time; try again
-    │   ├── EngineClosed       this engine has been closed or not been started
-    │   │   └── EngineNotStarted   it has not been started: Redis has not been there so far
+    │   ├── NotSent            Redis could not be reached: nothing was done
+    │   │   └── EngineClosed       this engine has been closed or not been started
+    │   │       └── EngineNotStarted   it has not been started: Redis has not been there so far
+    │   ├── LateCall           a lease call came too late to be carried out: nothing was done
     │   └── TooFewReplicas     written, but not on as many replicas as asked for; try again with the same id
     ├── OutOfMemory            Redis is at its maxmemory and takes no new items
     ├── UnsuitableRedis        Redis is too old or set up in a way that would lose items
@@ -39,7 +41,15 @@ class Unavailable(EngineError):
     default_retry_after = timedelta(seconds=1)
 
 
-class EngineClosed(Unavailable):
+class NotSent(Unavailable):
+    """Redis could not be reached, so that the operation was not done for certain."""
+
+
+class LateCall(Unavailable):
+    """A lease call reached Redis after its time, or after a later call of its caller; it was not carried out."""
+
+
+class EngineClosed(NotSent):
     """The engine has been closed or has not been started."""
 
 

@@ -15,7 +15,8 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from .errors import EngineError, OutOfMemory, ScriptBug, Unavailable
+from .connections import NotConnected
+from .errors import EngineError, NotSent, OutOfMemory, ScriptBug, Unavailable
 
 #: Replies of a Redis that will be fit again: it loads its data, has no master, is out of slots or disk, or a script
 #: of somebody else holds it up.
@@ -31,6 +32,8 @@ def translate(error: Exception, operation: str) -> Exception:
     text = f"{operation}: {error}"
     if isinstance(error, OutOfMemoryError) or "OOM " in str(error)[:200]:
         return OutOfMemory(text)
+    if isinstance(error, NotConnected):
+        return NotSent(text)
     if isinstance(error, RedisConnectionError | RedisTimeoutError | ReadOnlyError | OSError):
         return Unavailable(text)
     if isinstance(error, ResponseError) and str(error).startswith(_PASSING):

@@ -76,6 +76,10 @@ class Timers:
         """Learns Redis's clock from a reply."""
         self._offset_s = now_us / 1e6 - asyncio.get_running_loop().time()
 
+    def redis_now_us(self) -> int:
+        """Redis's clock now in microseconds, as far as the last reply told."""
+        return int((asyncio.get_running_loop().time() + self._offset_s) * 1e6)
+
     def _after_pause(self, namespace: str) -> float:
         return asyncio.get_running_loop().time() + self._pause_s(namespace) * random.uniform(0.75, 1.0)
 

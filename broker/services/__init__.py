@@ -54,8 +54,12 @@ class Services:
         """Begins what goes on without anybody's call."""
         self._scheduler.start()
 
-    async def close(self) -> None:
-        """Waits until items that were on their way back are back; call when the server has stopped."""
+    async def close(self, within_s: float = 10.0) -> None:
+        """Waits until items that were on their way back are back; call when the server has stopped.
+
+        Args:
+            within_s: seconds after which it gives up, should Redis be away.
+        """
         await self._scheduler.close()
         await self._roster.close()
-        await self._dispatch.close()
+        await self._dispatch.close(within_s)

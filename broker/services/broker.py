@@ -69,7 +69,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             if found:
                 await context.write(peek_response(found))
             return
-        await serve_lease(self._engine, self._dispatch, self._drain, call, context.write)
+        await serve_lease(self._dispatch, self._drain, call, context.write)
 
     async def Work(  # type: ignore[override]  # as Lease
         self,

@@ -62,7 +62,8 @@ async def test_an_answer_that_arrived_is_forgotten(engine: Engine, raw: redis.Re
     await engine.arrived(NS, [("me", 0)])
     assert raw.exists(PREFIX + "answer:me")
     await engine.arrived(NS, [("me", 1)])
-    assert not raw.keys(PREFIX + "*:me")
+    assert raw.keys(PREFIX + "*:me") == [(PREFIX + "answer:me").encode()]
+    assert raw.strlen(PREFIX + "answer:me") == 16
 
 
 async def test_a_named_restore_is_done_once(engine: Engine) -> None:
@@ -81,10 +82,25 @@ async def test_items_of_two_specs_in_one_queue_come_once_each_when_asked_again(s
     assert sorted(await tracked(still, 2, LeaseCall("me", 1))) == sorted(first)
 
 
-async def test_the_answer_of_a_call_that_found_nothing_is_what_is_there_by_then(engine: Engine) -> None:
+async def test_a_copy_of_a_call_that_found_nothing_takes_nothing(engine: Engine) -> None:
     assert await tracked(engine, 10, LeaseCall("me", 1)) == []
     await put(engine, "a", spec=ONCE)
-    assert ids_of(await tracked(engine, 10, LeaseCall("me", 1))) == ["a"]
+    assert await tracked(engine, 10, LeaseCall("me", 1)) == []
+    assert ids_of(await tracked(engine, 10, LeaseCall("me", 2))) == ["a"]
+
+
+async def test_a_copy_of_a_call_whose_answer_has_arrived_takes_nothing(engine: Engine) -> None:
+    await put(engine, "a", "b", spec=ONCE)
+    await tracked(engine, 1, LeaseCall("me", 1))
+    await engine.arrived(NS, [("me", 1)])
+    assert await tracked(engine, 1, LeaseCall("me", 1)) == []
+
+
+async def test_a_call_for_nothing_gets_the_answer_that_is_kept(engine: Engine) -> None:
+    await put(engine, "a", "b", spec=ONCE)
+    await tracked(engine, 1, LeaseCall("me", 1))
+    assert ids_of(await tracked(engine, 0, LeaseCall("me", 1))) == ["a"]
+    assert await tracked(engine, 0, LeaseCall("me", 2)) == []
 
 
 async def test_shares_have_tokens_of_their_own_also_when_asked_again(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""A network between client and broker that tests can break."""
+"""A network between a client and a server that tests can break."""
 
 from __future__ import annotations
 
@@ -9,43 +9,76 @@ from contextlib import contextmanager, suppress
 
 
 class Proxy:
-    """Forwards TCP connections to a broker, from threads.
+    """Forwards TCP connections to a server, from threads.
+
+    Args:
+        target: the server, host:port or unix:path.
 
     Attributes:
         target: where clients connect.
-        swallowed: set when it has swallowed something of the broker's.
+        swallowed: set when it has swallowed something of the server's.
+        held: set when it has held up something of a client's.
     """
 
     def __init__(self, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        self._broker = (host, int(port))
+        self._server = target
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.swallowed = threading.Event()
-        self._swallowing = False
+        self.held = threading.Event()
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        #: Clients that hear nothing, and those of whom nothing is heard.
+        self._deaf: list[socket.socket] = []
+        self._mute: list[socket.socket] = []
+        self._held_up: set[socket.socket] = set()
+        self._dropped: set[socket.socket] = set()
+        self._deliver = threading.Event()
         self._threads = [threading.Thread(target=self._accept, name="proxy", daemon=True)]
+        #: Those that carry what the servers of held connections say.
+        self._answering: dict[socket.socket, threading.Thread] = {}
         self._threads[0].start()
 
     def swallow(self) -> None:
-        """From now on what the broker sends is lost, on connections that are open; those that come are well."""
+        """From now on what the server sends is lost, on connections that are open; those that come are well."""
         with self._lock:
-            self._swallowing = True
-            self._deaf = [pair[0] for pair in self._pairs]
+            self._deaf = [client for client, _ in self._pairs]
+
+    def hold(self) -> None:
+        """From now on what clients send on open connections is held up; connections that come are well."""
+        with self._lock:
+            self._deliver.clear()
+            self._held_up.clear()
+            self._mute = [client for client, _ in self._pairs]
+
+    def drop(self) -> None:
+        """Ends the connections on which something was held up, and that is lost."""
+        with self._lock:
+            self._dropped |= self._held_up
+        self._deliver.set()
+
+    def deliver(self) -> None:
+        """Lets go what was held up, whose clients are gone; returns when the server has taken and answered it."""
+        with self._lock:
+            answering = [self._answering[client] for client in self._held_up]
+        self._deliver.set()
+        for thread in answering:
+            thread.join(10)
+            assert not thread.is_alive(), "a client of what was held up is still there"
 
     def cut(self) -> None:
         """Ends every connection."""
         with self._lock:
-            self._swallowing = False
+            self._deaf = []
             pairs, self._pairs = self._pairs, []
+        self._deliver.set()
         for pair in pairs:
             for end in pair:
                 with suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
     def cut_when_swallowed(self) -> None:
-        """Waits until something of the broker's is lost, then ends every connection."""
+        """Waits until something of the server's is lost, then ends every connection."""
         assert self.swallowed.wait(10)
         self.cut()
 
@@ -59,25 +92,42 @@ class Proxy:
             thread.join(10)
             assert not thread.is_alive()
 
+    def _connect(self) -> socket.socket:
+        if self._server.startswith("unix:"):
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._server.removeprefix("unix:"))
+            return server
+        host, _, port = self._server.rpartition(":")
+        return socket.create_connection((host, int(port)))
+
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
-                broker = socket.create_connection(self._broker)
+                server = self._connect()
             except OSError:
                 return
+            asking = threading.Thread(target=self._pump, args=(client, server, client, False), daemon=True)
+            answering = threading.Thread(target=self._pump, args=(server, client, client, True), daemon=True)
             with self._lock:
-                self._pairs.append((client, broker))
-            for source, sink, from_broker in ((client, broker, False), (broker, client, True)):
-                thread = threading.Thread(target=self._pump, args=(source, sink, from_broker), daemon=True)
+                self._pairs.append((client, server))
+                self._answering[client] = answering
+            for thread in (asking, answering):
                 self._threads.append(thread)
                 thread.start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, from_broker: bool) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, client: socket.socket, from_server: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
                 with self._lock:
-                    lost = from_broker and self._swallowing and sink in self._deaf
+                    lost = from_server and client in self._deaf
+                    mute = not from_server and client in self._mute
+                if mute:
+                    self._held_up.add(client)
+                    self.held.set()
+                    self._deliver.wait()
+                if client in self._dropped:
+                    break
                 if lost:
                     self.swallowed.set()
                 else:

@@ -22,6 +22,8 @@ RAISED: list[Exception] = [
     errors.PermissionDenied("not this namespace"),
     errors.Draining(),
     engine.Unavailable("connection refused at 10.1.2.3"),
+    engine.NotSent("connection refused at 10.1.2.3"),
+    engine.LateCall("late"),
     engine.EngineClosed("closed"),
     engine.EngineNotStarted("not yet"),
     engine.TooFewReplicas("0 of 1"),

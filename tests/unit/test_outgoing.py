@@ -9,8 +9,8 @@ from dibs.broker.outgoing import Outgoing
 THIRD = MAX_LEASE_BYTES // 3
 
 
-def leased(id: str, size: int = 10, *, error: str = "", lease_us: int = 1) -> Leased:
-    return Leased(id, 7, 1, 3, lease_us, error, b"x" * size)
+def leased(id: str, size: int = 10, *, error: str = "", lease_us: int = 1, token: int = 7) -> Leased:
+    return Leased(id, token, 1, 3, lease_us, error, b"x" * size)
 
 
 def written(outgoing: Outgoing) -> list[list[str]]:
@@ -29,24 +29,34 @@ def test_what_has_gathered_goes_in_one_message() -> None:
     assert outgoing.batch == 1
 
 
-def test_a_message_has_a_thousand_items_at_most() -> None:
+def test_a_message_has_a_thousand_items_at_most_and_whole_shares() -> None:
     outgoing = Outgoing(10_000)
-    outgoing.add([leased(f"{n}") for n in range(2 * MAX_BATCH + 1)])
-    assert [len(message) for message in written(outgoing)] == [MAX_BATCH, MAX_BATCH, 1]
+    for share in ("a", "b", "c"):
+        outgoing.add([leased(f"{share}{n}") for n in range(400)])
+    outgoing.add([leased(f"d{n}") for n in range(MAX_BATCH)])
+    assert [(len(message), message[-1]) for message in written(outgoing)] == [
+        (800, "b399"),
+        (400, "c399"),
+        (MAX_BATCH, "d999"),
+    ]
 
 
 def test_a_message_has_about_three_mebibytes_at_most_with_error_texts() -> None:
     outgoing = Outgoing(100)
-    outgoing.add([leased("a", THIRD), leased("b", THIRD), leased("c", THIRD), leased("d", 9)])
+    outgoing.add([leased("a", THIRD), leased("b", THIRD)])
+    outgoing.add([leased("c", THIRD)])
+    outgoing.add([leased("d", 9)])
     outgoing.add([leased("huge", 2 * MAX_LEASE_BYTES)])
-    outgoing.add([leased("e", THIRD, error="€" * (THIRD // 3)), leased("f", 2 * THIRD)])
+    outgoing.add([leased("e", THIRD, error="€" * (THIRD // 3))])
+    outgoing.add([leased("f", 2 * THIRD)])
     assert written(outgoing) == [["a", "b", "c"], ["d"], ["huge"], ["e"], ["f"]]
 
 
 def test_it_is_full_until_enough_was_written() -> None:
     outgoing = Outgoing(100)
     assert not outgoing.full
-    outgoing.add([leased("a", 2 * THIRD), leased("b", 2 * THIRD)])
+    outgoing.add([leased("a", 2 * THIRD)])
+    outgoing.add([leased("b", 2 * THIRD)])
     assert outgoing.full
     outgoing.take_batch()
     assert not outgoing.full
@@ -55,6 +65,18 @@ def test_it_is_full_until_enough_was_written() -> None:
     assert [item.id for item in outgoing.take_unwritten()] == ["b", "c"]
     assert not outgoing.full
     assert not outgoing
+
+
+def test_a_receipt_of_a_batch_is_one_of_each_share_in_it_and_before_it() -> None:
+    outgoing = Outgoing(100)
+    outgoing.add([leased("a", token=1), leased("b", token=1)])
+    outgoing.add([leased("c", token=2)])
+    outgoing.take_batch()
+    outgoing.add([leased("once", token=3, lease_us=0), leased("d", token=4)])
+    outgoing.take_batch()
+    outgoing.add([leased("e", token=5)])
+    assert outgoing.received(2) == {1, 2, 4}
+    assert outgoing.received(3) == set()
 
 
 def test_what_was_written_goes_back_until_it_is_received() -> None:

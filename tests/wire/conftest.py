@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import grpc
@@ -48,9 +49,9 @@ def limits() -> Limits:
     return Limits()
 
 
-@pytest.fixture
-async def channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
-    """Leads to the services."""
+@asynccontextmanager
+async def serving_channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
+    """Leads to services of its own, which end with the with."""
     engine = Engine(engine_config)
     await engine.start()
     server = grpc.aio.server()
@@ -64,6 +65,13 @@ async def channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> 
     await server.stop(1)
     await services.close()
     await engine.close()
+
+
+@pytest.fixture
+async def channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
+    """Leads to the services."""
+    async with serving_channel(engine_config, limits, drain) as channel:
+        yield channel
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -30,7 +30,8 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..support.outages import FragileRedis, fragile
 from ..support.redis import RedisServer, running
-from .conftest import item
+from .conftest import Stub, item
+from .streams import Worker
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -285,3 +286,23 @@ def retry_of(error: grpc.aio.AioRpcError) -> error_details_pb2.RetryInfo | None:
 
 def port_of(server: Server) -> int:
     return int(server.addresses[0].rpartition(":")[2])
+
+
+@pytest.mark.parametrize("grace", ["0s", "3s"])
+async def test_a_broker_that_leaves_without_redis_gives_up_in_time_and_says_what_that_means(
+    fragile_redis: FragileRedis, caplog: pytest.LogCaptureFixture, grace: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(fragile_redis.url, grace=grace, drain_delay="0s") as (server, channel):
+        worker = Worker(cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel)))
+        await enqueue(channel, item("a"))
+        await worker.items()
+        fragile_redis.freeze()
+        worker.call.cancel()
+        began = loop.time()
+        await server.stop()
+        took_s = loop.time() - began
+        fragile_redis.thaw()
+    assert "1 items come back when their leases run out, their attempts unused" in caplog.text
+    # The grace, but 2 s at least; and closing what is left at a Redis that does not answer.
+    assert took_s < (2 if grace == "0s" else 3) + 5

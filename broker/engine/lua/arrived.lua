@@ -14,10 +14,7 @@ for i = 1, callers do
   local caller = ARGV[2 + 2 * i]
   local sequence, has_copies = last_call(caller)
   if sequence and sequence <= tonumber(ARGV[3 + 2 * i]) then
-    redis.call('UNLINK', P .. 'answer:' .. caller)
-    if has_copies then
-      redis.call('UNLINK', P .. 'copies:' .. caller)
-    end
+    drop_answer(caller, sequence, has_copies)
   end
 end
 take_receipts(4 + 2 * callers)

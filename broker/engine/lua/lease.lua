@@ -1,7 +1,7 @@
 -- Leases up to a number of items from queues in strict order. First does what time has made due.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000), bytes of the reply at most, bytes of one item at
+-- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000; 0: only asks for the answer that is kept), bytes of the reply at most, bytes of one item at
 --          most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started
 --          at-most-once items in us, from how many items on leases stand as a share (0: never; see include/leased.lua),
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
@@ -61,12 +61,11 @@ local known_sequence, has_copies
 if tracked then
   known_sequence, has_copies = last_call(caller)
 end
-if (not_after and now > not_after) or (known_sequence and known_sequence > sequence) then
-  return { -1, 2, now, {}, {}, {}, 0 }
-end
-local kept = known_sequence == sequence and kept_answer(caller, has_copies)
-if kept then
+if known_sequence == sequence then
+  local kept = kept_answer(caller, has_copies)
   return { -1, 1, now, kept[1], kept[2], kept[3], 0 }
+elseif (not_after and now > not_after) or (known_sequence and known_sequence > sequence) then
+  return { -1, 2, now, {}, {}, {}, 0 }
 end
 
 advance(1000)

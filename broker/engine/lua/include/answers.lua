@@ -10,11 +10,12 @@ local function last_call(caller)
   return tonumber(string.sub(head, 1, 15)), string.sub(head, 16) == '1'
 end
 
--- {ids, records, stretches} of the answer that is kept, without what has ended since; nil if nothing was leased.
+-- {ids, records, stretches} of the answer that is kept, without what has ended since. One that found nothing, or whose
+-- answer has arrived, has nothing for ever: a copy of the call that was held up must not take anything.
 local function kept_answer(caller, has_copies)
   local packed = redis.call('GETRANGE', P .. 'answer:' .. caller, 16, -1)
   if packed == '' then
-    return nil
+    return { {}, {}, {} }
   end
   local stretches, sets, tokens = unpack(cmsgpack.unpack(packed))
   local ids, records = {}, {}
@@ -44,6 +45,14 @@ local function kept_answer(caller, has_copies)
     end
   end
   return { ids, records, stretches }
+end
+
+-- Forgets an answer that has arrived. The number of the call stays, for longer than one may be on its way.
+local function drop_answer(caller, sequence, has_copies)
+  redis.call('SET', P .. 'answer:' .. caller, string.format('%015d0', sequence), 'PX', 600000)
+  if has_copies then
+    redis.call('UNLINK', P .. 'copies:' .. caller)
+  end
 end
 
 -- Keeps an answer: `copied` has the parts of the copies, their stretches, and the sets of what was leased.
