@@ -18,9 +18,6 @@ ODD = [
     b"t q\xff 3 1000 - - - - \xfe 0 \xff=1",
     b"t q 3 1000 - - - - : 0  crashes=4  ",
     b"t q 99999999999999999999 1000 - - - - : 99999999999999999999",
-]
-#: Lua lets these through although nobody can work with them, or fails.
-NOT_YET = [
     b"t q 3 1000 1000 2 0x10 0.1 : 0",
     b"t q 3 1000 1e400 2 5000 0.1 : 0",
     b"t q 3 1000 nan 2 5000 5 : 0",
@@ -29,9 +26,7 @@ NOT_YET = [
 ]
 
 
-@pytest.mark.parametrize(
-    "spec", [*ODD, *(pytest.param(spec, marks=pytest.mark.xfail(strict=True)) for spec in NOT_YET)]
-)
+@pytest.mark.parametrize("spec", ODD)
 def test_a_spec_that_lua_reads_python_reads(raw: redis.Redis, spec: bytes) -> None:
     if raw.eval(RECORDS + "\nreturn spec_of(ARGV[1]) and 1 or 0", 1, "prefix:", spec):
         decode_spec(spec)

@@ -194,7 +194,7 @@ end
 -- then. Answers whether it was stale.
 local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   local run = text and parse_run(text)
-  if not record or taken[id] or (run and run ~= UNREADABLE and run.state ~= 'W') then
+  if not record or taken[id] or (run and run ~= UNREADABLE and run.state ~= 'W') or why_aside(id) then
     return true
   end
   local spec = record_spec(record)
@@ -248,7 +248,7 @@ local function take_from_list(queue)
   local tail = kind .. ':' .. queue
   local list, position, stale = P .. 'queue:' .. tail, 0, 0
   local has_stale = any_stale and redis.call('HEXISTS', P .. 'stale:' .. kind, queue) == 1
-  local is_plain = not has_stale and not sieve
+  local is_plain = not has_stale and not sieve and not is_any_aside()
   while goes_on() do
     local slice = redis.call('LRANGE', list, position, position + next_slice() - 1)
     if #slice == 0 then
@@ -270,7 +270,7 @@ local function take_from_list(queue)
       position = position + 1
     end
   end
-  trims[#trims + 1] = { list = list, queue = queue, count = position, stale = stale }
+  trims[#trims + 1] = { list = list, queue = queue, count = position, stale = has_stale and stale or 0 }
 end
 
 local function take_from_parked(queue, tasks)

@@ -7,19 +7,24 @@ local RECORD_UNREADABLE = 'its record cannot be read: written by another version
 local RUN_UNREADABLE = 'what is noted of its deliveries cannot be read: written by another version, or damaged'
 local TOO_LARGE = 'it is larger than a message may be'
 
+local any_aside
+
 local function set_aside(id, kind, queue, why)
   redis.call('ZADD', P .. 'aside:' .. kind .. ':' .. queue, int(now), id)
   redis.call('HSET', P .. 'whyaside', id, kind .. ' ' .. queue .. ' ' .. why)
+  any_aside = true
 end
 
-local any_aside
-
--- Why an item is set aside; nil if it is not.
-local function why_aside(id)
+local function is_any_aside()
   if any_aside == nil then
     any_aside = redis.call('EXISTS', P .. 'whyaside') == 1
   end
-  return any_aside and redis.call('HGET', P .. 'whyaside', id) or nil
+  return any_aside
+end
+
+-- Why an item is set aside; nil if it is not.
+local function why_aside(id)
+  return is_any_aside() and redis.call('HGET', P .. 'whyaside', id) or nil
 end
 
 -- Takes an item out again; answers its kind and queue, nil if it was not set aside.

@@ -19,10 +19,27 @@ local function int(n)
   return string.format('%.0f', n)
 end
 
+-- Whether further words can be read: nothing, or words with a version that is known here.
+local function are_known(words)
+  if words == '' then
+    return true
+  end
+  local version = string.match(words, ' v=(%S+)') or '1'
+  return string.sub(words, 1, 1) == ' ' and (tonumber(version) or VERSION + 1) <= VERSION
+end
+
+-- Numbers as this project writes them, which Lua and Python read alike; both know more forms, and not the same.
+local WHOLE, DECIMAL = '^%d+$', '^%d[%d.e+-]*$'
+
+local function is_retry(retry, factor, max, jitter)
+  return string.find(retry, WHOLE) and string.find(max, WHOLE) and string.find(factor, DECIMAL)
+    and string.find(jitter, DECIMAL) and tonumber(factor) and tonumber(jitter)
+end
+
 local function read_spec(text)
   local kind, queue, attempts, lease, retry, factor, max, jitter, dead, keep, words = string.match(
     text, '^([td]) (%S+) (%d+) (%d+) (%S+) (%S+) (%S+) (%S+) (%S+) (%d+)(.*)$')
-  if not kind or (words ~= '' and tonumber(string.match(words, ' v=(%S+)') or 1) > VERSION) then
+  if not kind or not are_known(words) or (retry ~= '-' and not is_retry(retry, factor, max, jitter)) then
     return nil
   end
   local spec = {
@@ -33,9 +50,6 @@ local function read_spec(text)
   }
   if words ~= '' then
     spec.crashes = tonumber(string.match(words, ' crashes=(%d+)')) or spec.crashes
-  end
-  if retry ~= '-' and not (spec.retry and spec.factor and spec.max and spec.jitter) then
-    return nil
   end
   return spec
 end
