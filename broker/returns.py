@@ -178,8 +178,9 @@ class _Line:
     async def _send_nacks(self) -> None:
         batch = [self._nacks[at] for at in range(min(len(self._nacks), MAX_BATCH))]
         try:
-            # Whatever was received must be known before it is said that it was not.
-            await self._engine.receipts.tell(self._namespace)
+            if any(nack.reason is NackReason.UNRECEIVED for nack in batch):
+                # Whatever was received must be known before it is said that it was not.
+                await self._engine.receipts.tell(self._namespace)
             await self._engine.nack(self._namespace, batch)
         except EngineError:
             # Others first, should it be for something in this batch.

@@ -285,7 +285,8 @@ class WorkSession:
             try:
                 return await call(self._namespace, entries)
             except EngineError as error:
-                _log.warning("settling in namespace %s failed, trying again: %s", self._namespace, error)
+                if backoff == _BACKOFF_FIRST_S:
+                    _log.warning("settling in namespace %s waits for Redis: %s", self._namespace, error)
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _BACKOFF_MOST_S)
 

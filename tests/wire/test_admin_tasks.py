@@ -116,11 +116,17 @@ async def test_items_of_unknown_tasks_wait_without_using_an_attempt(stub: Stub, 
         message = await next_of(knows_a)
         told += message.unknown_task_names
         delivered += [one.id for one in message.deliveries]
+        if message.deliveries:
+            await knows_a.write(bpb.WorkRequest(received_batch=message.batch))
     assert (told, delivered) == (["b"], ["2"])
+    async with asyncio.timeout(10):
+        while True:
+            (queue,) = (await admin.ListQueues(pb.ListQueuesRequest(names=["q"]))).queues
+            if queue.delayed == 3:
+                break
+    assert queue.done == 0
     statuses = (await stub.Result(bpb.ResultRequest(ids=["1", "3", "4"]))).results
     assert [status.attempt for status in statuses] == [0, 0, 0]
-    (queue,) = (await admin.ListQueues(pb.ListQueuesRequest(names=["q"]))).queues
-    assert (queue.delayed, queue.done) == (3, 0)
     await knows_a.done_writing()
     assert await knows_a.read() is grpc.aio.EOF
 
