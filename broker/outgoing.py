@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 
 from .dispatch import Lease, returnable
-from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES
-from .engine.types import Leased
+from .engine.engine import MAX_BATCH
+from .engine.types import Leased, weight
 
 
 class Outgoing:
@@ -16,13 +16,15 @@ class Outgoing:
     Args:
         most_unreceived: items whose receipt is waited for, at most. A worker that sends no receipts has taken what it
             took long ago; should it be otherwise, older ones wait for their leases to run out.
+        room: bytes of the items of one message; a single item may have more.
 
     Attributes:
         batch: number of the last batch that was taken to be written.
     """
 
-    def __init__(self, most_unreceived: int) -> None:
+    def __init__(self, most_unreceived: int, room: int) -> None:
         self.batch = 0
+        self._room = room
         self._most_unreceived = most_unreceived
         self._unwritten: deque[Leased] = deque()
         self._bytes = 0
@@ -37,7 +39,7 @@ class Outgoing:
     @property
     def full(self) -> bool:
         """Whether enough waits to be written: a slow reader's items had better wait in Redis."""
-        return self._bytes > MAX_LEASE_BYTES
+        return self._bytes > self._room
 
     def add(self, items: Sequence[Leased]) -> None:
         """Has these written."""
@@ -80,7 +82,7 @@ class Outgoing:
         size = 0
         while unwritten and len(items) < MAX_BATCH:
             more = _size((unwritten[0],))
-            if items and size + more > MAX_LEASE_BYTES:
+            if items and size + more > self._room:
                 break
             size += more
             items.append(unwritten.popleft())
@@ -93,10 +95,5 @@ class Outgoing:
 
 
 def _size(items: Iterable[Leased]) -> int:
-    """Bytes of what is large about items."""
-    size = 0
-    for item in items:
-        size += len(item.record)
-        if item.last_error:
-            size += len(item.last_error.encode())
-    return size
+    """Bytes that items take of a message."""
+    return sum(weight(item.id, item.record, item.last_error.encode()) for item in items)

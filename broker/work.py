@@ -21,6 +21,7 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from .announcing import announcement
 from .deliveries import work_response
 from .dispatch import Dispatch, Group
 from .drain import Drain
@@ -34,6 +35,7 @@ from .outgoing import Outgoing
 from .reading import whole
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
+from .rooms import fitting
 from .roster import Roster
 from .unknown_tasks import UnknownTasks
 
@@ -51,6 +53,8 @@ _MAX_UNSETTLED = 10 * MAX_BATCH
 #: Outcomes that wait to be written; beyond that nothing more is settled. As many notices of cancellations: of more, the
 #: oldest are dropped, and the refresh of the lease tells the worker.
 _MAX_UNREPORTED = 2 * MAX_BATCH
+#: Bytes of other news that go with items; more of them go alone.
+_NEWS_BESIDE_ITEMS = 2048
 
 
 class WorkSession:
@@ -86,7 +90,7 @@ class WorkSession:
         self._group: Group | None = None
         self._serving = ExitStack()
         #: Filled by `deliver`, emptied by the writer.
-        self._outgoing = Outgoing(2 * limits.max_credit)
+        self._outgoing = Outgoing(2 * limits.max_credit, engine.config.reply_bytes)
         self._leased_at_us = 0
         #: Read and not settled yet; filled by the reader, emptied by the settler.
         self._unsettled: deque[Entries] = deque()
@@ -103,6 +107,7 @@ class WorkSession:
         self._reported_some = asyncio.Event()
         self._draining = self._drain_told = False
         self._settler_done = False
+        self._limits_told = False
         self._something_to_write = asyncio.Event()
 
     @property
@@ -185,8 +190,9 @@ class WorkSession:
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
-        if self._credit + request.add_credit > self._limits.max_credit:
-            raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
+        most = self._limits.max_credit
+        if self._credit + request.add_credit > most:
+            raise InvalidField("add_credit", f"must keep the credit at or below {most}", ("max_credit", most))
         self._credit += request.add_credit
         self._outgoing.received(request.received_batch)
         if request.acks or request.nacks or request.refreshes:
@@ -318,7 +324,8 @@ class WorkSession:
     def _has_news(self) -> bool:
         """Whether there is something that the worker had better hear now."""
         return bool(
-            self._outgoing
+            not self._limits_told
+            or self._outgoing
             or self._outcomes
             or self._cancelled
             or (self._draining and not self._drain_told)
@@ -326,23 +333,30 @@ class WorkSession:
         )
 
     def _compose(self) -> pb.WorkResponse | Encoded:
-        """Everything that there is to say."""
+        """Everything that there is to say, as it fits into one message."""
         response = pb.WorkResponse()
-        if self._done_sequence > self._reported_sequence:
-            self._reported_sequence = response.done_sequence = self._done_sequence
+        if not self._limits_told:
+            self._limits_told = True
+            response.limits.CopyFrom(announcement(self._limits.announced))
+        left = self._engine.config.reply_bytes
         if self._outcomes:
-            response.outcomes.extend(self._outcomes)
-            self._outcomes.clear()
+            told = fitting(self._outcomes, left)
+            response.outcomes.extend(told)
+            del self._outcomes[: len(told)]
             self._reported_some.set()
-        if self._cancelled:
-            response.cancelled.extend(self._cancelled)
-            self._cancelled.clear()
-        if self._unknown is not None and self._unknown.untold:
-            response.unknown_task_names.extend(self._unknown.untold)
-            self._unknown.untold.clear()
+            left -= response.ByteSize()
+        # What is done is known only with all outcomes.
+        if self._done_sequence > self._reported_sequence and not self._outcomes:
+            self._reported_sequence = response.done_sequence = self._done_sequence
+        while self._cancelled and left > 0:
+            response.cancelled.append(self._cancelled.popleft())
+            left -= response.cancelled[-1].ByteSize()
+        while self._unknown is not None and self._unknown.untold and left > 0:
+            response.unknown_task_names.append(self._unknown.untold.pop(0))
+            left -= len(response.unknown_task_names[-1].encode())
         if self._draining and not self._drain_told:
             self._drain_told = response.drain = True
-        if not self._outgoing:
+        if not self._outgoing or response.ByteSize() > _NEWS_BESIDE_ITEMS:
             return response
         was_full = self._outgoing.full
         items = self._outgoing.take_batch()

@@ -9,11 +9,26 @@ from typing import Any
 import redis
 
 from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import STEP
 from dibs.broker.engine.types import Kind, Nack, NackReason, Outcome, State, StoredItem
 
-from .helpers import LEASED, NS, PREFIX, SECOND_US, Clock, ack, ids_of, lease, lease_one, nack, new, state_of, until
+from .helpers import (
+    LEASED,
+    NS,
+    PREFIX,
+    ROOM,
+    SECOND_US,
+    Clock,
+    ack,
+    ids_of,
+    lease,
+    lease_one,
+    nack,
+    new,
+    state_of,
+    until,
+)
 
 MORTAL = LEASED._replace(attempts=2, dead_queue="dead")
 
@@ -27,8 +42,8 @@ async def bury(engine: Engine, *ids: str, body: bytes = b"body", queue: str = "q
         items = await lease(engine)
 
 
-async def take(engine: Engine, wanted: int = 1000, *, room: int = MAX_LEASE_BYTES) -> list[StoredItem]:
-    return await engine.dead_letters.take(NS, Kind.TASK, "dead", wanted, room=room)
+async def take(engine: Engine, wanted: int = 1000, *, room: int = ROOM) -> list[StoredItem]:
+    return (await engine.dead_letters.take(NS, Kind.TASK, "dead", wanted, room=room, item_bytes=ROOM)).letters
 
 
 async def redrive(engine: Engine, ids: Sequence[str] = ()) -> list[Progress | NoSuchLetter]:
@@ -72,7 +87,7 @@ async def test_taken_dead_letters_are_gone(still: Engine, raw: redis.Redis, cloc
 
 async def test_large_dead_letters_come_one_by_one(still: Engine) -> None:
     await bury(still, "a", "b", "c", body=b"x" * 1000)
-    assert [item.id for item in await take(still, room=2500)] == ["a", "b"]
+    assert [item.id for item in await take(still, room=3000)] == ["a", "b"]
     assert [item.id for item in await take(still, room=1)] == ["c"]
 
 
@@ -85,7 +100,8 @@ async def test_a_death_wakes_those_who_wait_for_it(engine: Engine, other: Engine
     ):
         for wanted in (woken, not_woken):
             wanted.clear()
-        assert await other.dead_letters.take(NS, Kind.TASK, "dead", 1, room=1, note_hunger=True) == []
+        taken = await other.dead_letters.take(NS, Kind.TASK, "dead", 1, room=1, item_bytes=ROOM, note_hunger=True)
+        assert taken.letters == []
         await bury(engine, "a")
         await until(woken, 1)
         assert not not_woken.is_set()

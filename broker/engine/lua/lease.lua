@@ -14,6 +14,7 @@
 -- Cost     O(items + queues named), plus stale entries skipped, at most 2,000 a call.
 --- @include clock
 --- @include records
+--- @include weight
 --- @include events
 --- @include queues
 --- @include endings
@@ -138,7 +139,7 @@ end
 local function take(id, record, terms)
   count = count + 1
   ids[count], records[count], taken[id] = id, record, true
-  room = room - #record - #terms.failure
+  room = room - weight(id, record, terms.failure)
   if terms ~= last_terms then
     last_terms = terms
     stretches[stretch + 1], stretches[stretch + 2], stretches[stretch + 3] = 0, terms.token, terms.used
@@ -179,16 +180,15 @@ local function take(id, record, terms)
 end
 
 -- Takes an item that was delivered before, or buries it if its attempts are used up.
-local function take_again(id, record, run)
+local function take_again(id, record, run, failure)
   local spec = run.spec
   local most = attempts_override or spec.attempts
-  local failure = redis.call('HGET', P .. 'error', id)
   if run.used >= most then
-    bury(id, run, failure or 'attempts used up')
+    bury(id, run, failure ~= '' and failure or 'attempts used up')
     skipped = skipped + 1
     return
   end
-  local terms = make_terms(spec, run.used + 1, most, failure or '')
+  local terms = make_terms(spec, run.used + 1, most, failure)
   take(id, record, terms)
   if not terms.set then
     gone_runs[#gone_runs + 1] = id
@@ -221,7 +221,8 @@ local function take_parked(queue, task)
     local gone_ids = {}
     for i, id in ipairs(found) do
       local record, run = records[i], runs[i] and parse_run(runs[i])
-      if record and count > 0 and #record > room then
+      local failure = run and redis.call('HGET', P .. 'error', id) or ''
+      if record and count > 0 and weight(id, record, failure) > room then
         full = true
         break
       end
@@ -229,7 +230,7 @@ local function take_parked(queue, task)
       if not record then
         skipped = skipped + 1
       elseif run then
-        take_again(id, record, run)
+        take_again(id, record, run, failure)
       else
         local spec = record_spec(record)
         if not spec.first or spec.first_share ~= share then
@@ -263,13 +264,14 @@ local function take_from(queue)
     for i, id in ipairs(popped) do
       local record = found[i]
       local run = runs and runs[i] and parse_run(runs[i])
+      local failure = run and redis.call('HGET', P .. 'error', id) or ''
       local spec = live(id, record, run, tail, has_stale)
       if not spec then
         stale = stale + 1
       elseif sift and not knows(record) then
         park(spec, id, record)
         skipped = skipped + 1
-      elseif count > 0 and #record > room then
+      elseif count > 0 and weight(id, record, failure) > room then
         local rest = {}
         for j = #popped, i, -1 do
           rest[#rest + 1] = popped[j]
@@ -278,7 +280,7 @@ local function take_from(queue)
         full = true
         break
       elseif run then
-        take_again(id, record, run)
+        take_again(id, record, run, failure)
       else
         if not spec.first or spec.first_share ~= share then
           spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), share
