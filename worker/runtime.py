@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from dibs.connection import Connection
+from dibs.contract.limits import MAX_TASK_NAMES
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dibs.worker")
 
-#: Names of tasks in a hello, by the contract.
-MAX_TASKS = 10_000
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
 #: How often the worker looks after what it holds.
@@ -81,8 +80,8 @@ class Worker:
         observer: Observer | None = None,
     ) -> None:
         tasks = {name: task for name in task_names if (task := registry_find(name)) is not None}
-        if not 1 <= len(tasks) <= MAX_TASKS:
-            raise ValueError(f"a worker runs 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")
+        if not 1 <= len(tasks) <= MAX_TASK_NAMES:
+            raise ValueError(f"a worker runs 1 to {MAX_TASK_NAMES:,} tasks, not {len(tasks):,}")
         self._settings = settings or WorkerSettings()
         self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
         self._announce = Announcer(observer)

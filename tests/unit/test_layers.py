@@ -50,7 +50,8 @@ def test_the_broker_imports_of_the_client_the_stubs_and_what_both_need() -> None
     assert [
         str(found)
         for found in imports_by("dibs.broker")
-        if found.within("dibs") and not found.within("dibs.broker", "dibs.v1", "dibs.cron", "dibs.wire", "dibs.contract")
+        if found.within("dibs")
+        and not found.within("dibs.broker", "dibs.v1", "dibs.cron", "dibs.wire", "dibs.contract")
     ] == []
 
 

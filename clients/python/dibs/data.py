@@ -10,6 +10,7 @@ from .codec import encode_json
 from .consuming import DataBatch
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .ids import new_ids
+from .known_limits import KnownLimits
 from .names import QueueName
 from .times import Seconds
 
@@ -76,6 +77,10 @@ class Data(BaseData):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _limits(self) -> KnownLimits:
+        return self._dibs.transport.limits
 
     def put_data(
         self,

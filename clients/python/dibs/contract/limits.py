@@ -19,6 +19,10 @@ ITEM_OVERHEAD = 256
 #: Bytes that an ack, nack or refresh takes beyond its id and its text.
 ENTRY_OVERHEAD = 64
 
+#: How long after the beginning of a `Work` stream its broker's announcement is waited for, in seconds, before anything
+#: but the hello is said. A broker that is silent for longer is an old one, and what is known holds.
+ANNOUNCED_WITHIN_SECONDS = 0.5
+
 #: Names of tasks in the hello of a `Work` stream.
 MAX_TASK_NAMES = 10_000
 
@@ -107,6 +111,3 @@ class Limits:
 
 #: The numbers of the contract.
 CONTRACT = Limits()
-
-#: What every broker takes, whatever its settings: for the moment before it has announced them.
-LEAST = replace(CONTRACT, max_batch_items=1, max_credit=1, max_wait=1.0)
