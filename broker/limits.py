@@ -31,7 +31,10 @@ class Limits(BaseModel):
         return id(self)
 
     max_payload_bytes: Size = Field(
-        default=CONTRACT.max_payload_bytes, ge=1, le=512 * 1024**2, description="Largest payload or result of one item."
+        default=CONTRACT.max_payload_bytes,
+        ge=64,
+        le=512 * 1024**2,
+        description="Largest payload or result of one item.",
     )
     max_batch_items: int = Field(
         default=CONTRACT.max_batch_items,

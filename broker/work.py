@@ -107,7 +107,6 @@ class WorkSession:
         self._reported_some = asyncio.Event()
         self._draining = self._drain_told = False
         self._settler_done = False
-        self._limits_told = False
         self._something_to_write = asyncio.Event()
 
     @property
@@ -151,6 +150,8 @@ class WorkSession:
     ) -> None:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
+        self._take(first)
+        await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
         try:
             with (
                 self._engine.hints.on_cancelled(self._note_cancelled),
@@ -160,7 +161,7 @@ class WorkSession:
                     parts.create_task(self._settle(), name="dibs-work-settle")
                     parts.create_task(self._write(write), name="dibs-work-write")
                     stop = parts.create_task(self._stop_when_draining(), name="dibs-work-drain")
-                    await self._read(first, requests)
+                    await self._read(requests)
                     stop.cancel()
         except ExceptionGroup as failures:
             # One of the parts failed and took the others with it.
@@ -169,8 +170,7 @@ class WorkSession:
             self._stop_serving()
             self._dispatch.give_back_sent(self._namespace, self._outgoing.unreceived())
 
-    async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
-        self._take(first)
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         group = self._group = self._serving.enter_context(
             self._dispatch.serve(self._namespace, self._hello.query, self)
         )
@@ -324,8 +324,7 @@ class WorkSession:
     def _has_news(self) -> bool:
         """Whether there is something that the worker had better hear now."""
         return bool(
-            not self._limits_told
-            or self._outgoing
+            self._outgoing
             or self._outcomes
             or self._cancelled
             or (self._draining and not self._drain_told)
@@ -335,9 +334,6 @@ class WorkSession:
     def _compose(self) -> pb.WorkResponse | Encoded:
         """Everything that there is to say, as it fits into one message."""
         response = pb.WorkResponse()
-        if not self._limits_told:
-            self._limits_told = True
-            response.limits.CopyFrom(announcement(self._limits.announced))
         left = self._engine.config.reply_bytes
         if self._outcomes:
             told = fitting(self._outcomes, left)

@@ -199,9 +199,7 @@ def flush(
 
     wait = MAX_FLUSH_SECONDS if timeout is None else min(timeout, MAX_FLUSH_SECONDS)
     request.timeout.CopyFrom(to_duration(wait))
-    # Every schedule runs once more each time that it is asked for.
-    safe = not request.force_delayed
-    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", limited=False, safe=safe, heard=heard)
+    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", limited=False, heard=heard)
 
 
 def register_tasks(namespace: str, tasks: Collection[pb.TaskDefinition]) -> Operation[None]:

@@ -96,7 +96,13 @@ class AioTransport:
             return result
 
     async def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
-        call = self.method(operation.rpc)(request, timeout=timeout, metadata=self.connection.metadata)
+        call = self.method(operation.rpc)(
+            request,
+            timeout=timeout,
+            metadata=self.connection.metadata,
+            # What must not be tried again had better be sent when there is somebody to send it to.
+            wait_for_ready=None if operation.safe else True,
+        )
         if not operation.rpc.streams:
             return await call
         replies = []

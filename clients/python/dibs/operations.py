@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from .contract.limits import CONTRACT, Limits
 from .encoding import EncodedRequest
 from .errors import AlreadyExists
+from .repeating import is_repeatable
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 from .v1.broker_pb2_grpc import BrokerServiceStub
@@ -70,7 +71,6 @@ class Operation(Generic[T]):
         wait_field: the field of the request that tells the broker so; another attempt waits for what is left only.
         limited: whether that wait is bounded by the broker's `max_wait`.
         most_field: the field that says how many items are wanted at most, bounded by its `max_batch_items`.
-        safe: whether another attempt after a lost reply can do no harm; see `repeating`.
         heard: told each message of a streaming method when it arrives.
         entries: entries of the request, as its limit counts them.
         part: makes the same operation for some of the entries, from one place to another; None: it has no parts.
@@ -84,11 +84,16 @@ class Operation(Generic[T]):
     wait_field: str = ""
     limited: bool = True
     most_field: str = ""
-    safe: bool = True
     heard: Callable[[Any], None] | None = None
     entries: int = 1
     part: Callable[[int, int], Operation[T]] | None = None
     join: Callable[[Sequence[Any]], Any] = sum
+
+    @property
+    def safe(self) -> bool:
+        """Whether another attempt after a lost reply can do no harm."""
+        asked = self.request
+        return isinstance(asked, EncodedRequest) or is_repeatable(self.rpc.name, asked)
 
     @property
     def size(self) -> int:

@@ -94,7 +94,13 @@ class Transport:
                 method = method.future
             # Under the lock, so that a fork finds every call that has begun.
             with self._lock:
-                call = method(request, timeout=timeout, metadata=self.connection.metadata)
+                call = method(
+                    request,
+                    timeout=timeout,
+                    metadata=self.connection.metadata,
+                    # What must not be tried again had better be sent when there is somebody to send it to.
+                    wait_for_ready=None if operation.safe else True,
+                )
                 self._calls.add(call)
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()
