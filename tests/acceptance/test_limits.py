@@ -13,30 +13,47 @@ import pytest
 
 from dibs import AsyncDibs, Dibs, TaskFailed
 from dibs.cli.exits import Exit
+from dibs.ids import new_id
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings
 
+from ..support import operating
 from ..support import redis as redis_support
-from ..support.limited import FEW, LARGEST, LEAST
-from ..support.operating import dibs
+from ..support.limited import FEW, LARGEST, LEAST, SMALL_MESSAGES
+from ..support.operating import Said
 from ..support.processes import running_broker
 
 COUNT = 150
 DEAD = "DEADLETTER_QUEUE"
 
 
-@pytest.fixture(params=[LEAST, FEW, LARGEST], ids=["least", "few", "largest"])
-def target(request: pytest.FixtureRequest, redis_programs: Mapping[int, str]) -> Iterator[str]:
-    with (
-        redis_support.running(redis_programs[max(redis_programs)]) as redis,
-        running_broker("--redis", redis.url, *request.param) as broker,
-    ):
+@pytest.fixture(scope="module")
+def redis_url(redis_programs: Mapping[int, str]) -> Iterator[str]:
+    with redis_support.running(redis_programs[max(redis_programs)]) as redis:
+        yield redis.url
+
+
+@pytest.fixture(scope="module", params=[LEAST, FEW, LARGEST], ids=["least", "few", "largest"])
+def target(request: pytest.FixtureRequest, redis_url: str) -> Iterator[str]:
+    with running_broker("--redis", redis_url, *request.param) as broker:
         yield broker.address
 
 
 @pytest.fixture
 def app(target: str) -> Iterator[Dibs]:
-    with Dibs(target, timeout=30) as app:
+    with Dibs(target, new_id()[:16], timeout=30) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def small_target(redis_url: str) -> Iterator[str]:
+    with running_broker("--redis", redis_url, *SMALL_MESSAGES) as broker:
+        yield broker.address
+
+
+@pytest.fixture
+def small_app(small_target: str) -> Iterator[Dibs]:
+    with Dibs(small_target, new_id()[:16], timeout=30) as app:
         yield app
 
 
@@ -92,17 +109,20 @@ def test_every_task_runs_once_and_every_result_comes(app: Dibs) -> None:
 
 
 def test_the_command_sees_and_handles_every_item(app: Dibs, target: str) -> None:
+    def dibs(*words: str) -> Said:
+        return operating.dibs(target, *words, "--namespace", app.namespace)
+
     work = Counted(app)
     with app.batch():
         handles = [work.leased.execute(n) for n in range(COUNT)]
         fails = [work.fails.execute(COUNT + n) for n in range(60)]
     ids = [handle.taskid for handle in handles]
 
-    listed = dibs(target, "tasks", "again", "--limit", "0", "--json").json
+    listed = dibs("tasks", "again", "--limit", "0", "--json").json
     assert sorted(item["id"] for item in listed["items"]) == sorted(ids)
-    shown = dibs(target, "show", *ids, "--json").json
+    shown = dibs("show", *ids, "--json").json
     assert len(shown["items"]) == COUNT
-    cancelled = dibs(target, "cancel", *ids[:50], "--json")
+    cancelled = dibs("cancel", *ids[:50], "--json")
     assert cancelled.code == Exit.OK, cancelled.err
     assert {work.leased.execute(999).cancel()} == {True}
     with work:
@@ -113,12 +133,12 @@ def test_the_command_sees_and_handles_every_item(app: Dibs, target: str) -> None
                 failed.get(timeout=60)
     assert work.ran == dict.fromkeys(range(50, COUNT + 60), 1)
 
-    dead = [item["id"] for item in dibs(target, "dead", "show", "--limit", "0", "--json").json["items"]]
+    dead = [item["id"] for item in dibs("dead", "show", "--limit", "0", "--json").json["items"]]
     assert sorted(dead) == sorted(failed.taskid for failed in fails)
-    back = dibs(target, "dead", "redrive", *dead[:30], "--yes")
+    back = dibs("dead", "redrive", *dead[:30], "--yes")
     assert (back.code, back.out) == (Exit.OK, "30 item(s) sent back\n"), back.err
-    taken = dibs(target, "dead", "take", "--limit", "5", "--json").json["items"]
-    purged = dibs(target, "dead", "purge", *dead[35:], "--yes")
+    taken = dibs("dead", "take", "--limit", "5", "--json").json["items"]
+    purged = dibs("dead", "purge", *dead[35:], "--yes")
     assert ([item["id"] for item in taken], purged.out) == (dead[30:35], "25 item(s) removed\n"), purged.err
 
 
@@ -162,17 +182,56 @@ async def test_the_asyncio_client_keeps_to_them_too(app: Dibs) -> None:
         assert letters
 
 
-def test_large_items_pass_where_they_may(target: str, app: Dibs, request: pytest.FixtureRequest) -> None:
-    if request.node.callspec.id != "largest":
-        pytest.skip("only where payloads may be large")
+@pytest.mark.parametrize("target", [LARGEST], ids=["largest"], indirect=True)
+def test_large_items_and_results_pass_where_they_may(app: Dibs) -> None:
     data = app.Data("large", vis_timeout=60)
     large = "x" * 5_000_000
     (id,) = data.put_data(large, is_one=True)
     assert data.get_data() == {id: large}
     assert data.done_data([id]) == 1
-    big = app.task(name="big", vis_timeout=60, save_results=60)(lambda: large)
-    handle = big.execute()
-    work = Counted(app)
-    with work:
-        assert handle.wait(60, until="done")
-        assert handle.get(timeout=10) == large
+    handle = app.task(name="big", vis_timeout=60, save_results=60)(lambda: large).execute()
+    with Counted(app):
+        assert handle.get(timeout=60) == large
+
+
+def test_messages_are_filled_and_never_too_large(small_app: Dibs) -> None:
+    long = "x" * 900
+    data = small_app.Data("data", attempts=1, vis_timeout=60, use_dead=True)
+    put = data.put_data([f"{n} {long}" for n in range(400)])
+    held: dict[str, Any] = {}
+    while got := data.get_data(items=1000):
+        held |= got
+    assert held == put
+    assert data.done_data(held) == 400
+
+    again = data.put_data([f"{n} {long}" for n in range(100)])
+    failed: dict[str, Any] = {}
+    for batch in data.stream(items=50, get_timeout=1):
+        batch.fail(batch, "e" * 8000)
+        failed |= batch
+    assert failed == again
+    letters: dict[str, Any] = {}
+    dead = small_app.Data(DEAD, is_dead=True)
+    while got := dead.get_data(items=1000):
+        letters |= got
+    assert letters.keys() == again.keys()
+
+    echo = small_app.task(name="echo", vis_timeout=60, save_results=60)(lambda text: text)
+    texts = [f"{n} {long}" for n in range(400)]
+    with small_app.batch():
+        handles = [echo.execute(text) for text in texts]
+    with Counted(small_app) as work:
+        assert [handle.wait(60, until="done") for handle in handles] == [True] * 400
+        assert small_app.results(handle.taskid for handle in handles) == texts
+    assert not work.ran
+
+
+def test_a_result_that_is_too_large_fails_its_task_alone(small_app: Dibs) -> None:
+    small = small_app.task(name="small", vis_timeout=60, save_results=60)(lambda: "x" * 500)
+    large = small_app.task(name="large", vis_timeout=60, save_results=60)(lambda: "x" * 100_000)
+    handles = [small.execute() for _ in range(20)]
+    too_large = large.execute()
+    with Counted(small_app):
+        with pytest.raises(TaskFailed, match="takes no result of that size"):
+            too_large.get(timeout=60)
+        assert [len(handle.get(timeout=60)) for handle in handles] == [500] * 20

@@ -20,5 +20,8 @@ LARGEST = (
     *("--max-delay", "3660d", "--max-result-ttl", "3650d", "--min-schedule-interval", "1ms"),
 )
 
+#: Messages that hold some sixty items of a kibibyte.
+SMALL_MESSAGES = ("--max-payload-bytes", "1KiB", "--max-message-bytes", "64KiB")
+
 #: Somewhere between: what ran tasks two and three times before anybody knew these limits.
 FEW = ("--max-batch-items", "20", "--max-credit", "100")
