@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from .dispatch import Lease, returnable
 from .engine.engine import MAX_BATCH
-from .engine.types import Leased, weight
+from .engine.types import ITEM_OVERHEAD, Leased
 
 
 class Outgoing:
@@ -96,4 +96,9 @@ class Outgoing:
 
 def _size(items: Iterable[Leased]) -> int:
     """Bytes that items take of a message."""
-    return sum(weight(item.id, item.record, item.last_error.encode()) for item in items)
+    size = 0
+    for item in items:
+        size += len(item.id) + len(item.record) + ITEM_OVERHEAD
+        if item.last_error:
+            size += len(item.last_error.encode())
+    return size

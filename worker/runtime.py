@@ -16,6 +16,7 @@ import grpc.aio
 
 from dibs.connection import Connection
 from dibs.contract.limits import MAX_TASK_NAMES
+from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
@@ -221,8 +222,9 @@ class Worker:
         except grpc.aio.AioRpcError as error:
             self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
             self._note_taken_on(stream, began)
-            if error.code() in _HOPELESS and not self._ever_taken_on:
-                raise error_from_call(error) from error
+            problem = error_from_call(error)
+            if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
+                raise problem from error
             if not self._out_of_time:
                 await self._pause(error)
         except asyncio.CancelledError:

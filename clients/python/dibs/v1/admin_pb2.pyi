@@ -515,7 +515,9 @@ class ListItemsRequest(google.protobuf.message.Message):
     section: global___ItemSection.ValueType
     """Which items."""
     include_content: builtins.bool
-    """Send payloads and headers; a page then holds at most about 3 MiB."""
+    """Send payloads and headers; a page then holds at most about 3 MiB, or what a message holds if that is less. An item
+    that no message holds comes without them.
+    """
     page_size: builtins.int
     """Items of a page."""
     page_token: builtins.str
@@ -811,7 +813,9 @@ class ListDeadLettersRequest(google.protobuf.message.Message):
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of the items. Required."""
     include_content: builtins.bool
-    """Send payloads and headers; a page then holds at most about 3 MiB."""
+    """Send payloads and headers; a page then holds at most about 3 MiB, or what a message holds if that is less. An item
+    that no message holds comes without them.
+    """
     page_size: builtins.int
     """Items of a page."""
     page_token: builtins.str
@@ -1130,7 +1134,7 @@ class FlushResponse(google.protobuf.message.Message):
     """This is one of the last messages: the wait is over."""
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FlushedItem]:
-        """At the end: all tasks, at most 1,000 a message."""
+        """At the end: all tasks, at most 1,000 a message, or what it holds."""
 
     def __init__(
         self,
@@ -1593,7 +1597,7 @@ class WorkerInfo(google.protobuf.message.Message):
 
     @property
     def task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Tasks it can run; at most 1,000 are listed."""
+        """Tasks it can run; at most 1,000 are listed, and as many as fit into a message."""
 
     @property
     def connect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -1782,7 +1786,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
 
     @property
     def namespaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Namespaces in use; at most 1,000."""
+        """Namespaces in use; at most 1,000, and as many as fit into a message."""
 
     @property
     def limits(self) -> dibs.v1.types_pb2.Limits:
