@@ -302,7 +302,9 @@ class Calls:
 
     def _name_chunks(self, names: Sequence[str]) -> list[Sequence[str]]:
         """Names in pieces that one request takes."""
-        most = self._transport.limits.batch_items
+        limits = self._transport.limits
+        longest = max((len(name.encode()) for name in names), default=0) + 8
+        most = max(1, min(limits.batch_items, limits.entry_bytes // longest))
         return [names[start : start + most] for start in range(0, len(names), most)]
 
     def _parts(
