@@ -381,3 +381,34 @@ def test_what_was_taken_has_no_lease() -> None:
     leases = Leases()
     leases.remember([tpb.Delivery(id="a")])
     assert len(leases) == 0
+
+
+def announced(holding: Holding, **limits: int) -> None:
+    holding.receive(pb.WorkResponse(limits=tpb.Limits(**limits)))  # type: ignore[arg-type]  # all are numbers
+
+
+def test_nothing_is_said_before_the_broker_has_said_what_it_takes() -> None:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
+    holding.begin()
+    holding.want(10)
+    assert holding.message() is None
+    announced(holding, max_credit=3, max_batch_items=2)
+    assert holding.restless
+    assert credit(holding) == 3
+    holding.receive(items("a", "b", "c"))
+    holding.finish([delivery.id for delivery in holding.take(10)])
+    said = [[ack.id for ack in message.acks] for message in (holding.message(), holding.message()) if message]
+    assert said == [["a", "b"], ["c"]]
+
+
+def test_a_broker_that_announces_nothing_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dibs.holding.ANNOUNCED_WITHIN_SECONDS", 0.02)
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
+    holding.begin()
+    holding.want(10)
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause <= 0.02
+    time.sleep(pause)
+    holding.look()
+    assert credit(holding) == 10
