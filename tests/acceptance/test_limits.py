@@ -14,6 +14,7 @@ import pytest
 from dibs import AsyncDibs, Dibs, TaskFailed
 from dibs.cli.exits import Exit
 from dibs.ids import new_id
+from dibs.registration import Registered, registration
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings
 
@@ -180,6 +181,23 @@ async def test_the_asyncio_client_keeps_to_them_too(app: Dibs) -> None:
             assert not letters.keys() & got.keys()
             letters |= got
         assert letters
+
+
+def test_every_task_and_schedule_is_registered_and_those_that_went_are_removed(app: Dibs) -> None:
+    def code(count: int) -> Registered:
+        module = Dibs(app.connection.target, app.namespace)
+        for n in range(count):
+            module.periodic_task(3600, name=f"p{n}")(lambda: None)
+        definitions = [task.definition for task in module.registry.tasks()]
+        return app.run(registration(app.namespace, definitions, "module"))
+
+    first = code(50)
+    assert (first.tasks, first.schedules, list(first.removed), first.refused) == (50, 50, [], {})
+    assert {f"p{n}" for n in range(50)} <= set(app.known_tasks())
+    second = code(40)
+    assert (second.schedules, sorted(second.removed)) == (40, [f"p{n}" for n in range(40, 50)])
+    said = operating.dibs(app.connection.target, "schedules", "--json", "--namespace", app.namespace)
+    assert len(said.json["schedules"]) == 40
 
 
 @pytest.mark.parametrize("target", [LARGEST], ids=["largest"], indirect=True)
