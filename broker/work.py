@@ -151,6 +151,7 @@ class WorkSession:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         self._take(first)
+        # Before anything else: a first write that is cancelled midway would take the status of the call with it.
         await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
         try:
             with (
