@@ -88,11 +88,13 @@ class ListItemsCall:
 
 @dataclass(frozen=True, slots=True)
 class TakeCall:
-    """A checked TakeDeadLettersRequest."""
+    """A checked TakeDeadLettersRequest. `max_items` 0: it only says that an earlier answer has arrived."""
 
     queue: QueueCall
     max_items: int
     timeout_s: float
+    request_id: str
+    received_request_id: str
 
 
 def read_list_queues(request: pb.ListQueuesRequest, limits: Limits) -> ListQueuesCall:
@@ -174,11 +176,13 @@ def read_take(request: pb.TakeDeadLettersRequest, limits: Limits) -> TakeCall:
     check.integer(request.max_items, "max_items", 0, MAX_BATCH)
     timeout_us = 0
     if request.HasField("get_timeout"):
-        timeout_us = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us)
+        timeout_us = check.wait_us(request.get_timeout, "get_timeout", limits.max_wait_us)
     for name in ("request_id", "received_request_id"):
         if value := getattr(request, name):
             check.identifier(value, name, limits.max_id_length)
-    return TakeCall(queue, request.max_items or 1, timeout_us / 1e6)
+    only_confirms = bool(request.received_request_id) and not request.request_id
+    most = request.max_items or (0 if only_confirms else 1)
+    return TakeCall(queue, most, timeout_us / 1e6, request.request_id, request.received_request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +197,7 @@ class ListTasksCall:
 def read_register_tasks(request: pb.RegisterTasksRequest, limits: Limits) -> tuple[str, list[tuple[str, bytes]]]:
     """A RegisterTasksRequest: namespace, names and definitions."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    check.batch(len(request.tasks), "tasks", MAX_BATCH)
+    check.batch(len(request.tasks), "tasks", limits.batch_items)
     tasks = []
     for at, task in enumerate(request.tasks):
         try:

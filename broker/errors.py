@@ -49,16 +49,19 @@ class InvalidField(RequestError):
     Args:
         field: Path of the field in the request, such as `items[3].policy.lease_timeout`; empty: the request itself.
         description: What the field must be, as the rest of a sentence that begins with its name.
+        limit: Name and value of the limit that it is beyond, as `dibs.v1.Limits` has them, so that a client that did
+            not know it can keep to it.
     """
 
-    def __init__(self, field: str, description: str) -> None:
+    def __init__(self, field: str, description: str, limit: tuple[str, int | float] | None = None) -> None:
         super().__init__(f"{field or 'request'}: {description}")
         self.field = field
         self.description = description
+        self.limit = limit
 
     def under(self, path: str) -> InvalidField:
         """The same error seen from the message that holds the checked one at `path`."""
-        return InvalidField(f"{path}.{self.field}" if self.field else path, self.description)
+        return InvalidField(f"{path}.{self.field}" if self.field else path, self.description, self.limit)
 
 
 class NotFound(RequestError):
@@ -207,8 +210,12 @@ def status_of(error: Exception, call: str = "") -> status_pb2.Status:
 
 def _details(error: Exception, row: Row) -> list[Message]:
     reason = error.reason if isinstance(error, PreconditionFailed) else row.reason
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)]
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN)
+    details: list[Message] = [info]
     if isinstance(error, InvalidField):
+        if error.limit is not None:
+            name, value = error.limit
+            info.metadata.update({"limit": name, "value": f"{value:.15g}"})
         violation = error_details_pb2.BadRequest.FieldViolation(
             field=error.field, description=error.description[:MAX_TEXT]
         )

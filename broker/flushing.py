@@ -25,7 +25,7 @@ async def flush(
     """Reports while it waits, and at the end tells of every task."""
     loop = asyncio.get_running_loop()
     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
-    wait = _Wait(engine, drain, call, await _snapshot(engine, limits, call))
+    wait = _Wait(engine, drain, call, await _snapshot(engine, limits, call), limits.batch_items)
     yield wait.progress()
     report_at = loop.time() + call.report_interval_s
     while not wait.over:
@@ -64,12 +64,21 @@ async def _snapshot(engine: Engine, limits: Limits, call: FlushCall) -> list[str
 
 
 class _Wait:
-    """Tasks and how far they have come. They are waited for in batches, mostly in the order in which they start."""
+    """Tasks and how far they have come. They are waited for in batches, mostly in the order in which they start.
 
-    def __init__(self, engine: Engine, drain: Drain, call: FlushCall, ids: Sequence[str]) -> None:
+    Args:
+        engine: tells how tasks stand.
+        drain: of this broker.
+        call: what was asked for.
+        ids: the tasks.
+        most_told: tasks that one message tells of.
+    """
+
+    def __init__(self, engine: Engine, drain: Drain, call: FlushCall, ids: Sequence[str], most_told: int) -> None:
         self._engine = engine
         self._drain = drain
         self._namespace = call.namespace
+        self._most_told = most_told
         self._until = Until.DONE if call.complete else Until.STARTED
         self._states: dict[str, pb.FlushState.ValueType] = dict.fromkeys(ids, _WAITING)
         self._counts = Counter(self._states.values())
@@ -104,10 +113,10 @@ class _Wait:
         """The last messages."""
         items = [pb.FlushedItem(id=id, state=state) for id, state in self._states.items()]
         responses = []
-        for at in range(0, max(len(items), 1), MAX_BATCH):
+        for at in range(0, max(len(items), 1), self._most_told):
             response = self.progress()
             response.finished = True
-            response.items.extend(items[at : at + MAX_BATCH])
+            response.items.extend(items[at : at + self._most_told])
             responses.append(response)
         return responses
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .units import Size, Span, microseconds
+from dibs.contract.limits import CONTRACT
+from dibs.contract.limits import Limits as Announced
+
+from .units import Size, Span, format_size, microseconds
 
 
 class Limits(BaseModel):
-    """Bounds of what a request may ask for. Beyond them it is refused with INVALID_ARGUMENT, naming the field."""
+    """Bounds of what a request may ask for. Beyond them it is refused with INVALID_ARGUMENT, naming the field.
+
+    The defaults are the numbers of the contract, `dibs.contract.limits`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,48 +31,68 @@ class Limits(BaseModel):
         return id(self)
 
     max_payload_bytes: Size = Field(
-        default=256 * 1024, ge=1, le=512 * 1024**2, description="Largest payload or result of one item."
+        default=CONTRACT.max_payload_bytes,
+        ge=64,
+        le=512 * 1024**2,
+        description="Largest payload or result of one item.",
     )
     max_batch_items: int = Field(
-        default=1000,
+        default=CONTRACT.max_batch_items,
         ge=1,
         le=1000,
-        description="Most entries of one request; one script call takes 1000.",
+        description="Most entries of one request; fewer where the reply to so many would not fit into a message.",
     )
     max_message_bytes: Size = Field(
-        default=4 * 1024**2, ge=64 * 1024, le=1024**3, description="Largest gRPC message in either direction."
+        default=CONTRACT.max_message_bytes,
+        ge=64 * 1024,
+        le=1024**3,
+        description="Largest gRPC message in either direction; must have room for one largest item.",
     )
     max_name_length: int = Field(
-        default=128, ge=1, le=1024, description="Longest name of a namespace or queue, in characters."
+        default=CONTRACT.max_name_length,
+        ge=16,
+        le=1024,
+        description="Longest name of a namespace or queue, in characters.",
     )
     max_id_length: int = Field(
-        default=128, ge=36, le=1024, description="Longest item or request id, in characters; made ids have 36 or less."
+        default=CONTRACT.max_id_length,
+        ge=36,
+        le=1024,
+        description="Longest item or request id, in characters; made ids have 36 or less.",
     )
-    max_task_name_length: int = Field(default=256, ge=1, le=4096, description="Longest task name, in characters.")
-    max_headers: int = Field(default=32, ge=0, le=1024, description="Most headers of one item.")
+    max_task_name_length: int = Field(
+        default=CONTRACT.max_task_name_length, ge=1, le=4096, description="Longest task name, in characters."
+    )
+    max_headers: int = Field(default=CONTRACT.max_headers, ge=8, le=1024, description="Most headers of one item.")
     max_headers_bytes: Size = Field(
-        default=8 * 1024, ge=0, le=1024**2, description="Names and values of one item's headers together."
+        default=CONTRACT.max_headers_bytes,
+        ge=6 * 1024,
+        le=1024**2,
+        description="Names and values of one item's headers together.",
     )
     max_error_bytes: Size = Field(
-        default=8 * 1024, ge=0, le=1024**2, description="Error texts of failed attempts are cut off here."
+        default=CONTRACT.max_error_bytes,
+        ge=0,
+        le=1024**2,
+        description="Error texts of failed attempts are cut off here.",
     )
     max_attempts: int = Field(
-        default=1_000_000, ge=1, le=2**31 - 1, description="Most deliveries that an item may ask for."
+        default=CONTRACT.max_attempts, ge=1, le=2**31 - 1, description="Most deliveries that an item may ask for."
     )
     max_lease_timeout: Span = Field(
-        default=timedelta(days=30),
+        default=timedelta(seconds=CONTRACT.max_lease_timeout),
         ge=timedelta(seconds=1),
         le=timedelta(days=3650),
         description="Longest lease.",
     )
     max_delay: Span = Field(
-        default=timedelta(days=366),
+        default=timedelta(seconds=CONTRACT.max_delay),
         ge=timedelta(0),
         le=timedelta(days=3660),
         description="Furthest that a delivery may be put off.",
     )
     max_result_ttl: Span = Field(
-        default=timedelta(days=30),
+        default=timedelta(seconds=CONTRACT.max_result_ttl),
         ge=timedelta(seconds=1),
         le=timedelta(days=3650),
         description="Longest time that a result is kept.",
@@ -76,20 +104,71 @@ class Limits(BaseModel):
         description="Shortest interval of a schedule.",
     )
     max_wait: Span = Field(
-        default=timedelta(hours=1),
-        ge=timedelta(0),
+        default=timedelta(seconds=CONTRACT.max_wait),
+        ge=timedelta(seconds=1),
         le=timedelta(days=30),
         description="Longest time that a Lease waits for an item or a Result for an end.",
     )
     max_credit: int = Field(
-        default=10_000, ge=1, le=1_000_000, description="Most items that one Work stream may have coming at a time."
+        default=CONTRACT.max_credit,
+        ge=1,
+        le=1_000_000,
+        description="Most items that one Work stream may have coming at a time.",
     )
     max_flush_items: int = Field(
         default=1_000_000, ge=1, le=100_000_000, description="Most tasks that one Flush waits for."
     )
     max_queues_per_lease: int = Field(
-        default=1000, ge=1, le=1000, description="Most queues that one Lease or Work stream may name."
+        default=CONTRACT.max_queues_per_lease,
+        ge=1,
+        le=1000,
+        description="Most queues that one Lease or Work stream may name.",
     )
+
+    @model_validator(mode="after")
+    def _an_item_fits(self) -> Self:
+        """What is accepted must fit into the messages that hand it out."""
+        asked = self._asked
+        least = asked.item_bytes + asked.margin_bytes
+        if self.max_message_bytes < least:
+            raise ValueError(
+                f"max_message_bytes must be at least {least}: an item with max_payload_bytes of "
+                f"{format_size(self.max_payload_bytes)}, headers, names and an error text does not fit into "
+                f"{format_size(self.max_message_bytes)}"
+            )
+        return self
+
+    @property
+    def _asked(self) -> Announced:
+        return Announced(
+            max_payload_bytes=self.max_payload_bytes,
+            max_batch_items=self.max_batch_items,
+            max_message_bytes=self.max_message_bytes,
+            max_name_length=self.max_name_length,
+            max_id_length=self.max_id_length,
+            max_task_name_length=self.max_task_name_length,
+            max_headers=self.max_headers,
+            max_headers_bytes=self.max_headers_bytes,
+            max_error_bytes=self.max_error_bytes,
+            max_attempts=self.max_attempts,
+            max_lease_timeout=self.max_lease_timeout.total_seconds(),
+            max_delay=self.max_delay.total_seconds(),
+            max_result_ttl=self.max_result_ttl.total_seconds(),
+            max_wait=self.max_wait.total_seconds(),
+            max_credit=self.max_credit,
+            max_queues_per_lease=self.max_queues_per_lease,
+        )
+
+    @cached_property
+    def announced(self) -> Announced:
+        """What clients are told, and what requests are held to: no larger batches than a reply has room for."""
+        asked = self._asked
+        return replace(asked, max_batch_items=asked.batch_items)
+
+    @cached_property
+    def batch_items(self) -> int:
+        """Entries of one request, as they are announced."""
+        return self.announced.max_batch_items
 
     @cached_property
     def max_lease_timeout_us(self) -> int:

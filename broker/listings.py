@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import TypeVar
-
-from google.protobuf.message import Message
 
 from dibs.v1 import admin_pb2 as pb
 
 from .admin_replies import queue_info, timestamp
 from .admin_requests import ListItemsCall, ListQueuesCall, ListTasksCall
-from .engine.engine import MAX_LEASE_BYTES, Engine
+from .engine.engine import Engine
 from .engine.types import StoredItem
 from .errors import NotFound
 from .paging import Page, bad_token
+from .replies import KINDS
+from .rooms import fitting, trim
 from .stored import read_stored
-
-_M = TypeVar("_M", bound=Message)
 
 #: Task names that are listed of one worker.
 _MAX_LISTED = 1000
@@ -38,17 +34,27 @@ async def list_queues(engine: Engine, call: ListQueuesCall) -> pb.ListQueuesResp
     after = _queue_cursor(call.page)
     left = [place for place in known if after is None or place > after]
     found = left[: call.page.size]
-    response = pb.ListQueuesResponse()
+    infos: list[pb.QueueInfo] = []
     for at, kind in enumerate(call.kinds):
         names = [name for kind_at, _, name in found if kind_at == at]
         for counts in await engine.queues.describe(call.namespace, kind, names):
             # One may have been deleted meanwhile.
             if counts is not None:
-                response.queues.append(queue_info(kind, counts))
+                infos.append(queue_info(kind, counts))
+                trim(infos[-1], engine.config.reply_bytes, "parked_tasks")
+    shown = fitting(infos, engine.config.reply_bytes)
+    response = pb.ListQueuesResponse(queues=shown)
+    if len(shown) < len(infos):
+        kinds = [KINDS[kind] for kind in call.kinds]
+        found = found[: 1 + max(at for at, place in enumerate(found) if _names(place, shown[-1], kinds))]
     if len(left) > len(found):
         at, priority, name = found[-1]
         response.next_page_token = call.page.token(f"{at} {priority!r} {name}")
     return response
+
+
+def _names(place: tuple[int, float, str], info: pb.QueueInfo, kinds: Sequence[int]) -> bool:
+    return kinds[place[0]] == info.kind and place[2] == info.name
 
 
 def _queue_cursor(page: Page) -> tuple[int, float, str] | None:
@@ -73,7 +79,8 @@ async def list_items(engine: Engine, call: ListItemsCall) -> tuple[list[StoredIt
         call.page.size,
         position=call.position,
         body_bytes=call.body_bytes,
-        room=MAX_LEASE_BYTES,
+        room=engine.config.reply_bytes,
+        item_bytes=engine.config.item_bytes,
     )
     if not page.known:
         raise NotFound("queue", queue.queue)
@@ -97,10 +104,10 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
         definition = definition or pb.TaskDefinition()
         definition.name = task.name
         found.append(pb.TaskInfo(definition=definition, register_time=timestamp(task.registered_us), workers=workers))
-    fitting = _fitting(found)
-    if len(fitting) < len(found):
-        last = fitting[-1].definition.name
-    return pb.ListTasksResponse(tasks=fitting, next_page_token=page.token(last))
+    shown = fitting(found, engine.config.reply_bytes)
+    if len(shown) < len(found):
+        last = shown[-1].definition.name
+    return pb.ListTasksResponse(tasks=shown, next_page_token=page.token(last))
 
 
 async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWorkersResponse:
@@ -117,16 +124,9 @@ async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWor
         info.worker_id = info.worker_id or worker.name.rpartition(" ")[0]
         info.task_names.extend(tasks[worker.skills])
         info.seen_time.CopyFrom(timestamp(worker.seen_us))
+        trim(info, engine.config.reply_bytes, "task_names", "queues")
         found.append(info)
-    fitting = _fitting(found)
-    if len(fitting) < len(found):
-        last = workers[len(fitting) - 1].name
-    return pb.ListWorkersResponse(workers=fitting, next_page_token=page.token(last))
-
-
-def _fitting(messages: Sequence[_M]) -> Sequence[_M]:
-    """As many as fit into a reply, at least one."""
-    for count, size in enumerate(accumulate(message.ByteSize() for message in messages)):
-        if size > MAX_LEASE_BYTES:
-            return messages[: max(count, 1)]
-    return messages
+    shown = fitting(found, engine.config.reply_bytes)
+    if len(shown) < len(found):
+        last = workers[len(shown) - 1].name
+    return pb.ListWorkersResponse(workers=shown, next_page_token=page.token(last))

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .engine.engine import MAX_BATCH, MAX_LEASE_BYTES
-from .engine.types import Leased
+from .engine.engine import MAX_BATCH
+from .engine.types import ITEM_OVERHEAD, Leased
 from .returns import Lease, returnable, tokens_of
 
 
@@ -24,13 +24,15 @@ class Outgoing:
     Args:
         most_unreceived: items whose receipt is waited for, at most. A worker that sends no receipts has taken what it
             took long ago; should it be otherwise, older ones wait for their leases to run out.
+        room: bytes of the items of one message; a single item may have more.
 
     Attributes:
         batch: number of the last batch that was taken to be written.
     """
 
-    def __init__(self, most_unreceived: int) -> None:
+    def __init__(self, most_unreceived: int, room: int) -> None:
         self.batch = 0
+        self._room = room
         self._most_unreceived = most_unreceived
         self._unwritten: deque[_Share] = deque()
         self._bytes = 0
@@ -45,7 +47,7 @@ class Outgoing:
     @property
     def full(self) -> bool:
         """Whether enough waits to be written: a slow reader's items had better wait in Redis."""
-        return self._bytes > MAX_LEASE_BYTES
+        return self._bytes > self._room
 
     def add(self, items: Sequence[Leased]) -> None:
         """Takes a share to be written, no more than one lease gives."""
@@ -68,7 +70,7 @@ class Outgoing:
         more: list[Leased] = []
         while self._unwritten:
             following, its_size = self._unwritten[0]
-            if size + its_size > MAX_LEASE_BYTES or len(items) + len(more) + len(following) > MAX_BATCH:
+            if size + its_size > self._room or len(items) + len(more) + len(following) > MAX_BATCH:
                 break
             more += following
             size += its_size
@@ -102,10 +104,10 @@ class Outgoing:
 
 
 def _size(items: Iterable[Leased]) -> int:
-    """Bytes of what is large about items."""
+    """Bytes that items take of a message."""
     size = 0
     for item in items:
-        size += len(item.record)
+        size += len(item.id) + len(item.record) + ITEM_OVERHEAD
         if item.last_error:
             size += len(item.last_error.encode())
     return size

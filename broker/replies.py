@@ -12,7 +12,6 @@ from dibs.v1 import types_pb2 as tpb
 from dibs.wire import field, id_entry, tag
 
 from .encoded import Encoded
-from .engine.engine import MAX_LEASE_BYTES
 from .engine.types import (
     Cancelled,
     Enqueued,
@@ -25,6 +24,8 @@ from .engine.types import (
 )
 from .stored import read_stored
 
+#: Bytes that result, content and error take beyond their own: tags and lengths.
+_CONTENTS_HEAD = 32
 #: Kinds of queues, as the wire has them.
 KINDS = {Kind.TASK: tpb.QUEUE_KIND_TASK, Kind.DATA: tpb.QUEUE_KIND_DATA, None: tpb.QUEUE_KIND_UNSPECIFIED}
 #: What follows the id in an `EnqueuedItem`.
@@ -127,33 +128,49 @@ def cancel_response(ids: Sequence[str], outcomes: Sequence[Cancelled]) -> pb.Can
     )
 
 
-def result_response(statuses: Iterable[ItemStatus]) -> pb.ResultResponse:
-    """Reply of Result; what would make it too large for a message is left out and marked."""
+def result_response(statuses: Sequence[ItemStatus], room: int, item_bytes: int) -> pb.ResultResponse:
+    """Reply of Result; what would make it too large for a message is left out and marked.
+
+    Args:
+        statuses: of each item.
+        room: bytes of all of them together.
+        item_bytes: bytes that a single one may have instead.
+    """
     response = pb.ResultResponse()
-    room = MAX_LEASE_BYTES
     for status in statuses:
         result = response.results.add(
             id=status.id,
             state=STATES[status.state],
-            error=status.error,
             attempt=status.deliveries,
             queue=status.queue,
             kind=KINDS[status.kind],
             cancel_requested=status.cancel_requested,
+            truncated=status.truncated,
         )
-        record = status.record
-        size = len(status.result or b"") + len(record.body if record else b"")
-        if status.truncated or size > room:
-            result.truncated = True
-        else:
-            room -= size
-            if status.result is not None:
-                result.result = status.result
-            if record and record.body:
-                result.content.CopyFrom(
-                    read_stored(tpb.Content, record.body, f"content of item {status.id}") or tpb.Content()
-                )
-        if record:
+        if record := status.record:
             result.enqueue_time.FromMicroseconds(record.enqueued_us)
             result.schedule_time.FromMicroseconds(record.due_us)
+    # Everything else has its place before the first content does.
+    left = (room if len(statuses) > 1 else item_bytes) - response.ByteSize()
+    for result, status in zip(response.results, statuses, strict=True):
+        if not status.truncated:
+            left = _add_contents(result, status, left)
     return response
+
+
+def _add_contents(result: pb.ItemResult, status: ItemStatus, room: int) -> int:
+    """Adds what is large about an item, if there is room for it; what room is left then."""
+    body = status.record.body if status.record else b""
+    size = len(status.result or b"") + len(body) + len(status.error.encode())
+    if not size and status.result is None:
+        return room
+    if size + _CONTENTS_HEAD > room:
+        result.truncated = True
+        return room
+    if status.result is not None:
+        result.result = status.result
+    if body:
+        # What another version wrote is told as far as it can be.
+        result.content.CopyFrom(read_stored(tpb.Content, body, f"content of item {status.id}") or tpb.Content())
+    result.error = status.error
+    return room - size - _CONTENTS_HEAD

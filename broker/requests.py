@@ -124,7 +124,7 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
     namespace = check.namespace(request.namespace, limits.max_name_length)
     if request.request_id:
         check.identifier(request.request_id, "request_id", limits.max_id_length)
-    check.batch(len(request.items), "items", limits.max_batch_items)
+    check.batch(len(request.items), "items", limits.batch_items)
     # Column by column: this runs for every item that is put.
     found = list(request.items)
     ids = [item.id for item in found]
@@ -267,13 +267,13 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
     """A LeaseRequest."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
     most = 2**31 - 1 if request.follow else limits.max_batch_items
-    check.integer(request.max_items, "max_items", 0, most)
+    check.integer(request.max_items, "max_items", 0, most, limit="max_batch_items")
     if request.peek and request.follow:
         raise InvalidField("peek", "does not go with follow")
     check.integer(request.attempts, "attempts", 0, limits.max_attempts)
     timeout_s: float | None = None if request.follow else 0.0
     if request.HasField("get_timeout"):
-        timeout_s = check.duration_us(request.get_timeout, "get_timeout", limits.max_wait_us) / 1e6
+        timeout_s = check.wait_us(request.get_timeout, "get_timeout", limits.max_wait_us) / 1e6
     lease_us = None
     if request.HasField("lease_timeout"):
         lease_us = _lease_us(request.lease_timeout, "lease_timeout", limits)
@@ -290,7 +290,8 @@ def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str,
     # Each once: the first place counts.
     queues = tuple(dict.fromkeys(names))
     if len(queues) > limits.max_queues_per_lease:
-        raise InvalidField(field_name, f"must be at most {limits.max_queues_per_lease}")
+        most = limits.max_queues_per_lease
+        raise InvalidField(field_name, f"must be at most {most}", ("max_queues_per_lease", most))
     for at, name in enumerate(queues):
         check.name(name, f"{field_name}[{at}]", limits.max_name_length)
     return queues
@@ -325,8 +326,10 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
 def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
     """What a worker's message settles."""
     count = len(request.acks) + len(request.nacks) + len(request.refreshes)
-    if count > limits.max_batch_items:
-        raise InvalidField("acks", f"with nacks and refreshes must be at most {limits.max_batch_items} entries")
+    most = limits.batch_items
+    if count > most:
+        told = ("max_batch_items", most)
+        raise InvalidField("acks", f"with nacks and refreshes must be at most {most} entries", told)
     entries = Entries(request.sequence)
     _read_acks(request.acks, "acks", entries, limits)
     entries.nacks = [_nack(entry, "nacks", at, limits) for at, entry in enumerate(request.nacks)]
@@ -337,7 +340,7 @@ def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
 def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:
     """An AckRequest."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    check.batch(len(request.entries), "entries", limits.batch_items)
     entries = Entries()
     _read_acks(request.entries, "entries", entries, limits)
     return namespace, entries
@@ -381,7 +384,7 @@ def _token(id: str, token: int, unfenced: bool, field_name: str, at: int, limits
 def read_refresh(request: pb.RefreshRequest, limits: Limits) -> tuple[str, list[Refresh]]:
     """A RefreshRequest."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    check.batch(len(request.entries), "entries", limits.batch_items)
     return namespace, [_refresh(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
 
 
@@ -398,7 +401,7 @@ def _refresh(entry: pb.RefreshEntry, field_name: str, at: int, limits: Limits) -
 def read_nack(request: pb.NackRequest, limits: Limits) -> tuple[str, list[Nack]]:
     """A NackRequest."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    check.batch(len(request.entries), "entries", limits.max_batch_items)
+    check.batch(len(request.entries), "entries", limits.batch_items)
     return namespace, [_nack(entry, "entries", at, limits) for at, entry in enumerate(request.entries)]
 
 
@@ -420,15 +423,15 @@ def read_result(request: pb.ResultRequest, limits: Limits) -> ResultCall:
     """A ResultRequest."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
     until = check.choice(request.until, "until", _UNTIL)
-    timeout_us = _DEFAULT_RESULT_WAIT_US
+    timeout_us = min(_DEFAULT_RESULT_WAIT_US, limits.max_wait_us)
     if request.HasField("timeout"):
-        timeout_us = check.duration_us(request.timeout, "timeout", limits.max_wait_us)
+        timeout_us = check.wait_us(request.timeout, "timeout", limits.max_wait_us)
     return ResultCall(namespace, read_ids(request.ids, limits), until, timeout_us / 1e6, request.include_content)
 
 
 def read_ids(found: Sequence[str], limits: Limits) -> Sequence[str]:
     """A batch of item ids."""
-    check.batch(len(found), "ids", limits.max_batch_items)
+    check.batch(len(found), "ids", limits.batch_items)
     for at, id in enumerate(found):
         check.identifier(id, f"ids[{at}]", limits.max_id_length)
     return list(found)

@@ -14,8 +14,10 @@ from . import validation as check
 from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
 from .errors import InvalidField
 from .limits import Limits
+from .paging import Page
 from .recurrence import Cron, Every, Recurrence
 from .requests import check_content, delivery_spec
+from .rooms import fitting
 from .stored import read_stored
 
 #: Longest name of a schedule or of a group, in characters.
@@ -50,10 +52,7 @@ def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
     """A PutSchedulesRequest. Raises `InvalidField`."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
     check.text(request.group, "group", MAX_NAME_LENGTH)
-    if len(request.schedules) > limits.max_batch_items:
-        raise InvalidField(
-            "schedules", f"has {len(request.schedules)} entries, must have at most {limits.max_batch_items}"
-        )
+    check.batch(len(request.schedules), "schedules", limits.batch_items, minimum=0)
     found: dict[str, NewSchedule] = {}
     for at, schedule in enumerate(request.schedules):
         try:
@@ -123,15 +122,26 @@ def decode_recurrence(definition: bytes) -> Recurrence:
 def read_delete(request: pb.DeleteSchedulesRequest, limits: Limits) -> tuple[str, list[str]]:
     """Namespace and names of a DeleteSchedulesRequest, each once. Raises `InvalidField`."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    check.batch(len(request.names), "names", limits.max_batch_items)
+    check.batch(len(request.names), "names", limits.batch_items)
     for at, name in enumerate(request.names):
         check.text(name, f"names[{at}]", MAX_NAME_LENGTH)
     return namespace, list(dict.fromkeys(request.names))
 
 
-def list_response(found: Iterable[StoredSchedule], next_page_token: str) -> pb.ListSchedulesResponse:
-    """Reply of ListSchedules."""
-    return pb.ListSchedulesResponse(schedules=[_info(one) for one in found], next_page_token=next_page_token)
+def list_response(found: Iterable[StoredSchedule], page: Page, last: str, room: int) -> pb.ListSchedulesResponse:
+    """Reply of ListSchedules.
+
+    Args:
+        found: the schedules.
+        page: what was asked for.
+        last: the name after which the list goes on; "" at its end.
+        room: bytes of all of them together; the rest is for the next page.
+    """
+    infos = [_info(one) for one in found]
+    shown = fitting(infos, room)
+    if len(shown) < len(infos):
+        last = shown[-1].schedule.name
+    return pb.ListSchedulesResponse(schedules=shown, next_page_token=page.token(last))
 
 
 def _info(stored: StoredSchedule) -> pb.ScheduleInfo:

@@ -49,6 +49,8 @@ def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
         idle_poll_interval_s=settings.idle_poll_interval.total_seconds(),
         timeout_s=settings.redis_timeout.total_seconds(),
         allow_eviction=settings.allow_eviction,
+        reply_bytes=settings.announced.entry_bytes,
+        item_bytes=settings.max_message_bytes - settings.announced.margin_bytes,
     )
 
 

@@ -10,10 +10,12 @@ from pydantic import BeforeValidator
 from dibs.v1 import admin_pb2 as pb
 
 from .admin_replies import timestamp
+from .announcing import announcement
 from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .identity import Identity
 from .limits import Limits
+from .rooms import fitting_names
 from .units import format_size, format_span, parse_size
 
 #: Namespaces that are listed.
@@ -27,6 +29,7 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
         broker_id=identity.id,
         start_time=timestamp(int(identity.started * 1e6)),
         settings=[pb.Setting(name=name, value=value) for name, value in listed(settings)],
+        limits=announcement(settings.announced),
     )
     try:
         state = await engine.server_state()
@@ -40,7 +43,7 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
     response.redis_memory_bytes = state.memory_bytes
     response.redis_max_memory_bytes = state.max_memory_bytes
     response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
-    response.namespaces.extend(namespaces)
+    response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
 
 

@@ -196,8 +196,6 @@ class Settings(BaseSettings, Limits):
                         f"listening on {address} in plaintext would let everybody on the network in: "
                         "listen on loopback, or say --insecure"
                     )
-        if self.max_message_bytes < self.max_payload_bytes + 64 * 1024:
-            raise ValueError("max_message_bytes must be at least 64 KiB above max_payload_bytes")
         return self
 
     @classmethod

@@ -7,7 +7,7 @@ import random
 
 from .admin_requests import TakeCall
 from .drain import Drain
-from .engine.engine import MAX_LEASE_BYTES, Engine
+from .engine.engine import Engine
 from .engine.types import StoredItem
 from .errors import Draining
 
@@ -33,11 +33,19 @@ async def take_dead_letters(engine: Engine, drain: Drain, call: TakeCall) -> lis
             look.clear()
             left = deadline - loop.time()
             wait = left > 0 and not drain.begun
-            items = await engine.dead_letters.take(
-                queue.namespace, queue.kind, queue.queue, call.max_items, room=MAX_LEASE_BYTES, note_hunger=wait
+            taken = await engine.dead_letters.take(
+                queue.namespace,
+                queue.kind,
+                queue.queue,
+                call.max_items,
+                room=engine.config.reply_bytes,
+                item_bytes=engine.config.item_bytes,
+                note_hunger=wait,
+                request_id=call.request_id,
+                received=call.received_request_id,
             )
-            if items or left <= 0:
-                return items
+            if taken.letters or taken.over or not call.max_items or left <= 0:
+                return taken.letters
             if drain.begun:
                 raise Draining
             try:

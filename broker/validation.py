@@ -93,10 +93,11 @@ def choice(value: _K, field: str, choices: Mapping[_K, _T]) -> _T:
         raise InvalidField(field, f"is {value}, must be one of {known}") from None
 
 
-def integer(value: int, field: str, minimum: int, maximum: int) -> int:
-    """A whole number within bounds."""
+def integer(value: int, field: str, minimum: int, maximum: int, *, limit: str = "") -> int:
+    """A whole number within bounds; `limit` is the name of the upper one, if clients know it by one."""
     if not minimum <= value <= maximum:
-        raise InvalidField(field, f"is {value}, must be {minimum} to {maximum}")
+        told = (limit, maximum) if limit and value > maximum else None
+        raise InvalidField(field, f"is {value}, must be {minimum} to {maximum}", told)
     return value
 
 
@@ -107,11 +108,21 @@ def number(value: float, field: str, minimum: float, maximum: float) -> float:
     return value
 
 
-def batch(entries: int, field: str, maximum: int) -> int:
-    """The number of entries of a batch: 1 to `maximum`."""
-    if not 1 <= entries <= maximum:
-        raise InvalidField(field, f"has {entries} entries, must have 1 to {maximum}")
+def batch(entries: int, field: str, maximum: int, *, minimum: int = 1) -> int:
+    """The number of entries of a batch: as a rule 1 to `maximum`, which is the announced `max_batch_items`."""
+    if not minimum <= entries <= maximum:
+        told = ("max_batch_items", maximum) if entries > maximum else None
+        raise InvalidField(field, f"has {entries} entries, must have {minimum} to {maximum}", told)
     return entries
+
+
+def wait_us(value: Duration, field: str, maximum_us: int) -> int:
+    """How long a call may wait, in microseconds: at most the announced `max_wait`."""
+    try:
+        return duration_us(value, field, maximum_us)
+    except InvalidField as error:
+        told = ("max_wait", maximum_us / 1e6) if value.seconds * 1_000_000 >= maximum_us else None
+        raise InvalidField(error.field, error.description, told) from None
 
 
 def lease_token(value: int, field: str) -> int:

@@ -21,6 +21,7 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from .announcing import announcement
 from .deliveries import work_response
 from .dispatch import Dispatch
 from .drain import Drain
@@ -35,6 +36,7 @@ from .outgoing import Outgoing
 from .reading import whole
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
+from .rooms import fitting
 from .roster import Roster
 from .unknown_tasks import UnknownTasks
 
@@ -52,6 +54,8 @@ _MAX_UNSETTLED = 10 * MAX_BATCH
 #: Outcomes that wait to be written; beyond that nothing more is settled. As many notices of cancellations: of more, the
 #: oldest are dropped, and the refresh of the lease tells the worker.
 _MAX_UNREPORTED = 2 * MAX_BATCH
+#: Bytes of other news that go with items; more of them go alone.
+_NEWS_BESIDE_ITEMS = 2048
 
 
 class WorkSession:
@@ -87,7 +91,7 @@ class WorkSession:
         self._group: Group | None = None
         self._serving = ExitStack()
         #: Filled by `deliver`, emptied by the writer.
-        self._outgoing = Outgoing(2 * limits.max_credit)
+        self._outgoing = Outgoing(2 * limits.max_credit, engine.config.reply_bytes)
         self._leased_at_us = 0
         #: Read and not settled yet; filled by the reader, emptied by the settler.
         self._unsettled: deque[Entries] = deque()
@@ -148,6 +152,9 @@ class WorkSession:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         self._dispatch.received(self._namespace, self._hello.received_tokens)
+        self._take(first)
+        # Before anything else: a first write that is cancelled midway would take the status of the call with it.
+        await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
         try:
             with (
                 self._engine.hints.on_cancelled(self._note_cancelled),
@@ -157,7 +164,7 @@ class WorkSession:
                     parts.create_task(self._settle(), name="dibs-work-settle")
                     parts.create_task(self._write(write), name="dibs-work-write")
                     stop = parts.create_task(self._stop_when_draining(), name="dibs-work-drain")
-                    await self._read(first, requests)
+                    await self._read(requests)
                     stop.cancel()
         except ExceptionGroup as failures:
             # One of the parts failed and took the others with it.
@@ -166,8 +173,7 @@ class WorkSession:
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
-    async def _read(self, first: pb.WorkRequest, requests: AsyncIterator[pb.WorkRequest]) -> None:
-        self._take(first)
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         group = self._group = self._serving.enter_context(
             self._dispatch.serve(self._namespace, self._hello.query, self)
         )
@@ -187,8 +193,9 @@ class WorkSession:
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
-        if self._credit + request.add_credit > self._limits.max_credit:
-            raise InvalidField("add_credit", f"must keep the credit at or below {self._limits.max_credit}")
+        most = self._limits.max_credit
+        if self._credit + request.add_credit > most:
+            raise InvalidField("add_credit", f"must keep the credit at or below {most}", ("max_credit", most))
         self._credit += request.add_credit
         self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))
         if request.acks or request.nacks or request.refreshes:
@@ -329,23 +336,27 @@ class WorkSession:
         )
 
     def _compose(self) -> pb.WorkResponse | Encoded:
-        """Everything that there is to say."""
+        """Everything that there is to say, as it fits into one message."""
         response = pb.WorkResponse()
-        if self._done_sequence > self._reported_sequence:
-            self._reported_sequence = response.done_sequence = self._done_sequence
+        left = self._engine.config.reply_bytes
         if self._outcomes:
-            response.outcomes.extend(self._outcomes)
-            self._outcomes.clear()
+            told = fitting(self._outcomes, left)
+            response.outcomes.extend(told)
+            del self._outcomes[: len(told)]
             self._reported_some.set()
-        if self._cancelled:
-            response.cancelled.extend(self._cancelled)
-            self._cancelled.clear()
-        if self._unknown is not None and self._unknown.untold:
-            response.unknown_task_names.extend(self._unknown.untold)
-            self._unknown.untold.clear()
+            left -= response.ByteSize()
+        # What is done is known only with all outcomes.
+        if self._done_sequence > self._reported_sequence and not self._outcomes:
+            self._reported_sequence = response.done_sequence = self._done_sequence
+        while self._cancelled and left > 0:
+            response.cancelled.append(self._cancelled.popleft())
+            left -= response.cancelled[-1].ByteSize()
+        while self._unknown is not None and self._unknown.untold and left > 0:
+            response.unknown_task_names.append(self._unknown.untold.pop(0))
+            left -= len(response.unknown_task_names[-1].encode())
         if self._draining and not self._drain_told:
             self._drain_told = response.drain = True
-        if not self._outgoing:
+        if not self._outgoing or response.ByteSize() > _NEWS_BESIDE_ITEMS:
             return response
         was_full = self._outgoing.full
         items = self._outgoing.take_batch()

@@ -17,7 +17,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from .leased import LeasedTask, lease_seconds
 from .logs import Said
-from .outbox import MAX_BYTES, Outbox
+from .outbox import Outbox
 
 _log = logging.getLogger("dibs.worker")
 
@@ -132,12 +132,6 @@ class Execution:
             encoded = encode_json(result)
         except PayloadError as error:
             self._bad_result(running, f"the result of task {running.name} {error}")
-            return
-        if len(encoded) > MAX_BYTES:
-            self._bad_result(
-                running,
-                f"the result of task {running.name} is {len(encoded):,} bytes; no broker takes more than {MAX_BYTES:,}",
-            )
             return
         self._outbox.ack(delivery, encoded)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from dibs import error_text
+from dibs.contract.limits import ENTRY_OVERHEAD, Limits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -21,11 +22,7 @@ from .logs import Said
 
 _log = logging.getLogger("dibs.worker")
 
-#: Entries of one message, by the contract.
-MAX_ENTRIES = 1_000
-#: Bytes of results and error texts in one message; brokers take messages of 4 MiB.
-MAX_BYTES = 3 * 1024 * 1024
-#: A message that ended this many streams as invalid is given up.
+#: An entry that ended this many streams as invalid, alone in its message, is given up.
 _MAX_REFUSALS = 3
 
 #: What to say of a delivery: that it succeeded, with this result or none, or something else.
@@ -39,16 +36,29 @@ class Sent:
     """A message with entries, from when it is made until the broker has settled it.
 
     Attributes:
-        request: what is sent; its sequence is that of the stream it is sent on.
-        entries: what it was made of.
+        entries: what it is made of.
         again: it was on a stream before, so some of it may be settled already.
         refusals: streams that the broker ended as invalid while this was unsettled.
     """
 
-    request: pb.WorkRequest
     entries: list[Entry]
     again: bool = False
     refusals: int = 0
+
+    def request(self) -> pb.WorkRequest:
+        """What is sent, without a sequence."""
+        request = pb.WorkRequest()
+        add_ack, nacks, refreshes = request.acks.add, request.nacks, request.refreshes
+        for delivery, saying in self.entries:
+            if saying is None:
+                add_ack(id=delivery.id, lease_token=delivery.lease_token)
+            elif isinstance(saying, bytes):
+                add_ack(id=delivery.id, lease_token=delivery.lease_token, result=saying)
+            elif isinstance(saying, pb.NackEntry):
+                nacks.append(saying)
+            else:
+                refreshes.append(saying)
+        return request
 
 
 class Bell:
@@ -125,12 +135,16 @@ class Outbox:
         if self.bell.armed:
             self.bell.ring()
 
-    def take(self) -> Sent | None:
-        """Takes what fits into one message; None if there is nothing."""
+    def take(self, limits: Limits) -> Sent | None:
+        """Takes what fits into one message to a broker with these limits; None if there is nothing."""
         if self._again:
             sent = self._again.popleft()
+            left = deque(sent.entries)
+            sent.entries = _fitting(left, limits)
+            if left:
+                self._again.appendleft(Sent(list(left), again=True))
         elif self._ready:
-            sent = self._gather()
+            sent = Sent(_fitting(self._ready, limits))
         else:
             return None
         self.unsettled += len(sent.entries)
@@ -145,44 +159,62 @@ class Outbox:
 
         Args:
             unsettled: in the order in which they were sent.
-            refused: the broker called something on that stream invalid.
+            refused: the broker called something on that stream invalid, or too large. Which message it was is not
+                known: each goes again in halves, and an entry that is refused alone is given up in the end.
         """
         for sent in reversed(unsettled):
             self.unsettled -= len(sent.entries)
+            middle = (len(sent.entries) + 1) // 2
+            if refused and len(sent.entries) > 1:
+                self._again.appendleft(Sent(sent.entries[middle:], again=True))
+                self._again.appendleft(Sent(sent.entries[:middle], again=True))
+                continue
             sent.again = True
             sent.refusals += refused
-            if sent.refusals >= _MAX_REFUSALS:
-                _log.error(
-                    Said("brokers refuse a message, giving it up; its leases run out", entries=len(sent.entries))
-                )
-            else:
-                for part in ("hello", "add_credit", "received_batch"):
-                    sent.request.ClearField(part)
+            if sent.refusals < _MAX_REFUSALS:
                 self._again.appendleft(sent)
+                continue
+            for delivery, _ in sent.entries:
+                said = Said(
+                    "brokers refuse what is said of a task, giving it up; its lease runs out",
+                    task=delivery.content.task_name,
+                    id=delivery.id,
+                )
+                _log.error(said)
 
-    def _gather(self) -> Sent:
-        request = pb.WorkRequest()
-        add_ack, nacks, refreshes = request.acks.add, request.nacks, request.refreshes
-        ready = self._ready
-        entries: list[Entry] = []
-        room = MAX_BYTES
-        for _ in range(min(len(ready), MAX_ENTRIES)):
-            entry = ready[0]
-            delivery, saying = entry
-            if saying is None:
-                add_ack(id=delivery.id, lease_token=delivery.lease_token)
-            else:
-                room -= len(saying) if isinstance(saying, bytes) else saying.ByteSize()
-                if room < 0 and entries:
-                    break
-                if isinstance(saying, bytes):
-                    add_ack(id=delivery.id, lease_token=delivery.lease_token, result=saying)
-                elif isinstance(saying, pb.NackEntry):
-                    nacks.append(saying)
-                else:
-                    refreshes.append(saying)
-            entries.append(ready.popleft())
-        return Sent(request, entries)
+
+def _fitting(ready: deque[Entry], limits: Limits) -> list[Entry]:
+    """Takes out as many of the first entries as fit into one message, at least one."""
+    entries: list[Entry] = []
+    room = limits.entry_bytes
+    for _ in range(min(len(ready), limits.batch_items)):
+        delivery, saying = entry = ready[0]
+        room -= ENTRY_OVERHEAD + len(delivery.id)
+        if saying is not None:
+            if isinstance(saying, bytes) and len(saying) > limits.max_payload_bytes:
+                saying = _refusal(delivery, saying)
+                entry = delivery, saying
+            room -= len(saying) if isinstance(saying, bytes) else saying.ByteSize()
+        if room < 0 and entries:
+            break
+        ready.popleft()
+        entries.append(entry)
+    return entries
+
+
+def _refusal(delivery: tpb.Delivery, result: bytes) -> pb.NackEntry:
+    """What to say instead of a result that the broker would not take."""
+    error = too_large(delivery, result)
+    _log.error(Said("task has a bad result", task=delivery.content.task_name, id=delivery.id, error=error))
+    return pb.NackEntry(
+        id=delivery.id, lease_token=delivery.lease_token, reason=pb.NACK_REASON_FAILED, error=error_text.end(error)
+    )
+
+
+def too_large(delivery: tpb.Delivery, result: bytes) -> str:
+    """Why a task failed whose result is too large."""
+    name = delivery.content.task_name
+    return f"the result of task {name} is {len(result):,} bytes; the broker takes no result of that size"
 
 
 def _nobody() -> None:

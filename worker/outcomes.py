@@ -8,7 +8,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .logs import Said
-from .outbox import Outbox, Saying
+from .outbox import Outbox, Saying, too_large
 
 _log = logging.getLogger("dibs.worker")
 
@@ -31,8 +31,7 @@ def take_up(outcome: tpb.EntryOutcome, delivery: tpb.Delivery, saying: Saying, o
     """
     name = delivery.content.task_name
     if outcome.outcome == tpb.OUTCOME_RESULT_TOO_LARGE:
-        size = len(saying) if isinstance(saying, bytes) else 0
-        error = f"the result of task {name} is {size:,} bytes; the broker takes no result of that size"
+        error = too_large(delivery, saying if isinstance(saying, bytes) else b"")
         _log.error(Said("task has a bad result", task=name, id=delivery.id, error=error))
         outbox.nack(delivery, pb.NACK_REASON_FAILED, error)
         return

@@ -15,6 +15,8 @@ import grpc
 import grpc.aio
 
 from dibs.connection import Connection
+from dibs.contract.limits import MAX_TASK_NAMES
+from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
@@ -36,8 +38,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("dibs.worker")
 
-#: Names of tasks in a hello, by the contract.
-MAX_TASKS = 10_000
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
 #: How often the worker looks after what it holds.
@@ -81,8 +81,8 @@ class Worker:
         observer: Observer | None = None,
     ) -> None:
         tasks = {name: task for name in task_names if (task := registry_find(name)) is not None}
-        if not 1 <= len(tasks) <= MAX_TASKS:
-            raise ValueError(f"a worker runs 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")
+        if not 1 <= len(tasks) <= MAX_TASK_NAMES:
+            raise ValueError(f"a worker runs 1 to {MAX_TASK_NAMES:,} tasks, not {len(tasks):,}")
         self._settings = settings or WorkerSettings()
         self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
         self._announce = Announcer(observer)
@@ -222,8 +222,9 @@ class Worker:
         except grpc.aio.AioRpcError as error:
             self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
             self._note_taken_on(stream, began)
-            if error.code() in _HOPELESS and not self._ever_taken_on:
-                raise error_from_call(error) from error
+            problem = error_from_call(error)
+            if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
+                raise problem from error
             if not self._out_of_time:
                 await self._pause(error)
         except asyncio.CancelledError:

@@ -18,8 +18,6 @@ from .settings import WorkerSettings
 from .threads import ThreadLane
 from .unknown import UnknownTasks
 
-#: Credit outstanding at a time, by the contract.
-MAX_CREDIT = 10_000
 #: When every slot of a lane has been busy with one item for so long, nothing is held ahead any more.
 _HELD_UP_S = 0.1
 #: How long the notice that an item was cancelled is kept for an item that has not been seen.
@@ -136,8 +134,8 @@ class Slots:
             if share:
                 counted.lane.submit(share, len(share))
 
-    def credit_change(self, on_wire: int) -> int:
-        """By how much to change the credit that the broker has."""
+    def credit_change(self, on_wire: int, most: int) -> int:
+        """By how much to change the credit that the broker has, of at most so much."""
         rooms: list[float] = []
         held_in_all = ahead_in_all = 0
         alone = len(self._counted) == 1
@@ -154,7 +152,7 @@ class Slots:
             # From here on down a fresh request is worth a message; see credit_change.
             lane.low_water = max(1, credit.ahead - credit.ahead // 4 - max(on_wire, 0))
         change = credit_change(rooms, on_wire, slots=self._slots, held=held_in_all, ahead=ahead_in_all)
-        return min(change, MAX_CREDIT - on_wire)
+        return min(change, most - on_wire)
 
     def take_stale(self, now: float) -> list[Item]:
         """Takes items out that have waited here for too long and can be handed back."""

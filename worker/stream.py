@@ -8,6 +8,8 @@ An item begins when the receipt of its batch is out, not before: without a recei
 the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
 without end.
 
+A broker says at once what it takes at most; until it has, the worker says nothing but its hello.
+
 The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
 what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
 """
@@ -23,6 +25,7 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -66,6 +69,9 @@ class WorkStream:
         target: str,
     ) -> None:
         self.answered = False
+        #: What the broker takes, once it has said so; and set when it has said anything.
+        self._limits = CONTRACT
+        self._heard = asyncio.Event()
         self.draining = False
         self._call = call
         self._slots = slots
@@ -101,7 +107,7 @@ class WorkStream:
             writer = asyncio.create_task(self._write(hello), name="dibs-work-write")
             await self._read()
         except grpc.aio.AioRpcError as error:
-            refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            refused = error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
             raise
         finally:
             self._call.cancel()
@@ -127,6 +133,9 @@ class WorkStream:
 
     def _take(self, response: pb.WorkResponse) -> None:
         self.answered = True
+        self._heard.set()
+        if response.HasField("limits"):
+            self._limits = CONTRACT.with_message(response.limits)
         deliveries = response.deliveries
         if deliveries:
             self._take_deliveries(response.batch, deliveries)
@@ -205,6 +214,7 @@ class WorkStream:
         wake, bell = self._wake, self._outbox.bell
         try:
             await write(pb.WorkRequest(hello=hello))
+            await self._hear_limits()
             while True:
                 request = self._compose()
                 if request is None:
@@ -229,11 +239,19 @@ class WorkStream:
         finally:
             bell.armed = False
 
+    async def _hear_limits(self) -> None:
+        """Waits for the first message, in which the broker says what it takes; an old one may say nothing."""
+        try:
+            async with asyncio.timeout(ANNOUNCED_WITHIN_SECONDS):
+                await self._heard.wait()
+        except TimeoutError:
+            return
+
     def _compose(self) -> pb.WorkRequest | None:
         """Everything that there is to say, as it fits into one message; None if there is nothing."""
-        sent = self._outbox.take()
+        sent = self._outbox.take(self._limits)
         if sent is not None:
-            request = sent.request
+            request = sent.request()
             self._sequence += 1
             request.sequence = self._sequence
             self._unsettled.append((self._sequence, sent))
@@ -244,7 +262,7 @@ class WorkStream:
             request.received_batch = self._receipted = self._received
             something = True
         if not self.draining and self._takes():
-            change = self._slots.credit_change(self._on_wire + self._unreceipted_count)
+            change = self._slots.credit_change(self._on_wire + self._unreceipted_count, self._limits.max_credit)
             if change:
                 request.add_credit = change
                 self._on_wire += change

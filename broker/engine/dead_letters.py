@@ -10,6 +10,8 @@ from .queues import STEP
 from .scripts import Call
 from .types import IdList, Kind, State, StoredItem, decode_record
 
+#: How long the letters of a request that has an id are kept for it, unless it says that they arrived.
+KEEP_MS = 600_000
 #: Dead-letter queues that are listed at most.
 MAX_QUEUES = 10_000
 
@@ -27,6 +29,13 @@ class Progress(NamedTuple):
 
     done: int
     left: int
+
+
+class Taken(NamedTuple):
+    """Letters that were taken. `over`: the request was confirmed before, so that it gets nothing any more."""
+
+    letters: list[StoredItem]
+    over: bool
 
 
 class NoSuchLetter(NamedTuple):
@@ -51,21 +60,36 @@ class DeadLetters:
         return sorted(DeadQueue(name.decode(), size, int(oldest)) for name, size, oldest in zip(*columns, strict=True))
 
     async def take(
-        self, namespace: str, kind: Kind, queue: str, wanted: int, *, room: int, note_hunger: bool = False
-    ) -> list[StoredItem]:
+        self,
+        namespace: str,
+        kind: Kind,
+        queue: str,
+        wanted: int,
+        *,
+        room: int,
+        item_bytes: int,
+        note_hunger: bool = False,
+        request_id: str = "",
+        received: str = "",
+    ) -> Taken:
         """Removes up to `wanted` dead letters and hands them out, the oldest death first.
+
+        Letters that no message holds are set aside.
 
         Args:
             namespace: where.
             kind: of the items.
             queue: name of the dead-letter queue.
-            wanted: 1 to 1,000.
-            room: bytes of all of them together, beyond the first.
+            wanted: 0 to 1,000; 0 takes nothing.
+            room: bytes of all of them together.
+            item_bytes: bytes that the first may have instead.
             note_hunger: when there is none, have the next death published as a hint.
+            request_id: the same call again within `KEEP_MS` gets the same letters; "": it gets others.
+            received: id of a request whose letters have arrived, so that they need not be kept any longer; "" none.
         """
-        args: list[Argument] = [kind.value, queue, wanted, room, int(note_hunger)]
-        _, *columns = await self._call("take_dead", namespace, args)
-        return [_taken(*row) for row in zip(*columns, strict=True)]
+        args: list[Argument] = [kind.value, queue, wanted, room, item_bytes, int(note_hunger)]
+        _, over, *columns = await self._call("take_dead", namespace, [*args, request_id, KEEP_MS, received])
+        return Taken([_taken(*row) for row in zip(*columns, strict=True)], over == 1)
 
     def redrive(
         self, namespace: str, kind: Kind, queue: str, ids: IdList = ()

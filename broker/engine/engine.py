@@ -53,10 +53,6 @@ from .workers import Workers
 
 #: Items that one script call handles at most (Lua's unpack and Redis's patience have limits).
 MAX_BATCH = 1000
-#: Bytes of items that one lease hands out at most, so that a reply stays well under a gRPC message's limit.
-MAX_LEASE_BYTES = 3 * 1024 * 1024
-#: Bytes of one item at most: what is larger fits no message, and is set aside.
-MAX_ITEM_BYTES = 4 * 1024 * 1024 - 64 * 1024
 #: Bytes of bodies and results that count as much as one item when calls are gathered into one script call: small
 #: items fill it by number, large ones at 4 MiB, so that no call holds Redis up for long.
 _WEIGHED_BYTES = 4 * 1024 * 1024 // MAX_BATCH
@@ -88,8 +84,9 @@ class EngineConfig:
         idle_poll_interval_s: the same where nobody does, if longer.
         timeout_s: seconds until an unanswered Redis call fails.
         allow_eviction: work with a Redis that may evict keys.
-        reply_bytes: bytes of items that one reply hands out or lists, at most.
-        item_bytes: bytes of one item at most, so that it fits into a message alone; a larger one is set aside.
+        reply_bytes: bytes of items that one reply hands out or lists, counted as ``lua/include/weight.lua`` does.
+        item_bytes: bytes of a single item that a reply still holds, alone: at least `reply_bytes`; larger ones are set
+            aside.
         share_from: from how many on leases of one call stand together in Redis, which is cheaper; 0: never.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
@@ -103,8 +100,8 @@ class EngineConfig:
     idle_poll_interval_s: float = 60.0
     timeout_s: float = 2.0
     allow_eviction: bool = False
-    reply_bytes: int = MAX_LEASE_BYTES
-    item_bytes: int = MAX_ITEM_BYTES
+    reply_bytes: int = 3 * 1024 * 1024
+    item_bytes: int = 4 * 1024 * 1024 - 8 * 1024
     share_from: int = 16
     clock: str = "clock"
 
@@ -247,7 +244,7 @@ class Engine:
         note_hunger: bool = False,
         call: LeaseCall = _UNTRACKED,
     ) -> LeaseReply:
-        """Takes up to `max_items` items, at most `EngineConfig.reply_bytes` of them (but at least one).
+        """Takes up to `max_items` items, at most `reply_bytes` of them (but at least one).
 
         Args:
             namespace: where.
@@ -303,7 +300,8 @@ class Engine:
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
         """Looks at ready items without taking them, in the order in which they would be leased."""
-        args: list[Argument] = [kind.value, max_items, MAX_LEASE_BYTES, len(queues), *queues]
+        room, most = self.config.reply_bytes, self.config.item_bytes
+        args: list[Argument] = [kind.value, max_items, room, most, len(queues), *queues]
         ids, records = await self._call("peek", namespace, args)
         return [(id.decode(), decode_record(record)) for id, record in zip(ids, records, strict=True)]
 
@@ -367,7 +365,7 @@ class Engine:
     ) -> list[ItemStatus]:
         """What is known of items, waiting up to `timeout_s` until all have come as far as `until`.
 
-        Bodies, results and errors are left out of what is beyond `MAX_LEASE_BYTES` in all.
+        Bodies, results and errors are left out of what is beyond `reply_bytes` in all.
         """
         if until is Until.NOW or timeout_s <= 0:
             return await self._lookup(namespace, ids, Until.NOW, bodies=bodies)
@@ -520,7 +518,7 @@ class Engine:
         return [Refreshed(_OUTCOMES[code], flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
-        args: list[Argument] = [until.value, _WATCH_US, int(bodies), MAX_LEASE_BYTES, len(ids), *ids]
+        args: list[Argument] = [until.value, _WATCH_US, int(bodies), self.config.reply_bytes, len(ids), *ids]
         replies = await self._call("lookup", namespace, args)
         return [_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
 

@@ -48,6 +48,8 @@ key                     type    holds                                           
 ``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge
 ``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
+``taken:<id>``          list    dead letters that a request with this id took, five entries      its own expiry
+                                each; "" alone once it has said that they arrived
 ``token``               string  last lease token                                                 never
 ``schedule``            hash    schedule → ``<spec> <run> <task> <group> <definition> <body>``,   put, delete
                                 on lines of their own

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .connections import Argument
 from .scripts import Call
-from .types import IdList, Kind, State, StoredItem, decode_record
+from .types import IdList, Kind, State, StoredItem, decode_record, weight
 
 #: Queues that one script call describes.
 _MAX_DESCRIBED = 50
@@ -147,6 +147,7 @@ class Queues:
         position: int = 0,
         body_bytes: int,
         room: int,
+        item_bytes: int,
     ) -> ItemPage:
         """A page of items, which may be short although there are more.
 
@@ -158,18 +159,19 @@ class Queues:
             wanted: 1 to 1,000.
             position: entry to begin at, from 0 or an earlier page.
             body_bytes: how much of each body.
-            room: bytes of all of them together, beyond the first item.
+            room: bytes of all of them together.
+            item_bytes: bytes that the first may have instead; one that is larger comes without its body.
         """
         items: list[StoredItem] = []
         at = position
         for _ in range(_MAX_STEPS):
             before = at
             args: list[Argument] = [kind.value, queue, section.value, at, wanted - len(items), body_bytes, room]
-            known, now, at, *columns = await self._call("list_items", namespace, [*args, int(not items)])
+            known, now, at, *columns = await self._call("list_items", namespace, [*args, 0 if items else item_bytes])
             place = (kind, "" if section is Section.DEAD else queue)
-            found = [_stored(section, now, place, *row) for row in zip(*columns, strict=True)]
-            room -= sum(len(item.record.body if item.record else b"") + len(item.error) for item in found)
-            items += found
+            rows = list(zip(*columns, strict=True))
+            room -= sum(weight(id, record, error) for id, record, _, _, error, _ in rows)
+            items += [_stored(section, now, place, *row) for row in rows]
             if not known or at in (-1, before) or len(items) >= wanted or room <= 0:
                 break
         return ItemPage(known == 1, items, None if at < 0 else at)

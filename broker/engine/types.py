@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -125,6 +125,15 @@ def decode_record(record: bytes) -> Record:
     head, _, body = record.partition(b"\n")
     enqueued, due, spec = head.split(b" ", 2)
     return Record(int(enqueued), int(due), decode_spec(spec), body)
+
+
+#: Bytes that an item takes of a message beyond its id, record and error text; as in ``lua/include/weight.lua``.
+ITEM_OVERHEAD = 256
+
+
+def weight(id: Sized, record: Sized, error: Sized) -> int:
+    """Bytes that an item takes of a message."""
+    return len(id) + len(record) + len(error) + ITEM_OVERHEAD
 
 
 class Leased(NamedTuple):

@@ -132,7 +132,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
         )
         waits = call.until is not Until.NOW and call.timeout_s > 0
-        return replies.result_response(await (self._drain.unless_begun(looking) if waits else looking))
+        statuses = await (self._drain.unless_begun(looking) if waits else looking)
+        config = self._engine.config
+        return replies.result_response(statuses, config.reply_bytes, config.item_bytes)
 
     async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse | Encoded:
         try:

@@ -16,6 +16,7 @@ from ..engine.engine import Engine
 from ..errors import NotFound
 from ..limits import Limits
 from ..listings import list_items
+from ..rooms import fitting
 from ..taking import take_dead_letters
 from ..translated import translated
 
@@ -36,11 +37,12 @@ class DeadLetterHandlers:
     ) -> pb.ListDeadLetterQueuesResponse:
         """Dead-letter queues that have something in them."""
         namespace, kinds = requests.read_list_dead_queues(request, self._limits)
-        response = pb.ListDeadLetterQueuesResponse()
-        for kind in kinds:
-            found = await self._engine.dead_letters.queues(namespace, kind)
-            response.queues.extend(replies.dead_queue_info(kind, queue) for queue in found)
-        return response
+        infos = [
+            replies.dead_queue_info(kind, queue)
+            for kind in kinds
+            for queue in await self._engine.dead_letters.queues(namespace, kind)
+        ]
+        return pb.ListDeadLetterQueuesResponse(queues=fitting(infos, self._engine.config.reply_bytes))
 
     async def ListDeadLetters(
         self,

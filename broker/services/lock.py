@@ -14,6 +14,7 @@ from ..engine.engine import Engine
 from ..errors import PreconditionFailed
 from ..limits import Limits
 from ..paging import read_page
+from ..rooms import fitting
 from ..translated import translated
 
 
@@ -62,4 +63,7 @@ class LockService(lock_pb2_grpc.LockServiceServicer):
         namespace = check.namespace(request.namespace, self._limits.max_name_length)
         locks, last = await self._engine.locks.page(namespace, page.size, page.cursor)
         found = [pb.LockInfo(name=one.name, owner=one.owner, expire_time=timestamp(one.ends_us)) for one in locks]
-        return pb.ListLocksResponse(locks=found, next_page_token=page.token(last))
+        shown = fitting(found, self._engine.config.reply_bytes)
+        if len(shown) < len(found):
+            last = shown[-1].name
+        return pb.ListLocksResponse(locks=shown, next_page_token=page.token(last))

@@ -92,7 +92,7 @@ class QueueHandlers:
         ids = requests.read_some_ids(request, self._limits)
         await self._known(call)
         done = await self._engine.queues.redrive_aside(
-            call.namespace, call.kind, call.queue, ids, most=self._limits.max_batch_items
+            call.namespace, call.kind, call.queue, ids, most=self._limits.batch_items
         )
         if isinstance(done, NoSuchItem):
             raise NotFound("item", done.id)

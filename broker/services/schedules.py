@@ -10,9 +10,10 @@ from dibs.v1 import admin_pb2 as pb
 
 from .. import schedules
 from .. import validation as check
-from ..engine.engine import MAX_LEASE_BYTES, Engine
+from ..engine.engine import Engine
 from ..limits import Limits
 from ..paging import read_page
+from ..rooms import fitting_names
 from ..translated import translated
 
 
@@ -37,7 +38,8 @@ class ScheduleHandlers:
         removed = await self._engine.schedules.put(
             call.namespace, call.group, planned, replace_group=call.replace_group
         )
-        return pb.PutSchedulesResponse(removed_names=removed)
+        room = self._engine.config.reply_bytes
+        return pb.PutSchedulesResponse(removed_names=fitting_names(removed, room))
 
     async def ListSchedules(
         self,
@@ -47,8 +49,9 @@ class ScheduleHandlers:
         """Schedules and how they stand, by name."""
         namespace = check.namespace(request.namespace, self._limits.max_name_length)
         page = read_page(request)
-        found, last = await self._engine.schedules.page(namespace, page.size, MAX_LEASE_BYTES, page.cursor)
-        return schedules.list_response(found, page.token(last))
+        room = self._engine.config.reply_bytes
+        found, last = await self._engine.schedules.page(namespace, page.size, room, page.cursor)
+        return schedules.list_response(found, page, last, room)
 
     async def DeleteSchedules(
         self,

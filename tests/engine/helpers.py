@@ -10,7 +10,7 @@ from typing import Any
 import redis
 
 from dibs.broker.engine import keys
-from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.engine import Engine, EngineConfig
 from dibs.broker.engine.types import (
     Ack,
     Kind,
@@ -29,6 +29,8 @@ NS = "ns"
 PREFIX = keys.namespace_prefix("dibs", NS)
 TASKS = LeaseQuery(Kind.TASK)
 SECOND_US = 1_000_000
+#: Bytes of items that one reply holds.
+ROOM = EngineConfig("").reply_bytes
 HOUR_US = 3600 * SECOND_US
 
 #: Delivered at most once, nothing kept.

@@ -8,12 +8,27 @@ from typing import Any
 
 import redis
 
-from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.dead_letters import KEEP_MS, NoSuchLetter, Progress, Taken
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import STEP
-from dibs.broker.engine.types import Kind, Nack, NackReason, Outcome, State, StoredItem
+from dibs.broker.engine.types import ITEM_OVERHEAD, Kind, Nack, NackReason, Outcome, State, StoredItem
 
-from .helpers import LEASED, NS, PREFIX, SECOND_US, Clock, ack, ids_of, lease, lease_one, nack, new, state_of, until
+from .helpers import (
+    LEASED,
+    NS,
+    PREFIX,
+    ROOM,
+    SECOND_US,
+    Clock,
+    ack,
+    ids_of,
+    lease,
+    lease_one,
+    nack,
+    new,
+    state_of,
+    until,
+)
 
 MORTAL = LEASED._replace(attempts=2, dead_queue="dead")
 
@@ -27,8 +42,8 @@ async def bury(engine: Engine, *ids: str, body: bytes = b"body", queue: str = "q
         items = await lease(engine)
 
 
-async def take(engine: Engine, wanted: int = 1000, *, room: int = MAX_LEASE_BYTES) -> list[StoredItem]:
-    return await engine.dead_letters.take(NS, Kind.TASK, "dead", wanted, room=room)
+async def take(engine: Engine, wanted: int = 1000, *, room: int = ROOM) -> list[StoredItem]:
+    return (await engine.dead_letters.take(NS, Kind.TASK, "dead", wanted, room=room, item_bytes=ROOM)).letters
 
 
 async def redrive(engine: Engine, ids: Sequence[str] = ()) -> list[Progress | NoSuchLetter]:
@@ -73,7 +88,7 @@ async def test_taken_dead_letters_are_gone(still: Engine, raw: redis.Redis, cloc
 
 async def test_large_dead_letters_come_one_by_one(still: Engine) -> None:
     await bury(still, "a", "b", "c", body=b"x" * 1000)
-    assert [item.id for item in await take(still, room=2500)] == ["a", "b"]
+    assert [item.id for item in await take(still, room=3000)] == ["a", "b"]
     assert [item.id for item in await take(still, room=1)] == ["c"]
 
 
@@ -86,7 +101,8 @@ async def test_a_death_wakes_those_who_wait_for_it(engine: Engine, other: Engine
     ):
         for wanted in (woken, not_woken):
             wanted.clear()
-        assert await other.dead_letters.take(NS, Kind.TASK, "dead", 1, room=1, note_hunger=True) == []
+        taken = await other.dead_letters.take(NS, Kind.TASK, "dead", 1, room=1, item_bytes=ROOM, note_hunger=True)
+        assert taken.letters == []
         await bury(engine, "a")
         await until(woken, 1)
         assert not not_woken.is_set()
@@ -149,3 +165,59 @@ async def test_nothing_is_done_when_one_is_not_there(still: Engine, raw: redis.R
     for steps in (await redrive(still, ["a", "none"]), await purge(still, ["a", "none"])):
         assert steps == [NoSuchLetter("none")]
     assert dead_ids(raw) == ["a", "b"]
+
+
+async def taken(
+    engine: Engine, wanted: int, request: str = "", received: str = "", *, room: int = ROOM, item_bytes: int = ROOM
+) -> Taken:
+    return await engine.dead_letters.take(
+        NS, Kind.TASK, "dead", wanted, request_id=request, received=received, room=room, item_bytes=item_bytes
+    )
+
+
+async def test_a_request_with_an_id_gets_the_same_letters_until_it_says_that_they_arrived(
+    still: Engine, other: Engine, raw: redis.Redis
+) -> None:
+    await bury(still, "a", "b", "c")
+    first = await taken(still, 2, "r")
+    assert [letter.id for letter in first.letters] == ["a", "b"]
+    # On another broker too, and whatever it asks for.
+    assert await taken(other, 1000, "r") == first
+    assert [letter.error for letter in first.letters] == ["no a", "no b"]
+    assert await taken(still, 0, received="r") == Taken([], False)
+    assert await taken(other, 2, "r") == Taken([], True)
+    assert dead_ids(raw) == ["c"]
+    assert [letter.id for letter in (await taken(still, 2, "s")).letters] == ["c"]
+    assert 0 < raw.pttl(PREFIX + "taken:s") <= KEEP_MS
+
+
+async def test_without_an_id_nothing_is_kept(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a")
+    await taken(still, 1)
+    assert await taken(still, 0, received="never") == Taken([], False)
+    assert raw.keys(PREFIX + "taken:*") == []
+
+
+async def test_error_texts_and_ids_of_letters_count(still: Engine) -> None:
+    await bury(still, *(f"{n:0100}" for n in range(20)), body=b"x" * 100)
+    (letter,) = (await taken(still, 1)).letters
+    size = 100 + 102 + 100 + ITEM_OVERHEAD
+    assert len(letter.error) == 103
+    found = await taken(still, 1000, room=10 * (size + 100))
+    assert 8 <= len(found.letters) <= 10
+
+
+async def test_letters_that_no_message_holds_are_set_aside_and_the_others_come(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a")
+    await bury(still, "large", body=b"x" * 5000)
+    await bury(still, "b", "damaged", "c")
+    raw.hset(PREFIX + "run", "damaged", "?")
+    found = await taken(still, 1000, room=4000, item_bytes=4000)
+    assert [letter.id for letter in found.letters] == ["a", "b", "c"]
+    assert dead_ids(raw) == []
+    aside: Any = raw.zrange(PREFIX + "aside:t:q", 0, -1)
+    assert sorted(aside) == [b"damaged", b"large"]
+    (counts,) = await still.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert counts.dead == 0
+    assert raw.hexists(PREFIX + "item", "large")

@@ -8,7 +8,7 @@ import math
 import pytest
 import redis
 
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import STEP, ItemPage, QueueCounts, Section
 from dibs.broker.engine.types import Kind, LeaseQuery, Outcome, Refresh, State, Until
 
@@ -20,6 +20,7 @@ from .helpers import (
     NS,
     ONCE,
     PREFIX,
+    ROOM,
     SECOND_US,
     TASKS,
     Clock,
@@ -45,7 +46,7 @@ async def counts(engine: Engine, queue: str = "q") -> QueueCounts | None:
 
 async def page(engine: Engine, section: Section = Section.READY, queue: str = "q", *, position: int = 0) -> ItemPage:
     return await engine.queues.items(
-        NS, Kind.TASK, queue, section, 1000, position=position, body_bytes=ALL_OF_IT, room=MAX_LEASE_BYTES
+        NS, Kind.TASK, queue, section, 1000, position=position, body_bytes=ALL_OF_IT, room=ROOM, item_bytes=ROOM
     )
 
 
@@ -180,7 +181,7 @@ async def test_bodies_can_be_cut_off_and_large_ones_end_a_page(engine: Engine) -
     found = await page(engine)
     assert (len(found.items), found.position) == (3, 3)
     cut = await engine.queues.items(
-        NS, Kind.TASK, "q", Section.READY, 1000, position=0, body_bytes=10, room=MAX_LEASE_BYTES
+        NS, Kind.TASK, "q", Section.READY, 1000, position=0, body_bytes=10, room=ROOM, item_bytes=ROOM
     )
     assert [item.record and item.record.body for item in cut.items] == [b"x" * 10] * 4
     assert cut.position is None
@@ -305,7 +306,7 @@ async def test_leases_that_stand_together_are_listed_one_by_one(make_engine: Mak
     position: int | None = 0
     while position is not None:
         page = await engine.queues.items(
-            NS, Kind.TASK, "q", Section.LEASED, 7, position=position, body_bytes=100, room=10_000
+            NS, Kind.TASK, "q", Section.LEASED, 7, position=position, body_bytes=100, room=10_000, item_bytes=10_000
         )
         found += [item.id for item in page.items]
         position = page.position

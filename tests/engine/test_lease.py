@@ -7,8 +7,19 @@ from itertools import pairwise
 import pytest
 import redis
 
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
-from dibs.broker.engine.types import Cancelled, Kind, LeaseQuery, Nack, NackReason, Outcome, Spec, State, decode_record
+from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.types import (
+    Cancelled,
+    Kind,
+    LeaseQuery,
+    Nack,
+    NackReason,
+    Outcome,
+    Spec,
+    State,
+    decode_record,
+    weight,
+)
 
 from .helpers import (
     HOUR_US,
@@ -17,6 +28,7 @@ from .helpers import (
     NS,
     ONCE,
     PREFIX,
+    ROOM,
     SECOND_US,
     TASKS,
     Clock,
@@ -219,7 +231,7 @@ async def test_large_items_come_out_over_several_calls_none_of_them_too_large(en
         reply = await engine.lease(NS, TASKS, 1000)
         calls += 1
         assert not reply.drained or len(found) + len(reply.items) == 40
-        assert sum(len(item.record) for item in reply.items) <= MAX_LEASE_BYTES
+        assert sum(weight(item.id, item.record, item.last_error) for item in reply.items) <= ROOM
         found += ids_of(reply.items)
     assert found == [f"i{n}" for n in range(40)]
     assert calls == 4
@@ -233,13 +245,13 @@ async def test_error_texts_count_as_bytes_that_come_out(engine: Engine) -> None:
     found: list[str] = []
     while len(found) < 800:
         reply = await engine.lease(NS, TASKS, 1000)
-        assert sum(len(item.record) + len(item.last_error) for item in reply.items) <= MAX_LEASE_BYTES + len(error)
+        assert sum(weight(item.id, item.record, item.last_error) for item in reply.items) <= ROOM
         found += ids_of(reply.items)
     assert sorted(found) == ids
 
 
 async def test_an_item_over_the_limit_of_bytes_comes_out_alone(engine: Engine) -> None:
-    await engine.enqueue(NS, "", [new("small"), new("huge", body=b"x" * (MAX_LEASE_BYTES + 1)), new("last")])
+    await engine.enqueue(NS, "", [new("small"), new("huge", body=b"x" * (ROOM + 1)), new("last")])
     assert ids_of(await lease(engine)) == ["small"]
     assert ids_of(await lease(engine)) == ["huge"]
     assert ids_of(await lease(engine)) == ["last"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Ack, Kind, NackReason, State
 
 from .helpers import (
@@ -12,6 +12,7 @@ from .helpers import (
     KEPT,
     LEASED,
     NS,
+    ROOM,
     SECOND_US,
     Clock,
     ack,
@@ -90,7 +91,7 @@ async def test_more_results_than_fit_are_left_out_and_say_so(engine: Engine) -> 
     assert {(status.queue, status.kind, status.deliveries) for status in found} == {("q", Kind.TASK, 1)}
     whole = [status for status in found if not status.truncated]
     assert {status.result for status in whole} == {BIG}
-    assert len(whole) == MAX_LEASE_BYTES // (len(BIG) + 1)
+    assert len(whole) == ROOM // (len(BIG) + 1)
     assert {status.result for status in found if status.truncated} == {None}
     # One at a time there is room.
     assert (await engine.lookup(NS, ids[-1:]))[0].result == BIG
@@ -115,7 +116,7 @@ async def test_more_errors_than_fit_are_left_out_and_say_so(engine: Engine) -> N
         await nack(engine, item, NackReason.REJECTED, error="e" * 8192)
     found = await engine.lookup(NS, [item.id for item in items])
     assert {status.state for status in found} == {State.DEAD}
-    assert sum(len(status.error) for status in found) <= MAX_LEASE_BYTES
+    assert sum(len(status.error) for status in found) <= ROOM
     assert [bool(status.error) for status in found] == [not status.truncated for status in found]
 
 
@@ -130,7 +131,7 @@ async def test_what_has_nothing_to_leave_out_is_never_called_truncated(engine: E
 
 
 async def test_one_that_is_too_large_for_all_is_told_when_it_comes_first(engine: Engine) -> None:
-    body = b"x" * (MAX_LEASE_BYTES + 1)
+    body = b"x" * (ROOM + 1)
     await engine.enqueue(NS, "", [new("huge", body=body)])
     await put(engine, "b")
     found = await engine.lookup(NS, ["huge", "b"], bodies=True)

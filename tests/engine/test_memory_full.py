@@ -181,7 +181,10 @@ async def test_operators_can_make_room(still: Engine, leased: list[Leased]) -> N
         (2, 0)
     ]
     assert len(await lease(still)) == 2
-    assert len(await still.dead_letters.take(NS, Kind.TASK, "dead", 3, room=1000, note_hunger=True)) == 3
+    taken = await still.dead_letters.take(
+        NS, Kind.TASK, "dead", 3, room=10_000, item_bytes=10_000, note_hunger=True, request_id="r"
+    )
+    assert len(taken.letters) == 3
     assert [step async for step in still.dead_letters.purge(NS, Kind.TASK, "dead")] == [(5, 0)]
     assert await still.queues.delete_items(NS, ["ready0"]) == [True]
     assert [step async for step in still.queues.clear(NS, Kind.TASK, "q")][-1] == (29, 0)

@@ -172,9 +172,19 @@ async def test_parked_items_are_listed_peeked_and_counted_with_the_others(engine
     await sift(engine, known)
     await put_task(engine, "known", "k0")
     assert [id for id, _ in await engine.peek(NS, Kind.TASK, ["q"], 10)] == ["a0", "b0", "b1", "k0"]
-    page = await engine.queues.items(NS, Kind.TASK, "q", Section.READY, 3, body_bytes=100, room=10_000)
+    page = await engine.queues.items(
+        NS, Kind.TASK, "q", Section.READY, 3, body_bytes=100, room=10_000, item_bytes=10_000
+    )
     rest = await engine.queues.items(
-        NS, Kind.TASK, "q", Section.READY, 3, position=page.position or 0, body_bytes=100, room=10_000
+        NS,
+        Kind.TASK,
+        "q",
+        Section.READY,
+        3,
+        position=page.position or 0,
+        body_bytes=100,
+        room=10_000,
+        item_bytes=10_000,
     )
     assert [item.id for item in (*page.items, *rest.items)] == ["a0", "b0", "b1", "k0"]
     assert {item.state for item in page.items} == {State.WAITING}

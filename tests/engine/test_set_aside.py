@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.dead_letters import Progress
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import NoSuchItem, RedrivenAside, Section
 from dibs.broker.engine.types import Cancelled, Conflict, Enqueued, ItemStatus, Kind, NackReason, State, StoredItem
 
@@ -41,7 +41,7 @@ async def status_of(engine: Engine, id: str) -> ItemStatus:
 
 async def listed(engine: Engine, queue: str = "q") -> list[StoredItem]:
     page = await engine.queues.items(
-        NS, Kind.TASK, queue, Section.SET_ASIDE, 1000, body_bytes=2**53, room=MAX_LEASE_BYTES
+        NS, Kind.TASK, queue, Section.SET_ASIDE, 1000, body_bytes=2**53, room=3 * 2**20, item_bytes=4 * 2**20
     )
     return page.items
 
@@ -187,7 +187,10 @@ async def test_one_of_which_nothing_can_be_read_is_set_aside_where_its_text_says
     await died(engine, "a")
     raw.hset(PREFIX + "run", "a", "?")
     raw.hset(PREFIX + "item", "a", record)
-    assert await engine.dead_letters.take(NS, Kind.TASK, "dead", 10, room=MAX_LEASE_BYTES) == []
+    assert await engine.dead_letters.take(NS, Kind.TASK, "dead", 10, room=3 * 2**20, item_bytes=4 * 2**20) == (
+        [],
+        False,
+    )
     assert [item.id for item in await listed(engine, queue)] == ["a"]
     assert raw.hget(PREFIX + "item", "a") == record
 
@@ -196,8 +199,8 @@ async def test_a_dead_letter_that_is_no_more_than_an_entry_is_dropped(engine: En
     await died(engine, "a", "b")
     raw.hdel(PREFIX + "item", "a")
     raw.hdel(PREFIX + "run", "a")
-    taken = await engine.dead_letters.take(NS, Kind.TASK, "dead", 10, room=MAX_LEASE_BYTES)
-    assert [item.id for item in taken] == ["b"]
+    taken = await engine.dead_letters.take(NS, Kind.TASK, "dead", 10, room=3 * 2**20, item_bytes=4 * 2**20)
+    assert [item.id for item in taken.letters] == ["b"]
     assert await engine.dead_letters.queues(NS, Kind.TASK) == []
 
 

@@ -322,7 +322,9 @@ class EngineMachine(RuleBasedStateMachine):
         letters = self.engines[via].dead_letters
         if how == "take":
             expected = self.model.leave_dead((kind, name), ())
-            taken = self.run(letters.take(self.namespace, kind, name, 1000, room=1_000_000))
+            taken = self.run(
+                letters.take(self.namespace, kind, name, 1000, room=1_000_000, item_bytes=1_000_000)
+            ).letters
             assert expected is not None
             assert [item.id for item in taken] == [item.id for item in expected]
             return

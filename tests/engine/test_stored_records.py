@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.dead_letters import Progress
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.locks import HeldLock
 from dibs.broker.engine.queues import Section
 from dibs.broker.engine.schedules import ScheduleState
@@ -151,14 +151,16 @@ async def test_a_request_is_remembered(old: Engine) -> None:
 
 
 async def test_dead_letters_are_listed_sent_back_and_taken(old: Engine) -> None:
-    page = await old.queues.items(NS, Kind.TASK, "dead", Section.DEAD, 10, body_bytes=1000, room=MAX_LEASE_BYTES)
+    page = await old.queues.items(
+        NS, Kind.TASK, "dead", Section.DEAD, 10, body_bytes=1000, room=3 * 2**20, item_bytes=4 * 2**20
+    )
     assert [(item.id, item.error) for item in page.items] == [(f"dead-{n}", "Traceback: boom") for n in (1, 2)]
     steps = [step async for step in old.dead_letters.redrive(NS, Kind.TASK, "dead", ["dead-2"])]
     assert steps == [Progress(1, 0)]
     (item,) = await take(old, "dying")
     assert (item.id, item.attempt, item.last_error) == ("dead-2", 1, "")
-    taken = await old.dead_letters.take(NS, Kind.TASK, "dead", 10, room=MAX_LEASE_BYTES)
-    assert [item.id for item in taken] == ["dead-1"]
+    taken = await old.dead_letters.take(NS, Kind.TASK, "dead", 10, room=3 * 2**20, item_bytes=4 * 2**20)
+    assert [item.id for item in taken.letters] == ["dead-1"]
     assert await old.dead_letters.queues(NS, Kind.TASK) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.dead_letters import Progress
-from dibs.broker.engine.engine import MAX_LEASE_BYTES, Engine
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import Section
 from dibs.broker.engine.types import (
     Ack,
@@ -185,7 +185,9 @@ async def do_peek(scene: Scene) -> list[str]:
 
 
 async def do_list(scene: Scene, section: Section, queue: str = "q") -> list[str]:
-    page = await scene.engine.queues.items(NS, Kind.TASK, queue, section, 1000, body_bytes=2**53, room=MAX_LEASE_BYTES)
+    page = await scene.engine.queues.items(
+        NS, Kind.TASK, queue, section, 1000, body_bytes=2**53, room=3 * 2**20, item_bytes=4 * 2**20
+    )
     return [item.id for item in page.items if item.record and item.record.body == b"body"]
 
 
@@ -250,10 +252,10 @@ async def do_purge(scene: Scene) -> list[str]:
 
 
 async def do_take(scene: Scene) -> list[str]:
-    found = await scene.engine.dead_letters.take(NS, Kind.TASK, "dead", 1000, room=MAX_LEASE_BYTES)
-    assert len(found) == 98
+    found = await scene.engine.dead_letters.take(NS, Kind.TASK, "dead", 1000, room=3 * 2**20, item_bytes=4 * 2**20)
+    assert len(found.letters) == 98
     assert await scene.engine.dead_letters.queues(NS, Kind.TASK) == []
-    return [item.id for item in found]
+    return [item.id for item in found.letters]
 
 
 async def do_snapshot(scene: Scene) -> list[str]:

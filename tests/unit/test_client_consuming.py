@@ -8,6 +8,7 @@ import pytest
 
 from dibs.consuming import DataBatch, Marks, ack, release
 from dibs.holding import Holding
+from dibs.known_limits import KnownLimits
 from dibs.leases import Leases
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -17,9 +18,16 @@ def items(*ids: str, batch: int = 1) -> pb.WorkResponse:
     return pb.WorkResponse(batch=batch, deliveries=[tpb.Delivery(id=id, lease_token=7) for id in ids])
 
 
+def begin(holding: Holding) -> pb.WorkRequest:
+    """A stream to a broker that says at once what it takes."""
+    hello = holding.begin()
+    holding.receive(pb.WorkResponse(limits=tpb.Limits(max_credit=10_000)))
+    return hello
+
+
 def consumer(lease_s: float = 30, prefetch: int = 1_000) -> Holding:
-    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s, prefetch)
-    hello = holding.begin().hello
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s, prefetch, KnownLimits())
+    hello = begin(holding).hello
     assert (list(hello.queues), hello.lease_timeout.ToTimedelta().total_seconds()) == (["q"], lease_s)
     return holding
 
@@ -77,7 +85,7 @@ def test_what_a_broken_stream_left_unconfirmed_is_said_again() -> None:
     assert second is not None
     assert ([entry.id for entry in first.acks], [entry.id for entry in second.acks]) == (["a"], ["b"])
     holding.receive(pb.WorkResponse(done_sequence=first.sequence))
-    holding.begin()
+    begin(holding)
     again = holding.message()
     assert again is not None
     assert [entry.id for entry in again.acks] == ["b"]
@@ -277,7 +285,7 @@ def test_what_became_of_an_earlier_delivery_does_not_touch_the_one_that_is_held(
     holding = consumer()
     holding.receive(items("a"))
     holding.finish([delivery.id for delivery in holding.take(10)])
-    holding.begin()  # The stream broke: the broker has taken the item back, and delivers it again.
+    begin(holding)  # The stream broke: the broker has taken the item back, and delivers it again.
     again = pb.WorkResponse(batch=1, deliveries=[tpb.Delivery(id="a", lease_token=9)])
     holding.receive(again)
     late = tpb.EntryOutcome(id="a", outcome=tpb.OUTCOME_LEASE_SUPERSEDED, lease_token=7)
@@ -292,7 +300,7 @@ def test_only_what_was_said_once_is_told_to_be_late(caplog: pytest.LogCaptureFix
     holding.take(10)
     holding.mark(["a"], ack)
     assert holding.message() is not None
-    holding.begin()
+    begin(holding)
     holding.finish(["b"])
     for id in ("a", "b"):
         assert caplog.text == ""
@@ -319,7 +327,7 @@ def test_an_item_that_has_come_again_over_another_stream_is_done_with_its_batch(
     holding = consumer()
     holding.receive(items("a"))
     holding.take(10)
-    holding.begin()  # The stream broke before the receipt: the broker has taken the item back, and delivers it again.
+    begin(holding)  # The stream broke before the receipt: the broker has taken the item back, and delivers it again.
     holding.receive(pb.WorkResponse(batch=1, deliveries=[tpb.Delivery(id="a", lease_token=9)]))
     holding.finish(["a"])
     message = holding.message(last=True)
@@ -373,3 +381,34 @@ def test_what_was_taken_has_no_lease() -> None:
     leases = Leases()
     leases.remember([tpb.Delivery(id="a")])
     assert len(leases) == 0
+
+
+def announced(holding: Holding, **limits: int) -> None:
+    holding.receive(pb.WorkResponse(limits=tpb.Limits(**limits)))  # type: ignore[arg-type]  # all are numbers
+
+
+def test_nothing_is_said_before_the_broker_has_said_what_it_takes() -> None:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
+    holding.begin()
+    holding.want(10)
+    assert holding.message() is None
+    announced(holding, max_credit=3, max_batch_items=2)
+    assert holding.restless
+    assert credit(holding) == 3
+    holding.receive(items("a", "b", "c"))
+    holding.finish([delivery.id for delivery in holding.take(10)])
+    said = [[ack.id for ack in message.acks] for message in (holding.message(), holding.message()) if message]
+    assert said == [["a", "b"], ["c"]]
+
+
+def test_a_broker_that_announces_nothing_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dibs.holding.ANNOUNCED_WITHIN_SECONDS", 0.02)
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
+    holding.begin()
+    holding.want(10)
+    pause = holding.look()
+    assert pause is not None
+    assert 0 < pause <= 0.02
+    time.sleep(pause)
+    holding.look()
+    assert credit(holding) == 10

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from dibs.consuming import ack, release
 from dibs.holding import Holding
+from dibs.known_limits import KnownLimits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -37,8 +38,9 @@ class Consumer(RuleBasedStateMachine):
         self.unreceipted: dict[int, list[tuple[str, int]]] = {}
         self.batch = 0
         self.credit = 0
-        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000)
+        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
         self.holding.begin()
+        self.holding.receive(pb.WorkResponse())
         #: The caller's batch, and what it has not settled of it; None: it waits.
         self.body: list[str] | None = None
         self.open: set[str] = set()
@@ -121,6 +123,7 @@ class Consumer(RuleBasedStateMachine):
         self.unreceipted.clear()
         self.batch = self.credit = 0
         self.holding.begin()
+        self.holding.receive(pb.WorkResponse())
 
     # The caller
 
@@ -173,8 +176,9 @@ class Consumer(RuleBasedStateMachine):
         self.begin_another()
         assert not self.leases
         assert sorted([*self.done, *self.queue]) == sorted(self.items)
-        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000)
+        self.holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
         self.holding.begin()
+        self.holding.receive(pb.WorkResponse())
 
 
 TestConsumer = Consumer.TestCase

@@ -22,7 +22,7 @@ def lease(wait: float) -> operations.Operation[Any]:
     [
         (operations.result("n", ["a"], until="done", timeout=50), "timeout"),
         (lease(50), "get_timeout"),
-        (admin.take_dead_letters("n", "q", KIND, 1, 50), "get_timeout"),
+        (admin.take_dead_letters("n", "q", KIND, 1, 50, "r"), "get_timeout"),
         (admin.flush(apb.FlushRequest(), 50, None), "timeout"),
     ],
     ids=["result", "lease", "take", "flush"],

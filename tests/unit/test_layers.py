@@ -50,11 +50,12 @@ def test_the_broker_imports_of_the_client_the_stubs_and_what_both_need() -> None
     assert [
         str(found)
         for found in imports_by("dibs.broker")
-        if found.within("dibs") and not found.within("dibs.broker", "dibs.v1", "dibs.cron", "dibs.wire")
+        if found.within("dibs")
+        and not found.within("dibs.broker", "dibs.v1", "dibs.cron", "dibs.wire", "dibs.contract")
     ] == []
 
 
-@pytest.mark.parametrize("module", ["dibs.cron", "dibs.wire"])
+@pytest.mark.parametrize("module", ["dibs.cron", "dibs.wire", "dibs.contract.limits"])
 def test_what_client_and_broker_share_depends_on_nothing_of_the_package(module: str) -> None:
     assert module in MODULES
     assert [str(found) for found in IMPORTS if found.importer == module and found.within("dibs")] == []

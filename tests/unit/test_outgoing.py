@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dibs.broker.engine.engine import MAX_BATCH, MAX_LEASE_BYTES
+from dibs.broker.engine.engine import MAX_BATCH
 from dibs.broker.engine.types import Leased
 from dibs.broker.outgoing import Outgoing
 
-THIRD = MAX_LEASE_BYTES // 3
+ROOM = 3 * 1024 * 1024
+#: Bytes of a record of which three fit, with what an item takes beside it.
+THIRD = ROOM // 3 - 257
 
 
 def leased(id: str, size: int = 10, *, error: str = "", lease_us: int = 1, token: int = 7) -> Leased:
@@ -22,7 +24,7 @@ def written(outgoing: Outgoing) -> list[list[str]]:
 
 
 def test_what_has_gathered_goes_in_one_message() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     outgoing.add([leased("a")])
     outgoing.add([leased("b"), leased("c")])
     assert written(outgoing) == [["a", "b", "c"]]
@@ -30,7 +32,7 @@ def test_what_has_gathered_goes_in_one_message() -> None:
 
 
 def test_a_message_has_a_thousand_items_at_most_and_whole_shares() -> None:
-    outgoing = Outgoing(10_000)
+    outgoing = Outgoing(10_000, ROOM)
     for share in ("a", "b", "c"):
         outgoing.add([leased(f"{share}{n}") for n in range(400)])
     outgoing.add([leased(f"d{n}") for n in range(MAX_BATCH)])
@@ -42,18 +44,18 @@ def test_a_message_has_a_thousand_items_at_most_and_whole_shares() -> None:
 
 
 def test_a_message_has_about_three_mebibytes_at_most_with_error_texts() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     outgoing.add([leased("a", THIRD), leased("b", THIRD)])
     outgoing.add([leased("c", THIRD)])
     outgoing.add([leased("d", 9)])
-    outgoing.add([leased("huge", 2 * MAX_LEASE_BYTES)])
+    outgoing.add([leased("huge", 2 * ROOM)])
     outgoing.add([leased("e", THIRD, error="€" * (THIRD // 3))])
     outgoing.add([leased("f", 2 * THIRD)])
     assert written(outgoing) == [["a", "b", "c"], ["d"], ["huge"], ["e"], ["f"]]
 
 
 def test_it_is_full_until_enough_was_written() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     assert not outgoing.full
     outgoing.add([leased("a", 2 * THIRD)])
     outgoing.add([leased("b", 2 * THIRD)])
@@ -68,7 +70,7 @@ def test_it_is_full_until_enough_was_written() -> None:
 
 
 def test_a_receipt_of_a_batch_is_one_of_each_share_in_it_and_before_it() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     outgoing.add([leased("a", token=1), leased("b", token=1)])
     outgoing.add([leased("c", token=2)])
     outgoing.take_batch()
@@ -80,7 +82,7 @@ def test_a_receipt_of_a_batch_is_one_of_each_share_in_it_and_before_it() -> None
 
 
 def test_what_was_written_goes_back_until_it_is_received() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     for id in "abc":
         outgoing.add([leased(id)])
         outgoing.take_batch()
@@ -91,14 +93,14 @@ def test_what_was_written_goes_back_until_it_is_received() -> None:
 
 
 def test_what_may_have_been_received_and_is_delivered_at_most_once_does_not_go_back() -> None:
-    outgoing = Outgoing(100)
+    outgoing = Outgoing(100, ROOM)
     outgoing.add([leased("once", lease_us=0), leased("again")])
     outgoing.take_batch()
     assert outgoing.unreceived() == [("again", 7)]
 
 
 def test_of_a_worker_without_receipts_only_the_newest_goes_back() -> None:
-    outgoing = Outgoing(3)
+    outgoing = Outgoing(3, ROOM)
     for n in range(10):
         outgoing.add([leased(f"{n}")])
         outgoing.take_batch()

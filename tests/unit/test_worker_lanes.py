@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from dibs.contract.limits import CONTRACT
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.execution import Execution
@@ -52,8 +53,8 @@ def make_slots() -> Iterator[MakeSlots]:
 
 
 def said(outbox: Outbox) -> pb.WorkRequest:
-    sent = outbox.take()
-    return sent.request if sent else pb.WorkRequest()
+    sent = outbox.take(CONTRACT)
+    return sent.request() if sent else pb.WorkRequest()
 
 
 def test_plain_and_coroutine_functions_run_each_in_their_lane(make_slots: MakeSlots) -> None:
@@ -129,11 +130,12 @@ def test_a_notice_of_an_earlier_lease_is_not_about_this_one(make_slots: MakeSlot
     assert [ack.id for ack in said(outbox).acks] == ["a"]
 
 
-def test_credit_is_for_free_slots_and_never_over_the_contract(make_slots: MakeSlots) -> None:
+def test_credit_is_for_free_slots_and_never_over_the_limit(make_slots: MakeSlots) -> None:
     slots, _ = make_slots(start=False, task=lambda: None, threads=3)
-    assert slots.credit_change(0) == 3
+    assert slots.credit_change(0, 10_000) == 3
+    assert slots.credit_change(0, 2) == 2
     slots.deal([delivery("a")], time.monotonic())
-    assert slots.credit_change(2) == 0
+    assert slots.credit_change(2, 10_000) == 0
 
 
 def test_unknown_tasks_are_handed_back_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

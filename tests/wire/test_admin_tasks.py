@@ -101,6 +101,7 @@ async def test_a_connected_worker_is_listed_until_it_goes(stub: Stub, admin: Adm
     tasks = (await admin.ListTasks(pb.ListTasksRequest())).tasks
     assert [(task.definition.name, task.workers) for task in tasks] == [("a", 1), ("c", 0)]
     await stream.done_writing()
+    assert (await next_of(stream)).limits.max_credit == 10_000
     assert await stream.read() is grpc.aio.EOF
     await workers(admin, 0)
 

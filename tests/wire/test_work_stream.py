@@ -15,6 +15,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .conftest import AdminStub, Stub, item
+from .statuses import next_of
 from .streams import Worker, ids_of
 
 
@@ -271,3 +272,12 @@ async def test_a_later_message_that_makes_no_sense_ends_the_stream_and_loses_not
     assert await worker.call.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert (await worker.call.details() or "").startswith(f"{field}:")
     assert [delivery.id for delivery in await leased(stub)] == ["a"]
+
+
+async def test_the_first_message_of_a_stream_says_what_the_broker_takes(stub: Stub) -> None:
+    call = stub.Work()
+    await call.write(pb.WorkRequest(hello=pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="w")))
+    first = await next_of(call)
+    assert (first.limits.max_batch_items, first.limits.max_credit) == (1000, 10_000)
+    await call.done_writing()
+    assert await call.read() is grpc.aio.EOF

@@ -179,7 +179,7 @@ async def test_a_failed_attempt_carries_its_traceback_and_the_next_one_comes(bro
         (b"no json", lambda: None, "not JSON"),
         (b'{"args":[]}', lambda: object(), "the result of task task cannot be written as JSON"),
         (b'{"args":[]}', lambda: "x" * 300_000, "the result of task task is 300,002 bytes"),
-        (b'{"args":[]}', lambda: "x" * 4_000_000, "no broker takes more than"),
+        (b'{"args":[]}', lambda: "x" * 4_000_000, "takes no result of that size"),
         (b'{"args":[1]}', lambda: None, "takes 0 positional arguments but 1 was given"),
         (b'{"args":[]}', lambda: exit(3), "SystemExit: 3"),
     ],

@@ -17,6 +17,7 @@
 --          hands out and a few items more.
 --- @include clock
 --- @include records
+--- @include weight
 --- @include events
 --- @include queues
 --- @include leased
@@ -37,8 +38,6 @@ local skills, sift = ARGV[16], ARGV[17] == '1'
 
 -- Entries passed in one call that bring nothing.
 local MOST_SKIPPED = 2000
--- Of an item in a reply, beyond its record, id and error: its token, numbers and tags.
-local ITEM_BYTES = 128
 -- Records read at once: at first, and at most.
 local FIRST_SLICE, MOST_SLICE = 16, 250
 
@@ -96,7 +95,7 @@ end
 local function make_terms(spec, used, most, failure)
   local lease = lease_override or spec.lease
   local terms = { spec = spec, used = used, most = most, lease = lease, failure = failure, token = 0 }
-  terms.bytes = ITEM_BYTES + #failure
+  terms.bytes = ITEM_OVERHEAD + #failure
   if lease > 0 or spec.keep > 0 or spec.dead then
     terms.token = shares.token()
     local deadline = now + (lease > 0 and lease or retention)
@@ -174,7 +173,7 @@ local function take_again(id, record, run)
     return
   end
   failure = failure or ''
-  if is_full(#record + #id + #failure + ITEM_BYTES) then
+  if is_full(#record + #id + #failure + ITEM_OVERHEAD) then
     return
   end
   local terms = make_terms(spec, run.used + 1, most, failure)
@@ -204,7 +203,7 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   elseif spec.tail ~= tail or (has_stale and redis.call('ZSCORE', P .. 'delayed:' .. tail, id)) then
     return true
   end
-  local bytes = #record + #id + ITEM_BYTES
+  local bytes = #record + #id + ITEM_OVERHEAD
   local unknown_task = sieve_here and sieve_here.holds(record)
   if bytes > most_bytes then
     put_aside(id, queue, TOO_LARGE)
@@ -239,7 +238,7 @@ end
 local function look_up(slice)
   local found = redis.call('HMGET', P .. 'item', unpack(slice))
   for _, record in ipairs(found) do
-    read, read_bytes = read + 1, read_bytes + (record and #record or 0) + ITEM_BYTES
+    read, read_bytes = read + 1, read_bytes + (record and #record or 0) + ITEM_OVERHEAD
   end
   return found, any_run and redis.call('HMGET', P .. 'run', unpack(slice)) or {}
 end
@@ -259,7 +258,7 @@ local function take_from_list(queue)
       -- Nearly all are new items of a few specs.
       local record = found[i]
       local spec = is_plain and record and not runs[i] and not taken[id] and record_spec(record)
-      if spec and spec.tail == tail and spec.first_share == shares.number and #record + #id + ITEM_BYTES <= room then
+      if spec and spec.tail == tail and spec.first_share == shares.number and #record + #id + ITEM_OVERHEAD <= room then
         take(id, record, spec.first)
       elseif consider(queue, tail, id, found[i], runs[i], has_stale, sieve) then
         stale, skipped = stale + 1, skipped + 1

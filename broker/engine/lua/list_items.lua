@@ -2,8 +2,8 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, kind, queue, section ("ready", "delayed", "leased", "dead" or "aside"), position of the
---          first (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, 1 if the first
---          item may have more than that or else 0
+--          first (from 0), entries to look at (1-1000), bytes of each body at most, bytes in all at most, bytes that
+--          the first item may have instead (0: no more than that; what is larger comes without its body)
 -- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records ("" one that cannot be read),
 --          deliveries, 1 for each that somebody cancelled else 0, last errors ("" none; why an item is set aside), times
 --          in us: due, end of the lease, death, or when it was set aside ("" ready)}
@@ -12,6 +12,7 @@
 -- Cost     O(log n + entries). Reads at most 4 MiB and one item.
 --- @include clock
 --- @include records
+--- @include weight
 --- @include queues
 --- @include leased
 --- @include aside
@@ -20,7 +21,7 @@
 
 local kind, queue, section = ARGV[3], ARGV[4], ARGV[5]
 local at, left, cut, room = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local one_at_least = ARGV[10] == '1'
+local most = tonumber(ARGV[10])
 local tail = kind .. ':' .. queue
 local key = P .. (section == 'ready' and 'queue' or section) .. ':' .. tail
 local known = section == 'dead' or is_known(kind, queue)
@@ -93,12 +94,18 @@ local function last_error(id, run)
 end
 
 local function add(id, record, run, time)
-  local short = record_spec(record) and string.sub(record, 1, string.find(record, '\n', 1, true) + cut) or ''
+  local head = record_spec(record) and string.find(record, '\n', 1, true)
+  local short = head and string.sub(record, 1, head + cut) or ''
   local failure = last_error(id, run)
-  if (#ids > 0 or not one_at_least) and #short + #failure > room then
+  local size = weight(id, short, failure)
+  if size > room and not (#ids == 0 and most > 0) then
     return false
   end
-  room = room - #short - #failure
+  if size > math.max(room, most) then
+    short, failure = string.sub(record, 1, head), ''
+    size = weight(id, short, failure)
+  end
+  room = room - size
   local n = #ids + 1
   ids[n], records[n], deliveries[n], cancelled[n] = id, short, run and run.used or 0, run and run.cancel and 1 or 0
   errors[n], times[n] = failure, time or ''

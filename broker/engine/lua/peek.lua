@@ -1,23 +1,25 @@
 -- Looks at the items that are ready, without taking them.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind, items wanted (1-1000), bytes wanted at most, number of queues (0: all, by
---          priority), their names
+-- ARGV     namespace, channel, kind, items wanted (1-1000), bytes wanted at most, bytes that the first item may have
+--          instead (larger ones are passed), number of queues (0: all, by priority), their names
 -- Reply    {ids, records}
 -- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Changes nothing.
 --- @include records
 --- @include aside
 --- @include parked
+--- @include weight
 --- @include standing
 
-local kind, wanted, room, queues = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local kind, wanted, room, most = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local queues = tonumber(ARGV[7])
 local names = {}
 if queues == 0 then
   -- More than wanted: the first ones may hold nothing but stale entries.
   names = redis.call('ZRANGE', P .. 'ready:' .. kind, 0, 999)
 else
   for i = 1, queues do
-    names[i] = ARGV[6 + i]
+    names[i] = ARGV[7 + i]
   end
 end
 
@@ -38,11 +40,11 @@ if queues == 0 and is_any_parked(kind) then
 end
 
 local ids, records, seen = {}, {}, {}
-local passed = 0
+local passed, full = 0, false
 for _, queue in ipairs(names) do
   local tail, at = kind .. ':' .. queue, 0
   local parked, parked_count = parked_in(kind, queue)
-  while #ids < wanted and room > 0 and passed < 3000 do
+  while #ids < wanted and not full and passed < 3000 do
     local slice
     if at < parked_count then
       slice = slice_of_parked(parked, at, 64)
@@ -58,11 +60,16 @@ for _, queue in ipairs(names) do
     for i, id in ipairs(slice) do
       local record = found[i]
       local run = runs[i] and parse_run(runs[i])
-      if not seen[id] and #ids < wanted and room > 0 and is_ready(id, record, run, tail) then
+      if not seen[id] and #ids < wanted and not full and is_ready(id, record, run, tail) then
         seen[id] = true
-        room = room - #record
-        ids[#ids + 1] = id
-        records[#records + 1] = record
+        local size = weight(id, record, '')
+        if size <= room or (#ids == 0 and size <= most) then
+          room = room - size
+          ids[#ids + 1] = id
+          records[#records + 1] = record
+        else
+          full = size <= most
+        end
       end
     end
   end

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
-from .operations import MAX_WAIT_SECONDS, Operation, Rpc
+from .operations import Operation, Rpc, one_after_another
 from .times import to_duration
 from .v1 import admin_pb2 as pb
 from .v1.admin_pb2_grpc import AdminServiceStub
@@ -15,6 +15,7 @@ from .v1.types_pb2 import QueueKind
 QueuePage: TypeAlias = tuple[Sequence[pb.QueueInfo], str]
 ItemPage: TypeAlias = tuple[Sequence[pb.ItemInfo], str]
 TaskPage: TypeAlias = tuple[Sequence[pb.TaskInfo], str]
+SchedulePage: TypeAlias = tuple[Sequence[pb.ScheduleInfo], str]
 
 #: Entries of the pages that are asked for.
 PAGE_SIZE = 1_000
@@ -36,6 +37,8 @@ FLUSH = Rpc(AdminServiceStub, "Flush", streams=True)
 REGISTER_TASKS = Rpc(AdminServiceStub, "RegisterTasks")
 LIST_TASKS = Rpc(AdminServiceStub, "ListTasks")
 PUT_SCHEDULES = Rpc(AdminServiceStub, "PutSchedules")
+LIST_SCHEDULES = Rpc(AdminServiceStub, "ListSchedules")
+DELETE_SCHEDULES = Rpc(AdminServiceStub, "DeleteSchedules")
 
 
 def list_queues(
@@ -79,13 +82,17 @@ def list_leased(namespace: str, queue: str, kind: QueueKind.ValueType, page_toke
     return Operation(LIST_ITEMS, request, page)
 
 
-def delete_items(namespace: str, ids: Collection[str]) -> Operation[int]:
-    """Remove items wherever they are; the value is how many were there."""
+def delete_items(namespace: str, ids: Sequence[str]) -> Operation[Sequence[str]]:
+    """Remove items wherever they are; the value is the ids of those that were there."""
 
-    def deleted(reply: pb.DeleteItemsResponse, _: bool) -> int:
-        return len(reply.deleted_ids)
+    def deleted(reply: pb.DeleteItemsResponse, _: bool) -> Sequence[str]:
+        return reply.deleted_ids
 
-    return Operation(DELETE_ITEMS, pb.DeleteItemsRequest(namespace=namespace, ids=ids), deleted)
+    def part(start: int, stop: int) -> Operation[Sequence[str]]:
+        return delete_items(namespace, ids[start:stop])
+
+    request = pb.DeleteItemsRequest(namespace=namespace, ids=ids)
+    return Operation(DELETE_ITEMS, request, deleted, entries=len(ids), part=part, join=one_after_another)
 
 
 def clear_queue(namespace: str, queue: str, kind: QueueKind.ValueType, *, delete: bool = False) -> Operation[int]:
@@ -123,29 +130,47 @@ def list_dead_letters(
 
 
 def take_dead_letters(
-    namespace: str, queue: str, kind: QueueKind.ValueType, max_items: int, get_timeout: float
+    namespace: str, queue: str, kind: QueueKind.ValueType, max_items: int, get_timeout: float, request_id: str
 ) -> Operation[Sequence[pb.ItemInfo]]:
-    """Remove dead letters and get them, at most once: a reply that is lost takes its items with it."""
+    """Remove dead letters and get them, at most once; asked again under the same id they are the same.
+
+    To be followed by `confirm_dead_letters` if there are any.
+    """
 
     def items(reply: pb.TakeDeadLettersResponse, _: bool) -> Sequence[pb.ItemInfo]:
         return reply.items
 
-    request = pb.TakeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, max_items=max_items)
+    request = pb.TakeDeadLettersRequest(
+        namespace=namespace, queue=queue, kind=kind, max_items=max_items, request_id=request_id
+    )
     if get_timeout:
-        request.get_timeout.CopyFrom(to_duration(min(get_timeout, MAX_WAIT_SECONDS)))
+        request.get_timeout.CopyFrom(to_duration(get_timeout))
     return Operation(TAKE_DEAD_LETTERS, request, items, wait=get_timeout, wait_field="get_timeout")
 
 
+def confirm_dead_letters(namespace: str, queue: str, kind: QueueKind.ValueType, request_id: str) -> Operation[None]:
+    """Say that the letters which a request took have arrived, so that they need not be kept any longer."""
+
+    def done(_: pb.TakeDeadLettersResponse, __: bool) -> None:
+        return None
+
+    request = pb.TakeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, received_request_id=request_id)
+    return Operation(TAKE_DEAD_LETTERS, request, done)
+
+
 def redrive_dead_letters(
-    namespace: str, queue: str, kind: QueueKind.ValueType, ids: Collection[str] = ()
+    namespace: str, queue: str, kind: QueueKind.ValueType, ids: Sequence[str] = ()
 ) -> Operation[int]:
     """Send dead letters back to where they came from, all or these; the value is how many."""
 
     def redriven(replies: Sequence[pb.RedriveDeadLettersResponse], _: bool) -> int:
         return replies[-1].redriven if replies else 0
 
+    def part(start: int, stop: int) -> Operation[int]:
+        return redrive_dead_letters(namespace, queue, kind, ids[start:stop])
+
     request = pb.RedriveDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, ids=ids)
-    return Operation(REDRIVE_DEAD_LETTERS, request, redriven)
+    return Operation(REDRIVE_DEAD_LETTERS, request, redriven, entries=len(ids), part=part)
 
 
 def purge_dead_letters(namespace: str, queue: str, kind: QueueKind.ValueType) -> Operation[int]:
@@ -174,7 +199,7 @@ def flush(
 
     wait = MAX_FLUSH_SECONDS if timeout is None else min(timeout, MAX_FLUSH_SECONDS)
     request.timeout.CopyFrom(to_duration(wait))
-    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", heard=heard)
+    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", limited=False, heard=heard)
 
 
 def register_tasks(namespace: str, tasks: Collection[pb.TaskDefinition]) -> Operation[None]:
@@ -206,3 +231,26 @@ def put_schedules(
 
     request = pb.PutSchedulesRequest(namespace=namespace, group=group, schedules=schedules, replace_group=replace_group)
     return Operation(PUT_SCHEDULES, request, removed)
+
+
+def list_schedules(namespace: str, page_token: str = "") -> Operation[SchedulePage]:
+    """Schedules, by name."""
+
+    def page(reply: pb.ListSchedulesResponse, _: bool) -> SchedulePage:
+        return reply.schedules, reply.next_page_token
+
+    request = pb.ListSchedulesRequest(namespace=namespace, page_size=PAGE_SIZE, page_token=page_token)
+    return Operation(LIST_SCHEDULES, request, page)
+
+
+def delete_schedules(namespace: str, names: Sequence[str]) -> Operation[Sequence[str]]:
+    """Remove schedules; the value is the names of those that were there."""
+
+    def deleted(reply: pb.DeleteSchedulesResponse, _: bool) -> Sequence[str]:
+        return reply.deleted_names
+
+    def part(start: int, stop: int) -> Operation[Sequence[str]]:
+        return delete_schedules(namespace, names[start:stop])
+
+    request = pb.DeleteSchedulesRequest(namespace=namespace, names=names)
+    return Operation(DELETE_SCHEDULES, request, deleted, entries=len(names), part=part, join=one_after_another)

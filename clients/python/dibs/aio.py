@@ -264,7 +264,7 @@ class AsyncBatch(Gathering[AsyncDibs]):
     """The asyncio face: `IN_FLIGHT` requests are under way while the next one gathers."""
 
     def __init__(self, owner: AsyncDibs) -> None:
-        super().__init__(owner)
+        super().__init__(owner, owner.transport.limits)
         self._sent: deque[asyncio.Task[list[BrokerError]]] = deque()
 
     async def send(self) -> None:

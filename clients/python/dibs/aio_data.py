@@ -11,6 +11,7 @@ from .codec import encode_json
 from .consuming import DataBatch
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .ids import new_ids
+from .known_limits import KnownLimits
 from .names import QueueName
 from .times import Seconds
 
@@ -45,6 +46,10 @@ class AsyncData(BaseData):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _limits(self) -> KnownLimits:
+        return self._dibs.transport.limits
 
     async def put_data(
         self,

@@ -11,8 +11,10 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from .connection import Connection
-from .errors import DibsError
+from .dividing import divided
+from .errors import BrokerError, DibsError
 from .flows import Flow
+from .known_limits import KnownLimits
 from .operations import Operation, Rpc
 from .retry import Attempts
 from .status import error_from_call
@@ -25,10 +27,14 @@ class AioTransport:
 
     Args:
         connection: where to connect.
+
+    Attributes:
+        limits: what the brokers take.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.limits = KnownLimits()
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
@@ -39,6 +45,21 @@ class AioTransport:
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
+        parts = divided(operation, self.limits)
+        try:
+            part = next(parts)
+            while True:
+                try:
+                    value = await self._attempt(part, timeout)
+                except BrokerError as error:
+                    part = parts.throw(error)
+                else:
+                    part = parts.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    async def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
         while True:
             try:
@@ -75,7 +96,13 @@ class AioTransport:
             return result
 
     async def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
-        call = self.method(operation.rpc)(request, timeout=timeout, metadata=self.connection.metadata)
+        call = self.method(operation.rpc)(
+            request,
+            timeout=timeout,
+            metadata=self.connection.metadata,
+            # What must not be tried again had better be sent when there is somebody to send it to.
+            wait_for_ready=None if operation.safe else True,
+        )
         if not operation.rpc.streams:
             return await call
         replies = []

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import grpc
 
 from . import flows, forking
-from .encoding import EncodedRequest, ItemForm
+from .encoding import EncodedRequest, ItemForm, chunks
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
 from .ids import Ids
-from .operations import MAX_BATCH, MAX_BATCH_BYTES
+from .known_limits import KnownLimits
 from .status import error_from_status
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ Owner = TypeVar("Owner")
 class Gathering(Generic[Owner]):
     """What one `with batch():` has gathered and not sent. For the thread or asyncio task that opened it.
 
+    Args:
+        owner: the instance whose calls it gathers.
+        limits: what one request may have.
+
     Attributes:
         owner: the instance whose calls it gathers.
         thread: the thread that opened it; a context that is copied to another does not take the batch along.
@@ -41,8 +45,9 @@ class Gathering(Generic[Owner]):
         flushing: what has gathered is being sent right now.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, limits: KnownLimits) -> None:
         self.owner = owner
+        self.limits = limits
         self.thread = threading.get_ident()
         self.outer: Gathering[object] | None = None
         self.closed = False
@@ -66,17 +71,13 @@ class Gathering(Generic[Owner]):
     @property
     def full(self) -> bool:
         """Whether there is enough for a request."""
-        return len(self._entries) >= MAX_BATCH or self._size >= MAX_BATCH_BYTES
+        return len(self._entries) >= self.limits.batch_items or self._size >= self.limits.entry_bytes
 
     def take(self, namespace: str) -> Iterator[EncodedRequest]:
         """Take out what has gathered: as a rule one request, two if the last item made it too large for one."""
-        entries, size = self._entries, self._size
-        self._entries, self._size = [], 0
-        last = entries.pop() if size > MAX_BATCH_BYTES and len(entries) > 1 else None
-        if entries:
-            yield EncodedRequest(namespace, entries)
-        if last is not None:
-            yield EncodedRequest(namespace, [last])
+        entries, self._entries, self._size = self._entries, [], 0
+        for some in chunks(entries, self.limits.batch_items, self.limits.entry_bytes):
+            yield EncodedRequest(namespace, some)
 
     def raise_refusals(self) -> None:
         """Raise the first refusal, if there is any, with a note of the others."""
@@ -104,7 +105,7 @@ class Batch(Gathering["Dibs"]):
     """The blocking face: `IN_FLIGHT` requests are under way over one stream while the next one gathers."""
 
     def __init__(self, owner: Dibs) -> None:
-        super().__init__(owner)
+        super().__init__(owner, owner.transport.limits)
         #: Held while the stream is put and taken away: a fork in another thread does that, too.
         self._lock = threading.Lock()
         self._stream: EnqueueStream | None = None
@@ -179,6 +180,7 @@ class Batch(Gathering["Dibs"]):
                     self.refusals += flows.conflicts(reply.response.items)
                     return
                 error = error_from_status(reply.error)
+                self.limits.hear_refusal(error)
         self.refusals += self.owner.run(flows.enqueue(request.message(), error))
 
     def _drop_stream(self) -> None:

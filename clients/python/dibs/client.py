@@ -290,8 +290,9 @@ class Dibs(Administration, TaskMaking):
     def batch(self) -> Iterator[Batch]:
         """Gather the calls that are enqueued inside the ``with``, and send them in full requests.
 
-        A request goes when 1,000 calls or 3 MiB have gathered, and at the end; several are under way while the next
-        gathers. It holds for this instance in this thread or asyncio task. A batch inside of a batch joins it.
+        A request goes when 1,000 calls or 3 MiB have gathered (fewer if the broker says so), and at the end; several
+        are under way while the next gathers. It holds for this instance in this thread or asyncio task. A batch inside
+        of a batch joins it.
 
         Handles can be used at once: asking one first sends what has gathered. If the body raises, what it has
         enqueued until then is sent all the same, as without a batch.

@@ -23,6 +23,9 @@ DEFAULT_TIMEOUT_SECONDS = 30.0
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
+#: gRPC's own retries, by a service config or by themselves: they do not know which calls may be made again.
+_RETRIES = "grpc.enable_retries"
+
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # A broker or a network that vanished without a word is noticed in half a minute while something waits for it.
     ("grpc.keepalive_time_ms", 20_000),
@@ -32,7 +35,7 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.enable_retries", 0),
+    (_RETRIES, 0),
     # Limits of messages are the broker's.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -88,8 +91,8 @@ class Connection:
         `DIBS_CLIENT_CERT_FILE` and `DIBS_CLIENT_KEY_FILE`.
 
         Raises:
-            ValueError: a certificate without its key or the reverse, a timeout that is not above 0, or a token
-                that would go over the network unencrypted.
+            ValueError: a certificate without its key or the reverse, a timeout that is not above 0, a token that
+                would go over the network unencrypted, or a channel option that turns gRPC's retries on.
         """
 
         def path(given: StrPath | None, variable: str) -> Path | None:
@@ -122,6 +125,8 @@ class Connection:
     def _check(self) -> None:
         if self.timeout <= 0:
             raise ValueError("timeout must be above 0")
+        if dict(self.channel_options).get(_RETRIES):
+            raise ValueError(f"{_RETRIES} stays off: gRPC would make calls again that must not be made twice")
         if (self.cert is None) != (self.key is None):
             raise ValueError("a client certificate and its key go together")
         if self.token and not self.tls and not is_local(self.target):

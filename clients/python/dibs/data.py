@@ -10,6 +10,7 @@ from .codec import encode_json
 from .consuming import DataBatch
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .ids import new_ids
+from .known_limits import KnownLimits
 from .names import QueueName
 from .times import Seconds
 
@@ -77,6 +78,10 @@ class Data(BaseData):
     def _namespace(self) -> str:
         return self._dibs.namespace
 
+    @property
+    def _limits(self) -> KnownLimits:
+        return self._dibs.transport.limits
+
     def put_data(
         self,
         data: Any,
@@ -95,7 +100,7 @@ class Data(BaseData):
             data: a list, tuple or iterator of items; anything else is one item.
             use_dead: instead of the queue's.
             is_one: `data` is one item even if it is a list.
-            chunksize: items of one request, 1 to 1,000; more counts as 1,000.
+            chunksize: items of one request; more than the broker takes, 1,000 as a rule, are sent in several.
             delay: they can be received that much later; seconds or a timedelta. Needs a queue with `vis_timeout`.
             attempts: instead of the queue's.
 
@@ -128,7 +133,7 @@ class Data(BaseData):
         """Receive items from the queue.
 
         Args:
-            items: how many at most, 1 to 1,000.
+            items: how many at most, 1 to 1,000; no more than the broker hands out at a time.
             vis_timeout: above 0, lease them that long; 0, take them for good; below 0, look at them without taking
                 them. Default: the queue's `vis_timeout`. Dead letters are taken or looked at.
             get_timeout: how long to wait for a first item; seconds or a timedelta. Default: not at all.

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from . import admin, operations
-from .encoding import EncodedRequest, ItemForm
+from .encoding import EncodedRequest, ItemForm, chunks
 from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, NotFound
-from .flows import LONGEST_WAIT_SECONDS, Flow, do
+from .flows import LONGEST_WAIT_SECONDS, Flow, do, part_size
 from .holding import Holding
+from .ids import new_id
+from .known_limits import KnownLimits, is_too_much
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
-from .operations import MAX_BATCH, MAX_BATCH_BYTES
+from .operations import MAX_BATCH
 from .policy import Policy, checked_attempts
 from .times import Seconds, to_duration, to_seconds
 from .v1 import broker_pb2 as pb
@@ -63,9 +67,15 @@ class BaseData:
         self._kind = tpb.QUEUE_KIND_TASK if is_tasks else tpb.QUEUE_KIND_DATA
         self._leases = Leases()
         self._forms: dict[tuple[int, bool | str], ItemForm] = {}
+        #: Requests for dead letters that got no answer, of which process: the next one asks for that answer again.
+        self._unanswered: list[tuple[int, str]] = []
 
     @property
     def _namespace(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def _limits(self) -> KnownLimits:
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -100,10 +110,20 @@ class BaseData:
         """Put items, in as many requests as it takes."""
         sent = 0
         entry = form.entry
-        for chunk in _chunks([entry(id, payload) for id, payload in zip(ids, payloads, strict=True)], chunksize):
+        entries = [entry(id, payload) for id, payload in zip(ids, payloads, strict=True)]
+        left = deque(
+            chunks(entries, min(_checked_chunksize(chunksize), self._limits.batch_items), self._limits.entry_bytes)
+        )
+        while left:
+            chunk = left.popleft()
             try:
                 yield from do(operations.enqueue(EncodedRequest(self._namespace, chunk)))
             except Exception as error:
+                if isinstance(error, BrokerError) and is_too_much(error) and len(chunk) > 1:
+                    # Nothing was done. Each part has a request_id of its own, for its first and all further attempts.
+                    most = part_size(error, len(chunk))
+                    left.extendleft(chunk[at : at + most] for at in reversed(range(0, len(chunk), most)))
+                    continue
                 if sent:
                     error.add_note(f"the first {sent} items were put")
                 raise
@@ -162,12 +182,40 @@ class BaseData:
 
     def _take_dead(self, most: int, wait: float) -> Flow[dict[str, Any]]:
         items: Sequence[Any] = ()
+        request_id = self._unanswered_request() or new_id()
         for part in _waits(wait):
-            operation = admin.take_dead_letters(self._namespace, self.queue, self._kind, most, part)
-            items = yield from do(operation)
+            operation = admin.take_dead_letters(self._namespace, self.queue, self._kind, most, part, request_id)
+            try:
+                items = yield from do(operation)
+            except BaseException:
+                # What it took, if anything, is kept there for a while: the next call asks for it under the same id.
+                self._unanswered.append((os.getpid(), request_id))
+                raise
             if items:
                 break
-        return self._dead_entries(items)
+        entries = self._dead_entries(items)
+        if items:
+            yield from self._confirm_taken(request_id)
+        return entries
+
+    def _unanswered_request(self) -> str:
+        """The id of a request of this process that got no answer; "" none. It is the caller's from here on."""
+        while self._unanswered:
+            try:
+                process, request_id = self._unanswered.pop()
+            except IndexError:  # another thread was quicker
+                break
+            if process == os.getpid():
+                return request_id
+        return ""
+
+    def _confirm_taken(self, request_id: str) -> Flow[None]:
+        """Say that dead letters have arrived, so that the broker keeps them no longer."""
+        try:
+            yield from do(admin.confirm_dead_letters(self._namespace, self.queue, self._kind, request_id))
+        except BrokerError as error:
+            # They are here all the same; the broker forgets them by itself in ten minutes.
+            _log.info("the broker did not hear that dead letters of %s have arrived: %s", self, error)
 
     def _peek_dead(self, most: int) -> Flow[dict[str, Any]]:
         entries: dict[str, Any] = {}
@@ -196,7 +244,7 @@ class BaseData:
             raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
         wait = None if get_timeout is None else to_seconds(get_timeout, "get_timeout")
         value = task_entry if self.is_tasks else _data_of
-        return Holding(self._namespace, self.queue, self._kind, seconds, prefetch), value, wait
+        return Holding(self._namespace, self.queue, self._kind, seconds, prefetch, self._limits), value, wait
 
     # While items are here
 
@@ -252,7 +300,7 @@ class BaseData:
         except NotFound:
             return 0
         for ids in _id_batches(leased):
-            removed += yield from do(admin.delete_items(self._namespace, ids))
+            removed += len((yield from do(admin.delete_items(self._namespace, ids))))
         return removed
 
     def _redrive(self, ids: Iterable[str] | None) -> Flow[int]:
@@ -289,19 +337,10 @@ def _checked_items(items: int) -> int:
     return items
 
 
-def _chunks(entries: Sequence[bytes], chunksize: int) -> Iterator[Sequence[bytes]]:
-    """Entries in the chunks that make one request each."""
+def _checked_chunksize(chunksize: int) -> int:
     if isinstance(chunksize, bool) or not isinstance(chunksize, int) or chunksize < 1:
         raise ValueError(f"chunksize must be a whole number from 1 on, not {chunksize!r}")
-    most = min(chunksize, MAX_BATCH)
-    start = size = 0
-    for at, entry in enumerate(entries):
-        size += len(entry)
-        if at > start and (size > MAX_BATCH_BYTES or at - start == most):
-            yield entries[start:at]
-            start, size = at, len(entry)
-    if entries:
-        yield entries[start:]
+    return chunksize
 
 
 def _id_batches(items: Iterable[str]) -> Iterator[list[str]]:

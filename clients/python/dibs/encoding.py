@@ -7,7 +7,7 @@ classes take; see `wire`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 from .ids import new_id
@@ -63,6 +63,18 @@ def task_form(queue: str, name: str, policy: bytes) -> ItemForm:
     item = pb.EnqueueItem(queue=queue, kind=tpb.QUEUE_KIND_TASK, content=tpb.Content(task_name=name))
     item.policy.MergeFromString(policy)
     return ItemForm(item)
+
+
+def chunks(entries: Sequence[bytes], most_items: int, most_bytes: int) -> Iterator[Sequence[bytes]]:
+    """Entries as they go into requests, in order: so many, and so many bytes, but one at least."""
+    start = size = 0
+    for at, entry in enumerate(entries):
+        size += len(entry)
+        if at > start and (size > most_bytes or at - start == most_items):
+            yield entries[start:at]
+            start, size = at, len(entry)
+    if entries:
+        yield entries[start:]
 
 
 class EncodedRequest:

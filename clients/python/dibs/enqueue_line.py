@@ -18,7 +18,8 @@ from . import forking
 from .encoding import EncodedRequest
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError, DeadlineExceeded
-from .operations import MAX_BATCH, MAX_BATCH_BYTES, conflict, enqueue
+from .known_limits import KnownLimits
+from .operations import conflict, enqueue
 from .retry import Attempts, is_transient
 from .status import error_from_status
 from .transport import Transport
@@ -164,7 +165,7 @@ class EnqueueLine:
 
     def _take(self) -> tuple[list[_Ticket], EncodedRequest]:
         with self._lock:
-            count = _full(self._waiting)
+            count = _full(self._waiting, self._transport.limits)
             group = self._waiting[:count]
             del self._waiting[:count]
         return group, EncodedRequest(self._transport.connection.namespace, [ticket.entry for ticket in group])
@@ -175,7 +176,9 @@ class EnqueueLine:
         if reply is not None:
             if not reply.HasField("error"):
                 return reply.response.items
-            time.sleep(attempts.pause_after(error_from_status(reply.error)))
+            error = error_from_status(reply.error)
+            self._transport.limits.hear_refusal(error)
+            time.sleep(attempts.pause_after(error))
         return self._transport.run(enqueue(request), timeout=attempts.remaining())
 
     def _send_on_stream(self, request: EncodedRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
@@ -259,11 +262,12 @@ def _wake(ticket: _Ticket) -> None:
         ticket.woken.release()
 
 
-def _full(waiting: list[_Ticket]) -> int:
+def _full(waiting: list[_Ticket], limits: KnownLimits) -> int:
     """How many of those that wait make one request."""
     size = 0
-    for count, ticket in enumerate(waiting[:MAX_BATCH]):
+    most = limits.batch_items
+    for count, ticket in enumerate(waiting[:most]):
         size += len(ticket.entry)
-        if size > MAX_BATCH_BYTES and count:
+        if size > limits.entry_bytes and count:
             return count
-    return min(len(waiting), MAX_BATCH)
+    return min(len(waiting), most)

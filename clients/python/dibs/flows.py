@@ -22,6 +22,7 @@ from .errors import (
     TaskNotFinished,
 )
 from .ids import new_id
+from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
 from .retry import is_transient
 from .states import State, state_from_wire
@@ -33,6 +34,9 @@ Flow: TypeAlias = Generator[Operation[Any], Any, T]
 
 #: The longest that one request waits; then the next one does. Proxies cut calls that stay silent for long.
 LONGEST_WAIT_SECONDS = 50.0
+
+#: A wait that is shorter is not worth a request.
+_TOO_SHORT_SECONDS = 0.001
 
 _ITEM = re.compile(r"items\[(\d+)\]")
 
@@ -57,7 +61,8 @@ def look_up_until(namespace: str, id: str, until: Until, timeout: Seconds | None
         wait = min(left, LONGEST_WAIT_SECONDS)
         found = (yield from do(operations.result(namespace, [id], until=until, timeout=wait)))[0]
         state = state_from_wire(found.state)
-        if (state.is_over if until == "done" else state.has_started) or (wait >= left and deadline is not None):
+        over = deadline is not None and time.monotonic() + _TOO_SHORT_SECONDS >= deadline
+        if over or (state.is_over if until == "done" else state.has_started):
             return found
 
 
@@ -107,18 +112,21 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
                 left_out.append(len(values))
             values.append(decode_json(item.result) if item.HasField("result") else None)
         start = len(values) - len(batch)
-        while left_out:  # the reply was full; it always holds at least one of those that are asked for
-            again = [batch[place - start] for place in left_out]
+        most = MAX_BATCH
+        while left_out:  # the reply was full; what is asked for alone has room
+            again = [batch[place - start] for place in left_out[:most]]
             still: list[int] = []
             found = yield from do(operations.result(namespace, again))
-            for place, item in zip(left_out, found, strict=True):
+            for place, item in zip(left_out[:most], found, strict=True):
                 if item.truncated:
                     still.append(place)
                 elif item.HasField("result"):
                     values[place] = decode_json(item.result)
-            if len(still) == len(left_out):
-                raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")
-            left_out = still
+            if len(still) == len(again):
+                if len(again) == 1:
+                    raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")
+                most = len(again) // 2
+            left_out = still + left_out[len(again) :]
     return values
 
 
@@ -131,8 +139,8 @@ _CANCELLED: dict[pb.CancelOutcome.ValueType, bool | Literal[-1]] = {
 
 def cancel(namespace: str, id: str) -> Flow[bool | Literal[-1]]:
     """Cancel one item: True if it was removed or told, -1 if its result was dropped, else False."""
-    outcomes = yield from do(operations.cancel(namespace, [id]))
-    return _CANCELLED.get(outcomes[0], False)
+    items = yield from do(operations.cancel(namespace, [id]))
+    return _CANCELLED.get(items[0].outcome, False)
 
 
 def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flow[list[BrokerError]]:
@@ -158,6 +166,10 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
                 error = caught
             else:
                 return refusals + conflicts(items)
+        if is_too_much(error) and len(request.items) > 1:
+            for part in _parts(request, error):
+                refusals += yield from enqueue(part)
+            return refusals
         place = _refused(error, len(request.items))
         if place is None:
             if error is known and is_transient(error):
@@ -171,6 +183,22 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
         request.request_id = new_id()
         if not request.items:
             return refusals
+
+
+def _parts(request: pb.EnqueueRequest, error: BrokerError) -> list[pb.EnqueueRequest]:
+    """Requests of their own for some of the items each, as many as the broker says that it takes; else two halves."""
+    count = len(request.items)
+    most = part_size(error, count)
+    return [
+        pb.EnqueueRequest(namespace=request.namespace, request_id=new_id(), items=request.items[at : at + most])
+        for at in range(0, count, most)
+    ]
+
+
+def part_size(error: BrokerError, count: int) -> int:
+    """Entries of a part of a request that was too much: as many as the broker says that it takes; else half of them."""
+    told = error.metadata.get("value", "") if error.metadata.get("limit") == "max_batch_items" else ""
+    return max(1, min(int(told), count - 1)) if told else (count + 1) // 2
 
 
 def conflicts(items: Sequence[pb.EnqueuedItem]) -> list[BrokerError]:

@@ -19,7 +19,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from .ahead import Ahead
 from .consuming import Entry, ack, release
-from .operations import MAX_BATCH, MAX_BATCH_BYTES
+from .contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
+from .known_limits import KnownLimits
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import OUTCOME_OK, Delivery, QueueKind
@@ -45,14 +46,24 @@ class Holding:
         kind: its kind.
         lease_timeout: length of the leases in seconds, above 0.
         prefetch: items to hold ahead at most.
+        limits: what the brokers take; learns what this stream's says.
 
     Attributes:
         lost: ids of items that were held and whose leases were lost, since the last batch was begun.
     """
 
     def __init__(
-        self, namespace: str, queue: str, kind: QueueKind.ValueType, lease_timeout: float, prefetch: int
+        self,
+        namespace: str,
+        queue: str,
+        kind: QueueKind.ValueType,
+        lease_timeout: float,
+        prefetch: int,
+        limits: KnownLimits,
     ) -> None:
+        self._limits = limits
+        #: When to go on without the broker's limits; None: they are known.
+        self._speak_at: float | None = None
         self._hello = pb.WorkHello(
             namespace=namespace,
             queues=[queue],
@@ -102,14 +113,18 @@ class Holding:
         self._unconfirmed.clear()
         self._credit = self._batch = self._said_batch = 0
         self._say_at = time.monotonic() if self._unsaid else None
+        # Each broker says at once what it takes; until then there is only the hello.
+        self._speak_at = time.monotonic() + ANNOUNCED_WITHIN_SECONDS
         return pb.WorkRequest(hello=self._hello)
 
     def message(self, *, last: bool = False) -> pb.WorkRequest | None:
-        """What there is to say now, at most 1,000 entries of it; None: nothing.
+        """What there is to say now, as much as the broker takes in one message; None: nothing.
 
         Args:
             last: the stream is about to end, so nothing can wait.
         """
+        if self._speak_at is not None and not last:
+            return None
         change = self._credit_change()
         if not change and (self._say_at is None or not (last or time.monotonic() >= self._say_at)):
             return None
@@ -133,13 +148,12 @@ class Holding:
         """What fits into a message."""
         unsaid = self._unsaid
         entries: list[Entry] = []
-        room = MAX_BATCH_BYTES
-        for _ in range(min(len(unsaid), MAX_BATCH)):
+        room = self._limits.entry_bytes
+        for _ in range(min(len(unsaid), self._limits.batch_items)):
             entry = unsaid[0]
-            if isinstance(entry, pb.NackEntry):
-                room -= entry.ByteSize()
-                if room < 0 and entries:
-                    break
+            room -= ENTRY_OVERHEAD + (len(entry[0]) if isinstance(entry, tuple) else entry.ByteSize())
+            if room < 0 and entries:
+                break
             entries.append(unsaid.popleft())
         return entries
 
@@ -151,9 +165,12 @@ class Holding:
 
     def _credit_change(self) -> int:
         """By how much to change the credit that the broker has."""
+        if self._speak_at is not None:
+            return 0
         ahead = self._ahead.items
         target = self._wanted + ahead
         change = max(target - len(self._waiting), 0) - self._credit
+        change = min(change, self._limits.now.max_credit - self._credit)
         if change > 0:
             # Below 0 it is as it should be: what was on its way when credit was taken back has come.
             late = self._credit < 0 and not target
@@ -165,6 +182,12 @@ class Holding:
 
     def receive(self, response: pb.WorkResponse) -> None:
         """Take in what the broker says."""
+        if response.HasField("limits"):
+            self._limits.hear(response.limits)
+        if self._speak_at is not None:
+            self._speak_at = None
+            # Everything has waited for this.
+            self._next_look = None
         while self._unconfirmed and self._unconfirmed[0][0] <= response.done_sequence:
             self._unconfirmed.popleft()
         late = 0
@@ -225,7 +248,8 @@ class Holding:
             if held is not None:
                 self._unsaid.append(entry(id, held[0]))
         if len(self._unsaid) > before:
-            gathers = entry is ack and self._ahead.items and not self._left and len(self._unsaid) < MAX_BATCH
+            most = self._limits.batch_items
+            gathers = entry is ack and self._ahead.items and not self._left and len(self._unsaid) < most
             self._say_within(_GATHER_SECONDS if gathers else 0.0)
 
     def finish(self, batch: Collection[str]) -> None:
@@ -267,6 +291,8 @@ class Holding:
     def look(self) -> float | None:
         """Do what it is time for; seconds until it has to be looked at again, None: not before something happens."""
         now = time.monotonic()
+        if self._speak_at is not None and now >= self._speak_at:
+            self._speak_at = None
         if self._look_at is not None and now >= self._look_at:
             self._look_at = self._refresh(now)
         if self._holds_ahead and now >= self._since + _RESTART_SECONDS:
@@ -293,7 +319,10 @@ class Holding:
     def _due(self) -> float | None:
         """When something is to be done or said."""
         restart_at = self._since + _RESTART_SECONDS if self._holds_ahead else None
-        return min((at for at in (self._look_at, self._say_at, restart_at) if at is not None), default=None)
+        say_at = self._say_at
+        if self._speak_at is not None and (say_at is None or say_at < self._speak_at):
+            say_at = self._speak_at
+        return min((at for at in (self._look_at, say_at, restart_at) if at is not None), default=None)
 
     def _refresh(self, now: float) -> float | None:
         """Refresh what is due; when the next is, None: nothing is held."""

@@ -5,14 +5,16 @@ The blocking and the asyncio transport run the same operations; nothing here wai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from .contract.limits import CONTRACT, Limits
 from .encoding import EncodedRequest
 from .errors import AlreadyExists
+from .repeating import is_repeatable
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 from .v1.broker_pb2_grpc import BrokerServiceStub
@@ -29,14 +31,8 @@ from .v1.types_pb2 import (
 T = TypeVar("T")
 Until: TypeAlias = Literal["now", "started", "done"]
 
-#: Entries that one request may have.
-MAX_BATCH = 1_000
-
-#: Bytes of payloads and other texts that one request may carry; well below the 4 MiB that brokers take.
-MAX_BATCH_BYTES = 3 * 1024 * 1024
-
-#: The longest wait that one request may ask for, in seconds.
-MAX_WAIT_SECONDS = 3_600.0
+#: Entries of one request, by the contract.
+MAX_BATCH = CONTRACT.max_batch_items
 
 _UNTIL = {
     "now": pb.WAIT_UNTIL_NOW,
@@ -73,8 +69,12 @@ class Operation(Generic[T]):
             reply of a streaming method is the list of its messages.
         wait: seconds that the broker may deliberately take to answer, on top of the connection's timeout.
         wait_field: the field of the request that tells the broker so; another attempt waits for what is left only.
-        safe: whether another attempt after a lost reply can do no harm.
+        limited: whether that wait is bounded by the broker's `max_wait`.
+        most_field: the field that says how many items are wanted at most, bounded by its `max_batch_items`.
         heard: told each message of a streaming method when it arrives.
+        entries: entries of the request, as its limit counts them.
+        part: makes the same operation for some of the entries, from one place to another; None: it has no parts.
+        join: the value of the whole from those of its parts, in order.
     """
 
     rpc: Rpc
@@ -82,8 +82,39 @@ class Operation(Generic[T]):
     parse: Callable[[Any, bool], T]
     wait: float = 0.0
     wait_field: str = ""
-    safe: bool = True
+    limited: bool = True
+    most_field: str = ""
     heard: Callable[[Any], None] | None = None
+    entries: int = 1
+    part: Callable[[int, int], Operation[T]] | None = None
+    join: Callable[[Sequence[Any]], Any] = sum
+
+    @property
+    def safe(self) -> bool:
+        """Whether another attempt after a lost reply can do no harm."""
+        asked = self.request
+        return isinstance(asked, EncodedRequest) or is_repeatable(self.rpc.name, asked)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the request."""
+        asked = self.request
+        return len(asked.data) if isinstance(asked, EncodedRequest) else asked.ByteSize()
+
+    def within(self, limits: Limits) -> Operation[T]:
+        """The same, waiting no longer and asking for no more items than a broker allows in one request."""
+        asked = self.request
+        waits = self.wait > limits.max_wait and bool(self.wait_field) and self.limited
+        takes = bool(self.most_field) and getattr(asked, self.most_field) > limits.max_batch_items
+        if not (waits or takes) or isinstance(asked, EncodedRequest):
+            return self
+        request = type(asked)()
+        request.CopyFrom(asked)
+        if takes:
+            setattr(request, self.most_field, limits.max_batch_items)
+        if waits:
+            getattr(request, self.wait_field).CopyFrom(to_duration(limits.max_wait))
+        return replace(self, request=request, wait=min(self.wait, limits.max_wait) if waits else self.wait)
 
     def request_after(self, seconds: float) -> Message:
         """What to send in an attempt that begins so long after the first."""
@@ -152,7 +183,7 @@ def lease(
     if get_timeout:
         request.get_timeout.CopyFrom(to_duration(get_timeout))
     # Another attempt leases other items; those of a lost reply come back when their leases run out.
-    return Operation(LEASE, request, _deliveries, wait=get_timeout, wait_field="get_timeout")
+    return Operation(LEASE, request, _deliveries, wait=get_timeout, wait_field="get_timeout", most_field="max_items")
 
 
 def _deliveries(replies: Sequence[pb.LeaseResponse], _: bool) -> Sequence[Delivery]:
@@ -161,7 +192,7 @@ def _deliveries(replies: Sequence[pb.LeaseResponse], _: bool) -> Sequence[Delive
 
 def ack(
     namespace: str,
-    entries: Collection[pb.AckEntry],
+    entries: Sequence[pb.AckEntry],
     settled: Callable[[Sequence[EntryOutcome]], None] | None = None,
 ) -> Operation[int]:
     """Finish leased items; the value is how many are done. Over a retry, "not found" means done before.
@@ -178,40 +209,55 @@ def ack(
         good = (OUTCOME_OK, OUTCOME_NOT_FOUND) if retried else (OUTCOME_OK,)
         return sum(outcome.outcome in good for outcome in reply.outcomes)
 
-    return Operation(ACK, pb.AckRequest(namespace=namespace, entries=entries), done)
+    def part(start: int, stop: int) -> Operation[int]:
+        return ack(namespace, entries[start:stop], settled)
+
+    return Operation(ACK, pb.AckRequest(namespace=namespace, entries=entries), done, entries=len(entries), part=part)
 
 
-def nack(namespace: str, entries: Collection[pb.NackEntry]) -> Operation[int]:
+def nack(namespace: str, entries: Sequence[pb.NackEntry]) -> Operation[int]:
     """Give leased items back; the value is how many of the leases were still ours."""
 
     def given(reply: pb.NackResponse, retried: bool) -> int:
         lost = (OUTCOME_NOT_FOUND, OUTCOME_LEASE_EXPIRED, OUTCOME_LEASE_SUPERSEDED)
         return sum(retried or outcome.outcome not in lost for outcome in reply.outcomes)
 
-    return Operation(NACK, pb.NackRequest(namespace=namespace, entries=entries), given)
+    def part(start: int, stop: int) -> Operation[int]:
+        return nack(namespace, entries[start:stop])
+
+    request = pb.NackRequest(namespace=namespace, entries=entries)
+    return Operation(NACK, request, given, entries=len(entries), part=part)
 
 
-def refresh(namespace: str, entries: Collection[pb.RefreshEntry]) -> Operation[list[str]]:
+def refresh(namespace: str, entries: Sequence[pb.RefreshEntry]) -> Operation[list[str]]:
     """Restart the clock of leases; the value is the ids of those that were refreshed."""
 
     def refreshed(reply: pb.RefreshResponse, _: bool) -> list[str]:
         return [outcome.id for outcome in reply.outcomes if outcome.outcome == OUTCOME_OK]
 
-    return Operation(REFRESH, pb.RefreshRequest(namespace=namespace, entries=entries), refreshed)
+    def part(start: int, stop: int) -> Operation[list[str]]:
+        return refresh(namespace, entries[start:stop])
+
+    request = pb.RefreshRequest(namespace=namespace, entries=entries)
+    return Operation(REFRESH, request, refreshed, entries=len(entries), part=part, join=one_after_another)
 
 
-def cancel(namespace: str, ids: Collection[str]) -> Operation[list[pb.CancelOutcome.ValueType]]:
+def cancel(namespace: str, ids: Sequence[str]) -> Operation[Sequence[pb.CancelledItem]]:
     """Cancel items; the value is what was found of each."""
 
-    def outcomes(reply: pb.CancelResponse, _: bool) -> list[pb.CancelOutcome.ValueType]:
-        return [item.outcome for item in reply.items]
+    def outcomes(reply: pb.CancelResponse, _: bool) -> Sequence[pb.CancelledItem]:
+        return reply.items
 
-    return Operation(CANCEL, pb.CancelRequest(namespace=namespace, ids=ids), outcomes)
+    def part(start: int, stop: int) -> Operation[Sequence[pb.CancelledItem]]:
+        return cancel(namespace, ids[start:stop])
+
+    request = pb.CancelRequest(namespace=namespace, ids=ids)
+    return Operation(CANCEL, request, outcomes, entries=len(ids), part=part, join=one_after_another)
 
 
 def result(
     namespace: str,
-    ids: Collection[str],
+    ids: Sequence[str],
     *,
     until: Until = "now",
     timeout: float = 0.0,
@@ -221,17 +267,34 @@ def result(
 
     Args:
         namespace: namespace of the items.
-        ids: 1 to 1,000 ids.
+        ids: one id or more.
         until: what to wait for.
-        timeout: seconds to wait, cut off at an hour.
+        timeout: seconds to wait; the broker may end the wait earlier.
         include_content: whether to send the content of items that are not finished.
     """
-    timeout = min(timeout, MAX_WAIT_SECONDS)
+
+    def part(start: int, stop: int) -> Operation[Sequence[pb.ItemResult]]:
+        return result(namespace, ids[start:stop], until=until, timeout=timeout, include_content=include_content)
+
     request = pb.ResultRequest(namespace=namespace, ids=ids, until=_UNTIL[until], include_content=include_content)
     if until != "now":
         request.timeout.CopyFrom(to_duration(timeout))
-    return Operation(RESULT, request, _results, wait=timeout, wait_field="timeout" if until != "now" else "")
+    return Operation(
+        RESULT,
+        request,
+        _results,
+        wait=timeout if until != "now" else 0.0,
+        wait_field="timeout" if until != "now" else "",
+        entries=len(ids),
+        part=part,
+        join=one_after_another,
+    )
 
 
 def _results(reply: pb.ResultResponse, _: bool) -> Sequence[pb.ItemResult]:
     return reply.results
+
+
+def one_after_another(values: Sequence[Sequence[Any]]) -> list[Any]:
+    """The values of all parts in one list."""
+    return [value for part in values for value in part]

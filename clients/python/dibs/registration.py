@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,8 +12,9 @@ from typing import Any, TypeVar
 from . import admin
 from .codec import encode_call
 from .definition import Definition
-from .errors import InvalidArgument
-from .flows import Flow, do
+from .errors import BrokerError, InvalidArgument
+from .flows import Flow, do, part_size
+from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation
 from .schedules import Cron, Every
 from .times import to_duration
@@ -52,7 +54,7 @@ def registration(namespace: str, definitions: Iterable[Definition], group: str) 
 
     Args:
         namespace: theirs.
-        definitions: the tasks, at most 1,000 of them with a schedule.
+        definitions: the tasks.
         group: what the schedules belong to: the module that the worker was started with.
 
     Raises:
@@ -62,21 +64,66 @@ def registration(namespace: str, definitions: Iterable[Definition], group: str) 
     done = Registered()
     for at in range(0, len(known), MAX_BATCH):
         tasks = [_task(definition) for definition in known[at : at + MAX_BATCH]]
-        yield from _without_refused(tasks, done, lambda tasks: admin.register_tasks(namespace, tasks))
-        done.tasks += len(tasks)
+        done.tasks += yield from _in_parts(tasks, done, lambda tasks: admin.register_tasks(namespace, tasks))
     schedules = [_schedule(definition) for definition in known if definition.schedule is not None]
-    done.removed = yield from _without_refused(
-        schedules, done, lambda left: admin.put_schedules(namespace, group, left, replace_group=True), empty=True
-    )
-    done.schedules = len(schedules)
+    yield from _put_schedules(namespace, group, schedules, done)
     return done
 
 
-def _without_refused(
-    entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[T]], *, empty: bool = False
-) -> Flow[T | Any]:
+def _put_schedules(namespace: str, group: str, schedules: list[pb.Schedule], done: Registered) -> Flow[None]:
+    """Put schedules in the place of those that the group has: in one request, if the broker takes so many."""
+    try:
+        if len(schedules) <= MAX_BATCH:
+            done.removed = yield from _without_refused(
+                schedules, done, lambda left: admin.put_schedules(namespace, group, left, replace_group=True)
+            )
+            done.schedules = len(schedules)
+            return
+    except BrokerError as error:
+        if not is_too_much(error) or len(schedules) < 2:
+            raise
+    done.schedules = yield from _in_parts(
+        schedules, done, lambda some: admin.put_schedules(namespace, group, some, replace_group=False)
+    )
+    names = {schedule.name for schedule in schedules} - done.refused.keys()
+    there = yield from _names_in_group(namespace, group)
+    removed = [name for name in there if name not in names]
+    done.removed = (yield from do(admin.delete_schedules(namespace, removed))) if removed else ()
+
+
+def _names_in_group(namespace: str, group: str) -> Flow[list[str]]:
+    names: list[str] = []
+    token = ""
+    while True:
+        page, token = yield from do(admin.list_schedules(namespace, token))
+        names += [info.schedule.name for info in page if info.group == group]
+        if not token:
+            return names
+
+
+def _in_parts(entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[Any]]) -> Flow[int]:
+    """Make a call for all entries, in as many parts as the broker wants; how many were taken."""
+    taken = 0
+    left = deque([entries])
+    while left:
+        part = left.popleft()
+        if not part:
+            continue
+        try:
+            yield from _without_refused(part, done, call)
+        except BrokerError as error:
+            if not is_too_much(error) or len(part) < 2:
+                raise
+            most = part_size(error, len(part))
+            left.extendleft(part[at : at + most] for at in reversed(range(0, len(part), most)))
+        else:
+            taken += len(part)
+    return taken
+
+
+def _without_refused(entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[T]]) -> Flow[T]:
     """Make a call, again and again without the entry that was refused; `entries` is then what was taken."""
-    while entries or empty:
+    while True:
         try:
             return (yield from do(call(entries)))
         except InvalidArgument as error:
@@ -84,7 +131,6 @@ def _without_refused(
             if match is None or int(match[1]) >= len(entries):
                 raise
             done.refused[entries.pop(int(match[1])).name] = str(error)
-    return None
 
 
 def _task(definition: Definition) -> pb.TaskDefinition:

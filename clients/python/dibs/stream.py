@@ -175,7 +175,10 @@ class Consumer(Marks):
                 problem = error_from_call(broken)
                 now = time.monotonic()
                 ever = ever or now - opened > TAKEN_ON_SECONDS
-                if not forgivable(problem) or not (ever or now - began < self._transport.connection.timeout):
+                learned = self._transport.limits.hear_refusal(problem)
+                if not (learned or forgivable(problem)) or not (
+                    ever or now - began < self._transport.connection.timeout
+                ):
                     self._fail(problem)
                     return
                 _log.warning("the stream of a data queue broke, opening another: %s", problem)

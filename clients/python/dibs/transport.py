@@ -12,7 +12,9 @@ from google.protobuf.message import Message
 
 from . import forking
 from .connection import Connection
-from .errors import DibsError
+from .dividing import divided
+from .errors import BrokerError, DibsError
+from .known_limits import KnownLimits
 from .operations import Operation, Rpc
 from .retry import Attempts
 from .status import error_from_call
@@ -28,10 +30,14 @@ class Transport:
 
     Args:
         connection: where to connect.
+
+    Attributes:
+        limits: what the brokers take.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.limits = KnownLimits()
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
@@ -45,15 +51,30 @@ class Transport:
         forking.watch(self, last=True)
 
     def run(self, operation: Operation[T], timeout: float | None = None) -> T:
-        """Do it, with retries.
+        """Do it, with retries, in as many requests as the broker's limits make of it.
 
         Args:
             operation: what to do.
-            timeout: seconds for all attempts, without the operation's own wait; None for the connection's.
+            timeout: seconds for all attempts of a request, without the operation's own wait; None for the connection's.
 
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
+        parts = divided(operation, self.limits)
+        try:
+            part = next(parts)
+            while True:
+                try:
+                    value = self._attempt(part, timeout)
+                except BrokerError as error:
+                    part = parts.throw(error)
+                else:
+                    part = parts.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
         while True:
             try:
@@ -73,7 +94,13 @@ class Transport:
                 method = method.future
             # Under the lock, so that a fork finds every call that has begun.
             with self._lock:
-                call = method(request, timeout=timeout, metadata=self.connection.metadata)
+                call = method(
+                    request,
+                    timeout=timeout,
+                    metadata=self.connection.metadata,
+                    # What must not be tried again had better be sent when there is somebody to send it to.
+                    wait_for_ready=None if operation.safe else True,
+                )
                 self._calls.add(call)
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
+from .. import admin as operations
 from ..connection import Connection
-from ..operations import CANCEL, ENQUEUE, MAX_BATCH, Operation, Rpc, Until, result
+from ..errors import BrokerError
+from ..flows import part_size
+from ..ids import new_id
+from ..known_limits import is_too_much
+from ..operations import ENQUEUE, MAX_BATCH, Operation, Rpc, Until, cancel, result
 from ..status import error_from_call
 from ..times import to_duration
 from ..transport import Transport
@@ -38,6 +46,8 @@ class Calls:
         self.connection = connection
         self.namespace = connection.namespace
         self._transport = Transport(connection)
+        #: Of the next request for dead letters.
+        self._take_id = new_id()
 
     def close(self) -> None:
         """Close the connection."""
@@ -48,7 +58,7 @@ class Calls:
     def queues(self, kind: QueueKind.ValueType, names: Sequence[str] = ()) -> list[admin.QueueInfo]:
         """Queues in the order in which they are served; all, or those named."""
         found: list[admin.QueueInfo] = []
-        for chunk in chunks(names) or [()]:
+        for chunk in self._name_chunks(names) or [()]:
             request = admin.ListQueuesRequest(namespace=self.namespace, kind=kind, names=chunk, page_size=MAX_BATCH)
             for page in self._pages("ListQueues", request):
                 found.extend(page.queues)
@@ -79,7 +89,7 @@ class Calls:
     ) -> Iterator[admin.RedriveSetAsideResponse]:
         """Send items that were set aside back to their queue, those named or all; tells how far it is."""
         if ids:
-            chosen = chunks(ids)
+            chosen = self._name_chunks(ids)
         else:
             # What still cannot be read is set aside again meanwhile: as often as it takes for those of now.
             [found] = self.queues(kind, [queue])
@@ -87,8 +97,7 @@ class Calls:
         done = 0
         for chunk in chosen:
             request = admin.RedriveSetAsideRequest(**self._queue(queue, kind), ids=chunk)
-            # Not repeated: those named are no longer set aside the second time.
-            reply: admin.RedriveSetAsideResponse = self._admin("RedriveSetAside", request, safe=not chunk)
+            reply: admin.RedriveSetAsideResponse = self._admin("RedriveSetAside", request)
             done += reply.redriven
             yield admin.RedriveSetAsideResponse(redriven=done, left=reply.left)
 
@@ -116,29 +125,16 @@ class Calls:
 
     def results(self, ids: Sequence[str], until: Until = "now", timeout: float = 0.0) -> list[pb.ItemResult]:
         """What is known of items."""
-        found: list[pb.ItemResult] = []
-        for chunk in chunks(ids):
-            operation = result(self.namespace, chunk, until=until, timeout=timeout, include_content=True)
-            results: Sequence[pb.ItemResult] = self._transport.run(operation)
-            found.extend(results)
-        return found
+        operation = result(self.namespace, ids, until=until, timeout=timeout, include_content=True)
+        return self._listed(operation) if ids else []
 
     def cancel(self, ids: Sequence[str]) -> list[pb.CancelledItem]:
         """Cancel items."""
-        found: list[pb.CancelledItem] = []
-        for chunk in chunks(ids):
-            reply: pb.CancelResponse = self._ask(CANCEL, pb.CancelRequest(namespace=self.namespace, ids=chunk))
-            found.extend(reply.items)
-        return found
+        return self._listed(cancel(self.namespace, ids)) if ids else []
 
     def delete_items(self, ids: Sequence[str]) -> list[str]:
         """Delete items wherever they are; the ids of those that were there."""
-        found: list[str] = []
-        for chunk in chunks(ids):
-            request = admin.DeleteItemsRequest(namespace=self.namespace, ids=chunk)
-            reply: admin.DeleteItemsResponse = self._admin("DeleteItems", request)
-            found.extend(reply.deleted_ids)
-        return found
+        return self._listed(operations.delete_items(self.namespace, ids)) if ids else []
 
     def enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueuedItem:
         """Enqueue the one item of a request that has a request_id."""
@@ -168,27 +164,51 @@ class Calls:
         )
         return self._pages("ListDeadLetters", request)
 
-    def take_dead(
-        self, queue: str, kind: QueueKind.ValueType, max_items: int, wait: float
-    ) -> admin.TakeDeadLettersResponse:
-        """Take dead letters out, at most once."""
-        request = admin.TakeDeadLettersRequest(**self._queue(queue, kind), max_items=max_items)
-        if wait:
-            request.get_timeout.CopyFrom(to_duration(wait))
-        reply: admin.TakeDeadLettersResponse = self._admin("TakeDeadLetters", request, wait=wait, safe=False)
-        return reply
+    def take_dead(self, queue: str, kind: QueueKind.ValueType, max_items: int, wait: float) -> Sequence[admin.ItemInfo]:
+        """Take dead letters out, at most once. To be followed by `confirm_dead` when they are where they should be."""
+        deadline = time.monotonic() + wait
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            operation = operations.take_dead_letters(self.namespace, queue, kind, max_items, left, self._take_id)
+            items = self._transport.run(operation)
+            # The broker may end the wait earlier.
+            if items or time.monotonic() >= deadline:
+                return items
+
+    def confirm_dead(self, queue: str, kind: QueueKind.ValueType) -> None:
+        """Have the broker forget what was taken."""
+        self._transport.run(operations.confirm_dead_letters(self.namespace, queue, kind, self._take_id))
+        self._take_id = new_id()
 
     def redrive(
         self, queue: str, kind: QueueKind.ValueType, ids: Sequence[str]
     ) -> Iterator[admin.RedriveDeadLettersResponse]:
         """Send dead letters back to their queues; tells how far it is."""
-        return self._stream("RedriveDeadLetters", admin.RedriveDeadLettersRequest(**self._queue(queue, kind), ids=ids))
+        done = 0
+        for part in self._parts(
+            "RedriveDeadLetters",
+            lambda some: admin.RedriveDeadLettersRequest(**self._queue(queue, kind), ids=some),
+            ids,
+        ):
+            report = admin.RedriveDeadLettersResponse()
+            for report in part:
+                yield admin.RedriveDeadLettersResponse(redriven=done + report.redriven, left=report.left)
+            done += report.redriven
 
     def purge(
         self, queue: str, kind: QueueKind.ValueType, ids: Sequence[str]
     ) -> Iterator[admin.PurgeDeadLettersResponse]:
         """Remove dead letters; tells how far it is."""
-        return self._stream("PurgeDeadLetters", admin.PurgeDeadLettersRequest(**self._queue(queue, kind), ids=ids))
+        done = 0
+        for part in self._parts(
+            "PurgeDeadLetters",
+            lambda some: admin.PurgeDeadLettersRequest(**self._queue(queue, kind), ids=some),
+            ids,
+        ):
+            report = admin.PurgeDeadLettersResponse()
+            for report in part:
+                yield admin.PurgeDeadLettersResponse(purged=done + report.purged, left=report.left)
+            done += report.purged
 
     # Tasks, schedules, workers
 
@@ -199,7 +219,7 @@ class Calls:
     def known_tasks(self, names: Sequence[str] = ()) -> list[admin.TaskInfo]:
         """Registered tasks; all, or those of the names that are known."""
         found: list[admin.TaskInfo] = []
-        for chunk in chunks(names) or [()]:
+        for chunk in self._name_chunks(names) or [()]:
             request = admin.ListTasksRequest(namespace=self.namespace, names=chunk, page_size=MAX_BATCH)
             for page in self._pages("ListTasks", request):
                 found.extend(page.tasks)
@@ -221,12 +241,7 @@ class Calls:
 
     def delete_schedules(self, names: Sequence[str]) -> list[str]:
         """Remove schedules; the names of those that were there."""
-        found: list[str] = []
-        for chunk in chunks(names):
-            request = admin.DeleteSchedulesRequest(namespace=self.namespace, names=chunk)
-            reply: admin.DeleteSchedulesResponse = self._admin("DeleteSchedules", request)
-            found.extend(reply.deleted_names)
-        return found
+        return self._listed(operations.delete_schedules(self.namespace, names)) if names else []
 
     def workers(self) -> list[admin.WorkerInfo]:
         """Workers that are connected to any broker."""
@@ -267,6 +282,8 @@ class Calls:
         """The broker, as it sees itself."""
         rpc = Rpc(AdminServiceStub, "GetServerInfo")
         reply: admin.GetServerInfoResponse = self._ask(rpc, admin.GetServerInfoRequest(), timeout=timeout)
+        if reply.HasField("limits"):
+            self._transport.limits.hear(reply.limits)
         return reply
 
     def now(self) -> datetime:
@@ -279,13 +296,15 @@ class Calls:
     def _queue(self, queue: str, kind: QueueKind.ValueType) -> dict[str, Any]:
         return {"namespace": self.namespace, "queue": queue, "kind": kind}
 
-    def _admin(self, method: str, request: Message, *, wait: float = 0.0, safe: bool = True) -> Any:
-        return self._ask(Rpc(AdminServiceStub, method), request, wait=wait, safe=safe)
+    def _listed(self, operation: Operation[Sequence[T]]) -> list[T]:
+        values: Sequence[T] = self._transport.run(operation)
+        return list(values)
 
-    def _ask(
-        self, rpc: Rpc, request: Message, *, wait: float = 0.0, safe: bool = True, timeout: float | None = None
-    ) -> Any:
-        operation: Operation[Any] = Operation(rpc, request, lambda reply, _: reply, wait=wait, safe=safe)
+    def _admin(self, method: str, request: Message) -> Any:
+        return self._ask(Rpc(AdminServiceStub, method), request)
+
+    def _ask(self, rpc: Rpc, request: Message, *, timeout: float | None = None) -> Any:
+        operation: Operation[Any] = Operation(rpc, request, lambda reply, _: reply)
         return self._transport.run(operation, timeout)
 
     def _pages(self, method: str, request: Message) -> Iterator[Any]:
@@ -299,6 +318,37 @@ class Calls:
                 return
             request.page_token = reply.next_page_token
 
+    def _name_chunks(self, names: Sequence[str]) -> list[Sequence[str]]:
+        """Names in pieces that one request takes."""
+        limits = self._transport.limits
+        longest = max((len(name.encode()) for name in names), default=0) + 8
+        most = max(1, min(limits.batch_items, limits.entry_bytes // longest))
+        return [names[start : start + most] for start in range(0, len(names), most)]
+
+    def _parts(
+        self, method: str, make: Callable[[Sequence[str]], Message], ids: Sequence[str]
+    ) -> Iterator[Iterator[Any]]:
+        """The streams of as many requests as the ids take; one if there are none."""
+        left = deque([ids])
+        while left:
+            some = left.popleft()
+            most = self._transport.limits.batch_items
+            if len(some) > most:
+                left.extendleft(some[at : at + most] for at in reversed(range(0, len(some), most)))
+                continue
+            replies = self._stream(method, make(some))
+            try:
+                first = next(replies, None)
+            except BrokerError as error:
+                self._transport.limits.hear_refusal(error)
+                if not is_too_much(error) or len(some) < 2:
+                    raise
+                most = part_size(error, len(some))
+                left.extendleft(some[at : at + most] for at in reversed(range(0, len(some), most)))
+                continue
+            if first is not None:
+                yield chain([first], replies)
+
     def _stream(self, method: str, request: Message) -> Iterator[Any]:
         """The messages of a stream, which has no deadline: it takes as long as there is work.
 
@@ -311,8 +361,3 @@ class Calls:
             raise error_from_call(error) from None
         finally:
             call.cancel()
-
-
-def chunks(values: Sequence[T]) -> list[Sequence[T]]:
-    """`values` in pieces that one request takes."""
-    return [values[start : start + MAX_BATCH] for start in range(0, len(values), MAX_BATCH)]

@@ -138,13 +138,16 @@ def take(
     data: Data = False,
 ) -> Exit:
     """Take dead letters out and print them: at most once, so keep what is printed. Exit code 1 if there was none."""
-    taken = session.calls.take_dead(queue, kind_of(data).on_wire, limit, wait).items
+    kind = kind_of(data).on_wire
+    taken = session.calls.take_dead(queue, kind, limit, wait)
     if session.as_json:
         session.document(items=taken)
     elif not taken:
         session.say("nothing there")
     else:
         session.show(dead_table(taken, session.calls.now(), args=True))
+    if taken:
+        session.calls.confirm_dead(queue, kind)
     return Exit.OK if taken else Exit.NO
 
 

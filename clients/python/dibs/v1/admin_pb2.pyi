@@ -525,7 +525,9 @@ class ListItemsRequest(google.protobuf.message.Message):
     section: global___ItemSection.ValueType
     """Which items."""
     include_content: builtins.bool
-    """Send payloads and headers; a page then holds at most about 3 MiB."""
+    """Send payloads and headers; a page then holds at most about 3 MiB, or what a message holds if that is less. An item
+    that no message holds comes without them.
+    """
     page_size: builtins.int
     """Items of a page."""
     page_token: builtins.str
@@ -791,7 +793,7 @@ class ListDeadLetterQueuesResponse(google.protobuf.message.Message):
     QUEUES_FIELD_NUMBER: builtins.int
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DeadLetterQueueInfo]:
-        """By kind, then name; at most 10,000 of each kind."""
+        """By kind, then name; at most 10,000 of each kind, and as many as fit into a message."""
 
     def __init__(
         self,
@@ -821,7 +823,9 @@ class ListDeadLettersRequest(google.protobuf.message.Message):
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of the items. Required."""
     include_content: builtins.bool
-    """Send payloads and headers; a page then holds at most about 3 MiB."""
+    """Send payloads and headers; a page then holds at most about 3 MiB, or what a message holds if that is less. An item
+    that no message holds comes without them.
+    """
     page_size: builtins.int
     """Items of a page."""
     page_token: builtins.str
@@ -884,14 +888,14 @@ class TakeDeadLettersRequest(google.protobuf.message.Message):
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of the items. Required."""
     max_items: builtins.int
-    """Items wanted: 1 to 1,000. Default (0): 1."""
+    """Items wanted: 1 to 1,000. Default (0): 1, or none if there is a received_request_id and no request_id."""
     request_id: builtins.str
     """Makes a retry safe: the answer is kept under this id for 10 minutes or until it is confirmed, and a second request
     with it gets the same letters. 1-128 characters like an item's id. Default (empty): not kept, so a reply that is
     lost takes its letters with it.
     """
     received_request_id: builtins.str
-    """An earlier request whose answer has arrived and may be forgotten."""
+    """An earlier request whose answer has arrived and may be forgotten. Sent again after that it gets nothing."""
     @property
     def get_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """How long to wait for a first one, at most 1 hour (a broker setting). Default (absent): not at all. A broker that
@@ -923,7 +927,7 @@ class TakeDeadLettersResponse(google.protobuf.message.Message):
     ITEMS_FIELD_NUMBER: builtins.int
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ItemInfo]:
-        """The items with their content; at most about 3 MiB."""
+        """The items with their content; at most about 3 MiB, or what a message of the broker holds if that is less."""
 
     def __init__(
         self,
@@ -1140,7 +1144,7 @@ class FlushResponse(google.protobuf.message.Message):
     """This is one of the last messages: the wait is over."""
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___FlushedItem]:
-        """At the end: all tasks, at most 1,000 a message."""
+        """At the end: all tasks, at most 1,000 a message, or what it holds."""
 
     def __init__(
         self,
@@ -1412,7 +1416,7 @@ class PutSchedulesResponse(google.protobuf.message.Message):
     REMOVED_NAMES_FIELD_NUMBER: builtins.int
     @property
     def removed_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Names of schedules that were removed."""
+        """Names of schedules that were removed, as many as fit into a message."""
 
     def __init__(
         self,
@@ -1603,7 +1607,7 @@ class WorkerInfo(google.protobuf.message.Message):
 
     @property
     def task_names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Tasks it can run; at most 1,000 are listed."""
+        """Tasks it can run; at most 1,000 are listed, and as many as fit into a message."""
 
     @property
     def connect_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -1792,7 +1796,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
 
     @property
     def namespaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Namespaces in use; at most 1,000."""
+        """Namespaces in use; at most 1,000, and as many as fit into a message."""
 
     @property
     def limits(self) -> dibs.v1.types_pb2.Limits:

@@ -7,7 +7,9 @@ Common to all calls:
   namespace  [A-Za-z0-9_./@-]{1,128}; empty means "default".
   queues     [A-Za-z0-9_./@-]{1,128}.
   ids        1-128 printable ASCII characters without blanks.
-  batches    1 to 1,000 entries; more is INVALID_ARGUMENT and nothing is done.
+  batches    1 to 1,000 entries; more is INVALID_ARGUMENT and nothing is done: send fewer. What a broker takes, where
+             its settings differ from the numbers here, it says in Limits: first on a Work stream, in GetServerInfo,
+             and in the refusal, whose ErrorInfo has "limit" and "value".
   durations  never negative; each field states its range.
 All numbers are defaults of broker settings. A value out of range is INVALID_ARGUMENT with a BadRequest
 detail naming the field.
@@ -664,7 +666,9 @@ class WorkResponse(google.protobuf.message.Message):
 
     @property
     def limits(self) -> dibs.v1.types_pb2.Limits:
-        """What the broker takes at most; in the first message of a stream."""
+        """What the broker takes at most; in the first message of a stream, which is sent as soon as the hello has come. Until
+        then say nothing else: another broker may take less than the last.
+        """
 
     def __init__(
         self,
@@ -1060,7 +1064,9 @@ class ItemResult(google.protobuf.message.Message):
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of that queue."""
     truncated: builtins.bool
-    """Result or content was left out because the reply would be over 3 MiB: ask again for this id."""
+    """Result, error or content was left out because the reply would be too large: over 3 MiB, or over what the broker's
+    messages hold. Ask again for this id, with fewer others.
+    """
     cancel_requested: builtins.bool
     """Somebody cancelled it while it ran."""
     @property

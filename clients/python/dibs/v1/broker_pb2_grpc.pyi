@@ -7,7 +7,9 @@ Common to all calls:
   namespace  [A-Za-z0-9_./@-]{1,128}; empty means "default".
   queues     [A-Za-z0-9_./@-]{1,128}.
   ids        1-128 printable ASCII characters without blanks.
-  batches    1 to 1,000 entries; more is INVALID_ARGUMENT and nothing is done.
+  batches    1 to 1,000 entries; more is INVALID_ARGUMENT and nothing is done: send fewer. What a broker takes, where
+             its settings differ from the numbers here, it says in Limits: first on a Work stream, in GetServerInfo,
+             and in the refusal, whose ErrorInfo has "limit" and "value".
   durations  never negative; each field states its range.
 All numbers are defaults of broker settings. A value out of range is INVALID_ARGUMENT with a BadRequest
 detail naming the field.
