@@ -129,15 +129,15 @@ def test_an_item_comes_back_until_its_attempts_are_used_up(app: Dibs) -> None:
 
 
 def test_attempts_are_given_at_the_put_and_at_the_get(app: Dibs) -> None:
-    queue = app.Data("q", attempts=1, vis_timeout=0.05)
+    queue = app.Data("q", attempts=1, vis_timeout=0.3)
     (more,) = queue.put_data(["more"], attempts=2)
     assert list(queue.get_data(get_timeout=5)) == [more]
     assert list(queue.get_data(get_timeout=5)) == [more]
-    assert queue.get_data(get_timeout=0.3) == {}
+    assert queue.get_data(get_timeout=0.8) == {}
     (again,) = queue.put_data(["again"])
     assert list(queue.get_data(get_timeout=5, attempts=2)) == [again]
     assert list(queue.get_data(get_timeout=5, attempts=2)) == [again]
-    assert queue.get_data(get_timeout=0.3) == {}
+    assert queue.get_data(get_timeout=0.8) == {}
     assert queue.currently_available() == (0, 0)
 
 
