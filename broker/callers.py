@@ -35,7 +35,15 @@ class Caller:
         self._name = name
         self._sequence = 0
 
-    async def lease(self, query: LeaseQuery, shares: Sequence[int], *, note_hunger: bool = False) -> LeaseReply:
+    async def lease(
+        self,
+        query: LeaseQuery,
+        shares: Sequence[int],
+        *,
+        note_hunger: bool = False,
+        skills: str = "",
+        sift: bool = False,
+    ) -> LeaseReply:
         """Asks for items, or once more for an answer in doubt.
 
         Args:
@@ -43,6 +51,8 @@ class Caller:
             shares: how many items are wanted for each consumer, at most `MAX_BATCH` in all; none: only the answer in
                 doubt is wanted.
             note_hunger: as for `Engine.lease`.
+            skills: as for `LeaseCall`.
+            sift: likewise.
 
         Raises:
             EngineError: no answer; `in_doubt` tells whether there may be one.
@@ -53,7 +63,7 @@ class Caller:
         engine, namespace = self._engine, self.namespace
         with engine.receipts.carried(namespace) as receipts:
             not_after_us = engine.redis_now_us() + _NOT_AFTER_US
-            call = LeaseCall(self._name, self._sequence, shares, receipts, not_after_us)
+            call = LeaseCall(self._name, self._sequence, shares, receipts, not_after_us, skills=skills, sift=sift)
             try:
                 reply = await engine.lease(namespace, query, sum(shares), note_hunger=note_hunger, call=call)
             except LateCall:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from .callers import Callers
 from .engine.engine import Engine
-from .engine.errors import EngineError
-from .engine.types import Leased, LeaseQuery, LeaseReply
+from .engine.types import LeaseQuery, LeaseReply
+from .engine.workers import skill_set
 from .groups import Consumer, Group
 from .orphans import Orphans
 from .returns import Returns
@@ -32,17 +32,32 @@ class Dispatch:
         self._engine = engine
         self._callers = Callers(engine)
         self._orphans = Orphans(self._callers, self.returns)
-        self._groups: dict[tuple[str, LeaseQuery], Group] = {}
+        self._groups: dict[tuple[str, LeaseQuery, str], Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def serve(self, namespace: str, query: LeaseQuery, consumer: Consumer) -> Iterator[Group]:
-        """Delivers to the consumer inside the with; call `credited` on what it yields when the credit has grown."""
-        key = (namespace, query)
+    def serve(
+        self, namespace: str, query: LeaseQuery, consumer: Consumer, task_names: Sequence[str] = ()
+    ) -> Iterator[Group]:
+        """Delivers to the consumer inside the with; call `credited` on what it yields when the credit has grown.
+
+        Args:
+            namespace: where.
+            query: what it wants.
+            consumer: who takes the items.
+            task_names: tasks whose items it takes; none: of any task.
+        """
+        key = (namespace, query, skill_set(task_names) if task_names else "")
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(
-                self._engine, self._callers, self._orphans, self.returns, namespace, query
+                self._engine,
+                self._callers,
+                self._orphans,
+                self.returns,
+                namespace,
+                query,
+                UnknownTasks(self._engine, self.returns, self._own, namespace, task_names) if task_names else None,
             )
             self._own(group.pump(), f"dibs-lease-{namespace}")
         group.consumers[consumer] = None
@@ -75,16 +90,6 @@ class Dispatch:
         if tokens:
             self._engine.receipts.received(namespace, tokens)
 
-    def hold_back(self, namespace: str, held: Mapping[str, Sequence[Leased]], unknown: UnknownTasks) -> None:
-        """Returns items of tasks that a worker does not know, in the background, to wait for one that does.
-
-        Args:
-            namespace: theirs.
-            held: items that never left this process, by their tasks' names.
-            unknown: tells how long they wait.
-        """
-        self._own(self._hold_back(namespace, held, unknown), f"dibs-hold-back-{namespace}")
-
     async def close(self, within_s: float) -> None:
         """Waits until Redis knows everything that it has to know; call when no consumer is left.
 
@@ -110,13 +115,3 @@ class Dispatch:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    async def _hold_back(self, namespace: str, held: Mapping[str, Sequence[Leased]], unknown: UnknownTasks) -> None:
-        elsewhere: set[str] = set()
-        try:
-            elsewhere = await self._engine.known_by_workers(namespace, list(held))
-        except EngineError as error:
-            _log.warning("could not ask who knows %d tasks: %s", len(held), error)
-        for name, items in held.items():
-            delay_us = unknown.delay_us(name, elsewhere=name in elsewhere)
-            self.returns.unseen(namespace, items, delay_us=delay_us)

@@ -14,9 +14,10 @@ from typing import Protocol
 from .callers import Callers
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
-from .engine.types import Leased, LeaseQuery
+from .engine.types import Leased, LeaseQuery, LeaseReply
 from .orphans import Orphans
 from .returns import Returns
+from .unknown_tasks import UnknownTasks
 
 _log = logging.getLogger(__name__)
 
@@ -34,15 +35,22 @@ class Consumer(Protocol):
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items of one share, at most its credit, and lowers the credit. They are the consumer's from here on."""
 
-    def takes(self, item: Leased) -> bool:
-        """Whether it can do anything with an item."""
+    def note_unknown(self, names: Sequence[str]) -> None:
+        """Hears of tasks that it does not know and that have come up."""
 
 
 class Group:
     """Consumers that want the same; one task leases for all of them."""
 
     def __init__(
-        self, engine: Engine, callers: Callers, orphans: Orphans, returns: Returns, namespace: str, query: LeaseQuery
+        self,
+        engine: Engine,
+        callers: Callers,
+        orphans: Orphans,
+        returns: Returns,
+        namespace: str,
+        query: LeaseQuery,
+        unknown: UnknownTasks | None,
     ) -> None:
         self.consumers: dict[Consumer, None] = {}
         self._engine = engine
@@ -51,6 +59,8 @@ class Group:
         self._returns = returns
         self._namespace = namespace
         self._query = query
+        #: None: the consumers take any task.
+        self._unknown = unknown
         self._closed = asyncio.Event()
         #: Set by hints; cleared before each lease, so that a hint during the call is not missed.
         self._ready = asyncio.Event()
@@ -81,9 +91,13 @@ class Group:
                         await self._credited.wait()
                         continue
                     self._ready.clear()
+                    sifts = self._unknown is not None and self._unknown.sifts
                     try:
                         self._orphans.check_room()
-                        reply = await caller.lease(self._query, shares, note_hunger=True)
+                        if self._unknown is not None:
+                            await self._unknown.teach()
+                        skills = "" if self._unknown is None else self._unknown.digest
+                        reply = await caller.lease(self._query, shares, note_hunger=True, skills=skills, sift=sifts)
                     except EngineError as error:
                         if not failing:
                             _log.warning("lease in namespace %s failed, trying again: %s", self._namespace, error)
@@ -92,23 +106,26 @@ class Group:
                         backoff = min(backoff * 2, _BACKOFF_MOST_S)
                         continue
                     backoff, failing = _BACKOFF_FIRST_S, False
-                    if reply.items:
-                        dealt = by_token(reply.items, shares) if caller.repeated else by_size(reply.items, shares)
+                    items: Sequence[Leased] = reply.items
+                    if self._unknown is not None:
+                        items = self._known(self._unknown, reply, sifted=sifts)
+                    if items:
+                        whole = len(items) == len(reply.items) and not caller.repeated
+                        dealt = by_size(items, shares) if whole else by_token(items, shares)
                         self._returns.unseen(self._namespace, self._deal(dealt, reply.now_us))
+                    if len(items) < len(reply.items):
+                        await self._returns.until_back(self._namespace)
                     if reply.drained:
                         await self._ready.wait()
         finally:
             self._orphans.part(caller, self._query)
 
-    def pass_on(self, items: Sequence[Leased], now_us: int, by: Consumer) -> Sequence[Leased]:
-        """Hands items that a consumer cannot take to others that can; answers what nobody takes now."""
-        for consumer in tuple(self.consumers):
-            if consumer is not by and consumer.credit > 0:
-                taken = [item for item in items if consumer.takes(item)][: consumer.credit]
-                if taken:
-                    consumer.deliver(taken, now_us)
-                    gone = {item.id for item in taken}
-                    items = [item for item in items if item.id not in gone]
+    def _known(self, unknown: UnknownTasks, reply: LeaseReply, *, sifted: bool) -> Sequence[Leased]:
+        """What the consumers know of an answer; they are told of the rest, which goes back."""
+        items, names = unknown.take_out(reply, sifted=sifted)
+        if names:
+            for consumer in self.consumers:
+                consumer.note_unknown(names)
         return items
 
     def _shares(self) -> list[int]:

@@ -32,9 +32,8 @@ class _Poll:
         self.leased_at_us = now_us
         self.arrived.set()
 
-    def takes(self, item: Leased) -> bool:
-        """Whatever it is."""
-        return True
+    def note_unknown(self, names: Sequence[str]) -> None:
+        """Nothing is unknown to it."""
 
 
 class _Written:

@@ -11,6 +11,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from .engine.engine import MAX_BATCH, Engine
@@ -26,6 +27,8 @@ RECEIPT_WAITS_S = 1.0
 #: can no longer be found out: it is not repeated that long, since "never twice" goes before "never lost".
 _NAME_KEPT_MS = 3_600_000
 _REPEATED_FOR_S = 3_000.0
+#: How long a lease waits for what goes back to the same queues.
+_ORDER_WAITS_S = 1.0
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
 
@@ -75,6 +78,14 @@ class Returns:
             nacks = [Nack(id, token, NackReason.UNRECEIVED, 0) for id, token in leases]
             self._line(namespace).nack_at(_now() + RECEIPT_WAITS_S, nacks)
 
+    async def until_back(self, namespace: str) -> None:
+        """Waits until what goes back to a namespace now is back, for a second at most: its order is worth no more."""
+        line = self._lines.get(namespace)
+        if line is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ORDER_WAITS_S):
+                    await line.idle.wait()
+
     async def close(self, within_s: float) -> None:
         """Waits until everything is back, and gives up after so many seconds."""
         tasks = [line.task for line in self._lines.values() if line.task is not None]
@@ -108,6 +119,7 @@ class _Line:
 
     Attributes:
         task: sends it, while there is something.
+        idle: set while nothing is to go back now.
     """
 
     def __init__(self, engine: Engine, namespace: str) -> None:
@@ -119,8 +131,11 @@ class _Line:
         #: With the times from which on they may go, first ones first.
         self._later: deque[tuple[float, Sequence[Nack]]] = deque()
         self._more = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
 
     def nack(self, nacks: Sequence[Nack]) -> None:
+        self.idle.clear()
         self._nacks.extend(nacks)
         self._go()
 
@@ -129,6 +144,7 @@ class _Line:
         self._go()
 
     def restore(self, one: _Restore) -> None:
+        self.idle.clear()
         self._restores.append(one)
         self._go()
 
@@ -164,6 +180,7 @@ class _Line:
                     elif self._restores:
                         await self._send_restore()
                     else:
+                        self.idle.set()
                         await self._wait_for_more()
                     backoff = _BACKOFF_FIRST_S
                 except EngineError as error:
@@ -174,6 +191,7 @@ class _Line:
                     backoff = min(backoff * 2, _BACKOFF_MOST_S)
         finally:
             self.task = None
+            self.idle.set()
 
     async def _send_nacks(self) -> None:
         batch = [self._nacks[at] for at in range(min(len(self._nacks), MAX_BATCH))]

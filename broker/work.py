@@ -38,7 +38,7 @@ from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .rooms import fitting
 from .roster import Roster
-from .unknown_tasks import UnknownTasks
+from .telling import NamesToTell
 
 _log = logging.getLogger(__name__)
 
@@ -80,10 +80,7 @@ class WorkSession:
         self._roster = roster
         self._hello = hello
         self._namespace = hello.namespace
-        #: None: it takes any task.
-        self._unknown = (
-            UnknownTasks(hello.task_names, lambda: self._something_to_write.set()) if hello.task_names else None
-        )
+        self._unknown = NamesToTell()
         self._connected_at = time.time()
         #: For operators.
         self._delivered = self._acked = self._nacked = 0
@@ -117,16 +114,15 @@ class WorkSession:
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
-        if self._unknown is not None:
-            items = self._hold_back(self._unknown, items, now_us)
         self._credit -= len(items)
         self._outgoing.add(items)
         self._leased_at_us = now_us
         self._something_to_write.set()
 
-    def takes(self, item: Leased) -> bool:
-        """Whether the worker knows the item's task."""
-        return self._unknown is None or self._unknown.knows(item)
+    def note_unknown(self, names: Sequence[str]) -> None:
+        """Tells the worker of tasks that it does not know and that have come up, now and then."""
+        if self._unknown.note(names):
+            self._something_to_write.set()
 
     def info(self) -> apb.WorkerInfo:
         """How the worker stands, for operators."""
@@ -175,7 +171,7 @@ class WorkSession:
 
     async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         group = self._group = self._serving.enter_context(
-            self._dispatch.serve(self._namespace, self._hello.query, self)
+            self._dispatch.serve(self._namespace, self._hello.query, self, self._hello.task_names)
         )
         async for message in requests:
             request = whole(message)
@@ -217,18 +213,6 @@ class WorkSession:
         """Takes no more items; what was leased and not written serves another worker better."""
         self._serving.close()
         self._dispatch.returns.unseen(self._namespace, self._outgoing.take_unwritten())
-
-    def _hold_back(self, unknown: UnknownTasks, items: Sequence[Leased], now_us: int) -> Sequence[Leased]:
-        """Passes on or puts back what the worker does not know, and answers the rest."""
-        known, held = unknown.sort(items)
-        left = {}
-        for name, some in held.items():
-            rest = self._group.pass_on(some, now_us, self) if self._group else some
-            if rest:
-                left[name] = rest
-        if left:
-            self._dispatch.hold_back(self._namespace, left, unknown)
-        return known
 
     def _note_cancelled(self, namespace: str, id: str, token: int) -> None:
         if namespace == self._namespace:
@@ -332,7 +316,7 @@ class WorkSession:
             or self._outcomes
             or self._cancelled
             or (self._draining and not self._drain_told)
-            or (self._unknown is not None and self._unknown.untold)
+            or self._unknown.untold
         )
 
     def _compose(self) -> pb.WorkResponse | Encoded:
@@ -351,7 +335,7 @@ class WorkSession:
         while self._cancelled and left > 0:
             response.cancelled.append(self._cancelled.popleft())
             left -= response.cancelled[-1].ByteSize()
-        while self._unknown is not None and self._unknown.untold and left > 0:
+        while self._unknown.untold and left > 0:
             response.unknown_task_names.append(self._unknown.untold.pop(0))
             left -= len(response.unknown_task_names[-1].encode())
         if self._draining and not self._drain_told:

@@ -296,7 +296,15 @@ class Engine:
             common = [repeat(value, count) for value in (token, attempt, attempts, lease_us, last_error)]
             columns = zip(map(bytes.decode, ids[first:end]), *common, records[first:end], strict=True)
             items += map(Leased._make, columns)
-        return LeaseReply(items, now, drained=len(items) < max_items and not again, parked=parked)
+        count, *tasks = parked
+        return LeaseReply(
+            items,
+            now,
+            drained=len(items) < max_items and not again,
+            parked=max(count, 0),
+            parked_tasks=[task.decode(errors="replace") for task in tasks],
+            untaught=count < 0,
+        )
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
         """Looks at ready items without taking them, in the order in which they would be leased."""

@@ -179,13 +179,16 @@ class LeaseCall(NamedTuple):
 class LeaseReply(NamedTuple):
     """Items leased at `now_us`. `drained`: nothing more is ready, and a hint will come when something is.
 
-    `parked`: items of other tasks that the call has put by.
+    `parked`: items of other tasks that the call has put by, and `parked_tasks` their names. `untaught`: Redis does not
+    know which tasks belong to the skill set of the call.
     """
 
     items: list[Leased]
     now_us: int
     drained: bool
     parked: int = 0
+    parked_tasks: Sequence[str] = ()
+    untaught: bool = False
 
 
 class Outcome(enum.IntEnum):

@@ -86,7 +86,11 @@ class Workers:
             for digest in await self._create("report_workers", namespace, args):
                 names = (tasks or {}).get(digest.decode(), ())
                 if names:
-                    await self._call("teach_skills", namespace, [digest, _NAMES_MS, len(names), *names])
+                    await self.teach(namespace, digest.decode(), names)
+
+    async def teach(self, namespace: str, skills: str, names: Sequence[str]) -> None:
+        """Says which tasks, at least one, belong to a skill set; forgotten where no worker with it is reported."""
+        await self._create("teach_skills", namespace, [skills, _NAMES_MS, len(names), *names])
 
     async def count(self, namespace: str, tasks: Sequence[str]) -> list[int]:
         """How many connected workers can run each of at most 1,000 tasks."""

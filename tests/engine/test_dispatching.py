@@ -130,5 +130,5 @@ class Stream:
         if not self.credit:
             self.full.set()
 
-    def takes(self, item: Leased) -> bool:
-        return True
+    def note_unknown(self, names: Sequence[str]) -> None:
+        raise AssertionError(names)

@@ -28,15 +28,15 @@ class Taker:
         self.credit -= len(items)
         self.got += items
 
-    def takes(self, item: Leased) -> bool:
-        return True
+    def note_unknown(self, names: Sequence[str]) -> None:
+        raise AssertionError(names)
 
 
 def group_of(*takers: Taker) -> Group:
     engine = cast(Engine, None)
     returns = Returns(engine)
     callers = Callers(engine)
-    group = Group(engine, callers, Orphans(callers, returns), returns, "ns", LeaseQuery(Kind.TASK))
+    group = Group(engine, callers, Orphans(callers, returns), returns, "ns", LeaseQuery(Kind.TASK), None)
     group.consumers.update(dict.fromkeys(takers))
     return group
 

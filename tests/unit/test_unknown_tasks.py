@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from dibs.broker.bodies import task_name
 from dibs.broker.engine.types import Leased
-from dibs.broker.unknown_tasks import UnknownTasks
+from dibs.broker.telling import NamesToTell
+from dibs.broker.unknown_tasks import Waits, sort
 from dibs.v1 import types_pb2 as tpb
 
 
@@ -35,54 +36,48 @@ def test_a_data_item_has_no_name() -> None:
     assert task_name(b"") == b""
 
 
-def unknown_to(*known: str) -> UnknownTasks:
-    return UnknownTasks(known, lambda: None)
-
-
 def test_known_ones_pass_as_they_are() -> None:
     items = [leased("1", "a"), leased("2", "b")]
-    known, held = unknown_to("a", "b").sort(items)
+    known, others = sort(items, frozenset((b"a", b"b")))
     assert known is items
-    assert held == {}
+    assert others == {}
 
 
 def test_unknown_ones_are_sorted_by_name() -> None:
     a, x, y = leased("1", "a"), leased("2", "x"), leased("3", "y")
-    unknown = unknown_to("a")
-    assert unknown.sort([x, a, y, x]) == ([a], {"x": [x, x], "y": [y]})
-    assert [unknown.knows(item) for item in (a, x)] == [True, False]
+    assert sort([x, a, y, x], frozenset((b"a",))) == ([a], {"x": [x, x], "y": [y]})
 
 
 def test_waits_grow_by_name_and_round_up_to_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    unknown = unknown_to("a")
+    waits = Waits()
     # Others of the same round wait no longer.
-    assert [unknown.delay_us("x", elsewhere=False) for _ in range(2)] == [1_000_000, 1_000_000]
-    waits: list[int] = []
+    assert [waits.next_us("x", elsewhere=False) for _ in range(2)] == [1_000_000, 1_000_000]
+    found: list[int] = []
     for _ in range(5):
         now += 11
-        waits.append(unknown.delay_us("x", elsewhere=False))
-    assert waits == [2_000_000, 4_000_000, 8_000_000, 10_000_000, 10_000_000]
-    assert unknown.delay_us("y", elsewhere=False) == 1_000_000
+        found.append(waits.next_us("x", elsewhere=False))
+    assert found == [2_000_000, 4_000_000, 8_000_000, 10_000_000, 10_000_000]
+    assert waits.next_us("y", elsewhere=False) == 1_000_000
 
 
 def test_what_another_worker_knows_waits_a_moment_only() -> None:
-    assert unknown_to("a").delay_us("x", elsewhere=True) == 200_000
+    assert Waits().next_us("x", elsewhere=True) == 200_000
 
 
 def test_a_name_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    calls: list[float] = []
-    unknown = UnknownTasks(["a"], lambda: calls.append(now))
+    names = NamesToTell()
+    fresh: list[float] = []
     for moment in (0.0, 1.0, 30.0, 59.9):
         now = moment
-        for name in ("x", "ü"):
-            unknown.delay_us(name, elsewhere=False)
-    assert unknown.untold == ["x", "ü"]
-    unknown.untold.clear()
+        if names.note(["x", "ü"]):
+            fresh.append(moment)
+    assert names.untold == ["x", "ü"]
+    names.untold.clear()
     now = 60.0
-    unknown.delay_us("x", elsewhere=False)
-    assert unknown.untold == ["x"]
-    assert calls == [0.0, 0.0, 60.0]
+    assert names.note(["x"])
+    assert names.untold == ["x"]
+    assert fresh == [0.0]

@@ -106,6 +106,23 @@ async def test_a_connected_worker_is_listed_until_it_goes(stub: Stub, admin: Adm
     await workers(admin, 0)
 
 
+async def parked(admin: AdminStub, count: int) -> pb.QueueInfo:
+    """The queue, once so many of its items are parked."""
+    async with asyncio.timeout(10):
+        while True:
+            (queue,) = (await admin.ListQueues(pb.ListQueuesRequest(names=["q"]))).queues
+            if sum(task.items for task in queue.parked_tasks) == count:
+                return queue
+            await asyncio.sleep(0.01)
+
+
+async def items_of(stream: grpc.aio.StreamStreamCall[bpb.WorkRequest, bpb.WorkResponse]) -> list[str]:
+    """The ids of the next items on a Work stream."""
+    while not (message := await next_of(stream)).deliveries:
+        pass
+    return [one.id for one in message.deliveries]
+
+
 async def test_items_of_unknown_tasks_wait_without_using_an_attempt(stub: Stub, admin: AdminStub) -> None:
     knows_a = stub.Work()
     await knows_a.write(hello("a"))
@@ -120,12 +137,9 @@ async def test_items_of_unknown_tasks_wait_without_using_an_attempt(stub: Stub, 
         if message.deliveries:
             await knows_a.write(bpb.WorkRequest(received_batch=message.batch))
     assert (told, delivered) == (["b"], ["2"])
-    async with asyncio.timeout(10):
-        while True:
-            (queue,) = (await admin.ListQueues(pb.ListQueuesRequest(names=["q"]))).queues
-            if queue.delayed == 3:
-                break
-    assert queue.done == 0
+    queue = await parked(admin, 3)
+    assert (queue.ready, queue.delayed, queue.done) == (3, 0, 0)
+    assert [(task.task_name, task.workers) for task in queue.parked_tasks] == [("b", 0)]
     statuses = (await stub.Result(bpb.ResultRequest(ids=["1", "3", "4"]))).results
     assert [status.attempt for status in statuses] == [0, 0, 0]
     await knows_a.done_writing()
@@ -264,3 +278,34 @@ async def test_the_broker_tells_of_itself_and_of_redis(stub: Stub, admin: AdminS
     assert settings["max_wait"] == "1h"
     assert "REDIS_WITHOUT_AOF" in [advice.reason for advice in info.advices]
     assert info.namespaces == ["here"]
+
+
+async def test_a_known_task_does_not_wait_for_many_that_nobody_knows(stub: Stub, admin: AdminStub) -> None:
+    for first in range(0, 10_000, 1000):
+        items = [named(f"u{n}", "unknown", lease_s=60) for n in range(first, first + 1000)]
+        await stub.Enqueue(bpb.EnqueueRequest(items=items))
+    await stub.Enqueue(bpb.EnqueueRequest(items=[named("known", "a")]))
+    knows_a = stub.Work()
+    await knows_a.write(hello("a"))
+    assert await items_of(knows_a) == ["known"]
+    assert (await parked(admin, 10_000)).ready == 10_000
+
+    knows_both = stub.Work()
+    await knows_both.write(hello("a", "unknown"))
+    assert await items_of(knows_both) == [f"u{n}" for n in range(10)]
+    for stream in (knows_a, knows_both):
+        stream.cancel()
+
+
+async def test_a_task_that_comes_to_be_known_is_taken_up_at_once(stub: Stub, admin: AdminStub) -> None:
+    knows_a = stub.Work()
+    await knows_a.write(hello("a"))
+    await stub.Enqueue(bpb.EnqueueRequest(items=[named("1", "b")]))
+    await parked(admin, 1)
+    knows_b = stub.Work()
+    # Within less than what an item used to be held back at the least.
+    async with asyncio.timeout(5):
+        await knows_b.write(hello("b"))
+        assert await items_of(knows_b) == ["1"]
+    for stream in (knows_a, knows_b):
+        stream.cancel()

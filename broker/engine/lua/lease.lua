@@ -11,7 +11,8 @@
 -- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call; 2: nothing was
 --          done, for the call came too late or its caller is further), now in us, ids, records, and for each stretch of
 --          items that have it in common: number of items, token (0: nothing to acknowledge), attempt, attempts, lease in
---          us, last error ("" none); then the number of items that were parked}
+--          us, last error ("" none); then {number of items that were parked, their tasks}, the number -1 if it is not known
+--          here which tasks belong to the skill set}
 --          If fewer than wanted came out and again is 0, the queues are empty and, if asked, hunger is noted.
 -- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call. Reads what it
 --          hands out and a few items more.
@@ -62,9 +63,9 @@ if tracked then
 end
 if known_sequence == sequence then
   local kept = kept_answer(caller, has_copies)
-  return { -1, 1, now, kept[1], kept[2], kept[3], 0 }
+  return { -1, 1, now, kept[1], kept[2], kept[3], { 0 } }
 elseif (not_after and now > not_after) or (known_sequence and known_sequence > sequence) then
-  return { -1, 2, now, {}, {}, {}, 0 }
+  return { -1, 2, now, {}, {}, {}, { 0 } }
 end
 
 advance(1000)
@@ -376,7 +377,7 @@ for _, one in ipairs(unparked) do
     unpark_if_empty(kind, one[1], task)
   end
 end
-local parked_now = sieve and sieve.write() or 0
+local parked_now = sieve and sieve.write() or { is_untaught(kind, skills, sift) and -1 or 0 }
 for _, one in ipairs(unreadable) do
   set_aside(one[1], kind, one[2], one[3])
   changed(one[1])

@@ -43,10 +43,15 @@ local function new_sieve(kind, skills)
     return true
   end
 
-  -- Writes it down; answers how many.
+  -- Writes it down; answers how many, and their tasks.
   function sieve.write()
+    local told, seen = { parked }, {}
     for key, group in pairs(groups) do
       if group then
+        if not seen[group.task] then
+          seen[group.task] = true
+          told[#told + 1] = group.task
+        end
         call_many('ZADD', key, group.entries)
         if group.is_new then
           redis.call('SADD', P .. 'parkedtasks:' .. kind, group.task)
@@ -61,10 +66,16 @@ local function new_sieve(kind, skills)
     if parked > 0 then
       redis.call('SET', P .. 'parkorder', int(order))
     end
-    return parked
+    return told
   end
 
   return sieve
+end
+
+-- Whether it matters, and is not known, which tasks belong to a skill set.
+local function is_untaught(kind, skills, sift)
+  return skills ~= '' and (sift or redis.call('EXISTS', P .. 'parkedtasks:' .. kind) == 1)
+    and redis.call('EXISTS', P .. 'skills:' .. skills) == 0
 end
 
 -- Queues with parked items that a consumer of these skills ("" any) can take: name → {tasks}; nil: none.
