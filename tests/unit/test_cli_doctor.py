@@ -178,6 +178,13 @@ def test_what_is_set_aside_is_told_with_the_remedy() -> None:
     assert "dibs redrive QUEUE --all" in finding.advice
 
 
+def test_tasks_that_no_worker_knows_are_told() -> None:
+    facts = well()
+    facts.queues = [task_queue("a", parked_tasks=[admin.ParkedTask(task_name="shop.send", items=3)])]
+    finding = found(facts, "tasks")
+    assert (finding.status, finding.text) == (Status.WARN, "3 calls of shop.send wait, no worker knows it")
+
+
 def test_schedules_that_the_broker_cannot_read_are_named() -> None:
     facts = well()
     facts.schedules = [admin.ScheduleInfo(schedule=admin.Schedule(name="s"), state=admin.SCHEDULE_STATE_UNREADABLE)]

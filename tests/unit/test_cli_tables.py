@@ -21,6 +21,7 @@ from dibs.cli.show import item_fields
 from dibs.cli.top import facts
 from dibs.cli.top_history import History, Look
 from dibs.cli.top_view import screen
+from dibs.cli.waiting_tasks import unknown_tasks
 from dibs.cli.workers import workers_table
 from dibs.v1 import admin_pb2 as admin
 from dibs.v1 import broker_pb2 as pb
@@ -239,3 +240,19 @@ def test_curves_forget_queues_that_are_gone() -> None:
     assert [name for _, name in history.done_of] == ["a"]
     assert History(0.1).length == 600
     assert History(3600.0).length == 2
+
+
+def test_tasks_that_no_worker_knows_are_named() -> None:
+    def parked(name: str, items: int, workers: int = 0) -> admin.ParkedTask:
+        return admin.ParkedTask(task_name=name, items=items, workers=workers)
+
+    queues = [
+        queue("a", parked_tasks=[parked("shop.send", 1200), parked("known", 7, workers=1)]),
+        queue("b", parked_tasks=[parked("shop.send", 4), parked("one\x1b[31m", 1)]),
+    ]
+    assert unknown_tasks(queues) == [
+        "1,204 calls of shop.send wait, no worker knows it",
+        "1 call of one\\x1b[31m waits, no worker knows it",
+    ]
+    many = [queue(parked_tasks=[parked(f"t{n}", 10 - n) for n in range(8)])]
+    assert unknown_tasks(many)[5:] == ["so do calls of 3 other tasks"]

@@ -12,6 +12,7 @@ from ..v1 import admin_pb2 as admin
 from ..v1.types_pb2 import QUEUE_KIND_TASK
 from . import words
 from .exits import sentence_of
+from .waiting_tasks import unknown_tasks
 
 #: Answers of Redis that take longer than this, in seconds, hold everything up.
 SLOW_REDIS = 0.02
@@ -197,6 +198,11 @@ def _workers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Findin
         yield Finding(Status.OK, "workers", f"{len(facts.workers)} connected{where}; no task waits in vain")
 
 
+def _unknown_tasks(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    for sentence in unknown_tasks(facts.queues):
+        yield Finding(Status.WARN, "tasks", sentence, "start a worker whose module defines it, or: dibs clear QUEUE")
+
+
 def _is_unserved(queue: admin.QueueInfo, workers: Sequence[admin.WorkerInfo]) -> bool:
     if queue.kind != QUEUE_KIND_TASK or not queue.ready or queue.paused:
         return False
@@ -272,6 +278,7 @@ _ON_REDIS: tuple[Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding
     _clock,
     _limits,
     _workers,
+    _unknown_tasks,
     _schedules,
     _queues,
     _set_aside,

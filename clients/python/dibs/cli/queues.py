@@ -21,6 +21,7 @@ from .machine import as_json
 from .session import Session
 from .tables import cell, table
 from .values import span
+from .waiting_tasks import unknown_tasks
 
 #: Name and kind.
 Key: TypeAlias = tuple[int, str]
@@ -111,7 +112,8 @@ def queues(
     """Queues with their counts, in the order in which they are served.
 
     in and out: items put in and taken out for good, a second. oldest: how long the first ready item has waited. set
-    aside, if there are any: items that no delivery can carry; see `dibs tasks QUEUE --section set-aside`.
+    aside, if there are any: items that no delivery can carry; see `dibs tasks QUEUE --section set-aside`. Below: tasks
+    whose calls wait although workers ask for work, because none of those that are connected knows them.
     """
     calls = session.calls
     wanted = kind.on_wire if kind else QUEUE_KIND_UNSPECIFIED
@@ -129,6 +131,8 @@ def queues(
         session.say(f"no queues in namespace {calls.namespace}")
     else:
         session.show(queues_table(found, moving, calls.now()))
+        for sentence in unknown_tasks(found):
+            session.say(sentence)
 
 
 def _facts(queue: QueueInfo, moving: Mapping[Key, Rates] | None) -> dict[str, object]:

@@ -19,6 +19,7 @@ from .queues import key, oldest
 from .sparkline import sparkline
 from .tables import cell
 from .top_history import History, Look
+from .waiting_tasks import unknown_tasks
 
 #: Lines that are no queues.
 _FRAME_LINES = 14
@@ -32,7 +33,12 @@ def screen(history: History, target: str, namespace: str, *, width: int, height:
     if history.error:
         parts.append(Panel(cell(history.error, "bold red"), box=box.HEAVY, border_style="red"))
     if history.last is not None:
-        parts += [_curves(history, width), _queues(history, history.last, width, max(height - _FRAME_LINES, 3))]
+        parts += [
+            _curves(history, width),
+            _queues(
+                history, history.last, width, max(height - _FRAME_LINES - len(unknown_tasks(history.last.queues)), 3)
+            ),
+        ]
     elif not history.error:
         parts.append(Text("looking …", style="dim"))
     return Group(*parts)
@@ -111,8 +117,10 @@ def _queues(history: History, last: Look, width: int, room: int) -> RenderableTy
     for queue in shown:
         made.add_row(*_row(history, queue, now, curves=curves))
     hidden = len(last.queues) - len(shown)
-    note = f"{hidden:,} quieter queues are not shown" if hidden else ""
-    return Group(made, Text(note, style="dim")) if note else made
+    notes = [Text(sentence, style="yellow") for sentence in unknown_tasks(last.queues)]
+    if hidden:
+        notes.append(Text(f"{hidden:,} quieter queues are not shown", style="dim"))
+    return Group(made, *notes)
 
 
 def _row(history: History, queue: QueueInfo, now: datetime, *, curves: bool) -> list[RenderableType]:
