@@ -7,76 +7,107 @@ from datetime import timedelta
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.outbox import MAX_ENTRIES, Bell, Outbox
+from dibs.worker.bell import LoopBell
+from dibs.worker.connector.outbox import Outbox, Part
+from dibs.worker.entries import Entries
+from dibs.worker.limits import MAX_BYTES, MAX_ENTRIES
 
 
 def delivery(id: str = "a", token: int = 7) -> tpb.Delivery:
     return tpb.Delivery(id=id, lease_token=token)
 
 
+def acks(*ids: str) -> bytes:
+    return pb.WorkRequest(acks=[pb.AckEntry(id=id, lease_token=7) for id in ids]).SerializeToString()
+
+
+def ids(parts: list[Part] | None) -> list[str]:
+    return [entry.id for part in parts or () for entry in part.entries()]
+
+
 def test_one_message_carries_everything_that_has_gathered() -> None:
-    outbox = Outbox()
-    outbox.ack(delivery("plain"))
-    outbox.ack(delivery("result"), b"1")
-    outbox.nack(delivery("failed"), pb.NACK_REASON_FAILED, "broken", delay=timedelta(seconds=2))
-    outbox.refresh(delivery("longer"), 1.5)
-    sent = outbox.take()
-    assert sent is not None
-    assert [(ack.id, ack.HasField("result")) for ack in sent.request.acks] == [("plain", False), ("result", True)]
-    assert [(nack.id, nack.error, nack.delay.seconds) for nack in sent.request.nacks] == [("failed", "broken", 2)]
-    assert [(one.id, one.lease_timeout.ToMilliseconds()) for one in sent.request.refreshes] == [("longer", 1500)]
-    assert (outbox.take(), outbox.unsettled, bool(outbox)) == (None, 4, False)
-    outbox.settled(sent)
-    assert outbox.unsettled == 0
+    entries = Entries(LoopBell())
+    entries.ack(delivery("plain"))
+    entries.ack(delivery("result"), b"1")
+    entries.nack(delivery("failed"), pb.NACK_REASON_FAILED, "broken", delay=timedelta(seconds=2))
+    entries.refresh(delivery("longer"), 1.5)
+    request, about = entries.take()
+    assert [(ack.id, ack.HasField("result")) for ack in request.acks] == [("plain", False), ("result", True)]
+    assert [(nack.id, nack.error, nack.delay.seconds) for nack in request.nacks] == [("failed", "broken", 2)]
+    assert [(one.id, one.lease_timeout.ToMilliseconds()) for one in request.refreshes] == [("longer", 1500)]
+    assert [one.id for one in about] == ["plain", "result", "failed", "longer"]
+    assert len(entries) == 0
 
 
-def test_a_message_is_never_over_the_limits() -> None:
-    outbox = Outbox()
+def test_entries_never_make_a_message_over_the_limits() -> None:
+    entries = Entries(LoopBell())
     for number in range(MAX_ENTRIES + 1):
-        outbox.ack(delivery(f"i{number}"))
+        entries.ack(delivery(f"i{number}"))
     for number in range(2):
-        outbox.ack(delivery(f"large{number}"), b"x" * 2_000_000)
+        entries.ack(delivery(f"large{number}"), b"x" * 2_000_000)
     counts = []
-    while (sent := outbox.take()) is not None:
-        counts.append(len(sent.request.acks))
+    while entries:
+        counts.append(len(entries.take()[0].acks))
     assert counts == [MAX_ENTRIES, 2, 1]
 
 
 def test_what_has_no_lease_has_nothing_to_give_back() -> None:
+    entries = Entries(LoopBell())
+    entries.nack(delivery(token=0), pb.NACK_REASON_RELEASED)
+    assert not entries
+
+
+def test_what_processes_have_written_goes_on_together_within_the_limits() -> None:
     outbox = Outbox()
-    outbox.nack(delivery(token=0), pb.NACK_REASON_RELEASED)
-    assert not outbox
+    for id in ("a", "b"):
+        outbox.add(acks(id), 1)
+    outbox.add(acks(*(f"i{number}" for number in range(MAX_ENTRIES))), MAX_ENTRIES)
+    outbox.add(b"", MAX_ENTRIES)
+    outbox.add(bytes(MAX_BYTES), 1)
+    taken = []
+    while (parts := outbox.take()) is not None:
+        taken.append([part.count for part in parts])
+    assert taken == [[1, 1], [MAX_ENTRIES], [MAX_ENTRIES], [1]]
+    assert outbox.unsettled == 2 * MAX_ENTRIES + 3
+
+
+def test_what_is_settled_is_forgotten() -> None:
+    outbox = Outbox()
+    outbox.entries.ack(delivery())
+    parts = outbox.take()
+    assert parts is not None
+    outbox.settled(parts)
+    assert (outbox.unsettled, outbox.pending()) == (0, False)
 
 
 def test_messages_of_a_broken_stream_go_first_on_the_next_one() -> None:
     outbox = Outbox()
     messages = []
     for id in ("a", "b"):
-        outbox.ack(delivery(id))
+        outbox.add(acks(id), 1)
         messages.append(outbox.take())
-    outbox.ack(delivery("c"))
-    first, second = messages
-    assert first is not None
-    assert second is not None
-    first.request.add_credit = 5
-    outbox.give_back([first, second], refused=False)
-    again = [outbox.take(), outbox.take(), outbox.take()]
-    assert [[ack.id for ack in sent.request.acks] for sent in again if sent] == [["a"], ["b"], ["c"]]
-    assert [(sent.again, sent.request.add_credit) for sent in again if sent] == [(True, 0), (True, 0), (False, 0)]
+    outbox.add(acks("c"), 1)
+    outbox.give_back([message for message in messages if message], refused=False)
+    again = outbox.take()
+    assert ids(again) == ["a", "b", "c"]
+    assert [part.again for part in again or ()] == [True, True, False]
 
 
-def test_a_message_that_brokers_keep_refusing_is_given_up() -> None:
+def test_what_was_refused_goes_alone_and_is_given_up_when_brokers_keep_refusing_it() -> None:
     outbox = Outbox()
-    outbox.ack(delivery())
-    refusals = 0
-    while (sent := outbox.take()) is not None:
-        outbox.give_back([sent], refused=True)
-        refusals += 1
-    assert (refusals, outbox.unsettled) == (3, 0)
+    for id in ("bad", "good"):
+        outbox.add(acks(id), 1)
+    refusals = []
+    while (parts := outbox.take()) is not None:
+        refusals.append(ids(parts))
+        outbox.give_back([parts], refused="bad" in ids(parts))
+        if ids(parts) == ["good"]:
+            break
+    assert refusals == [["bad", "good"], ["bad"], ["bad"], ["good"]]
 
 
 async def test_the_bell_wakes_the_loop_from_another_thread() -> None:
-    bell, rung = Bell(), asyncio.Event()
+    bell, rung = LoopBell(), asyncio.Event()
     bell.connect(asyncio.get_running_loop(), rung.set)
     bell.armed = True
     await asyncio.to_thread(bell.ring)

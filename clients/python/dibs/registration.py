@@ -43,7 +43,15 @@ class Registered:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def registration(namespace: str, definitions: Iterable[Definition], group: str) -> Flow[Registered]:
+def described(definitions: Iterable[Definition]) -> tuple[list[pb.TaskDefinition], list[pb.Schedule]]:
+    """Tasks, and the schedules of those that have one, as the broker is told of them."""
+    known = list(definitions)
+    return [_task(one) for one in known], [_schedule(one) for one in known if one.schedule is not None]
+
+
+def registration(
+    namespace: str, definitions: Sequence[pb.TaskDefinition], timings: Sequence[pb.Schedule], group: str
+) -> Flow[Registered]:
     """Register tasks, and put the schedules of those that have one; other schedules of the group go.
 
     Of schedules that are there already and have not changed, the times stay as they are: it does no harm how often, and
@@ -52,19 +60,19 @@ def registration(namespace: str, definitions: Iterable[Definition], group: str) 
 
     Args:
         namespace: theirs.
-        definitions: the tasks, at most 1,000 of them with a schedule.
+        definitions: the tasks.
+        timings: the schedules, at most 1,000.
         group: what the schedules belong to: the module that the worker was started with.
 
     Raises:
         BrokerError: the broker refused altogether.
     """
-    known = list(definitions)
     done = Registered()
-    for at in range(0, len(known), MAX_BATCH):
-        tasks = [_task(definition) for definition in known[at : at + MAX_BATCH]]
+    for at in range(0, len(definitions), MAX_BATCH):
+        tasks = list(definitions[at : at + MAX_BATCH])
         yield from _without_refused(tasks, done, lambda tasks: admin.register_tasks(namespace, tasks))
         done.tasks += len(tasks)
-    schedules = [_schedule(definition) for definition in known if definition.schedule is not None]
+    schedules = list(timings)
     done.removed = yield from _without_refused(
         schedules, done, lambda left: admin.put_schedules(namespace, group, left, replace_group=True), empty=True
     )
