@@ -113,5 +113,6 @@ class Held:
         """Each item that is not reported, and its mark; reads all of them."""
         for batch in self._batches:
             for position, delivery in enumerate(batch.deliveries, batch.first):
-                if self._used[position]:
+                # Another batch may have the position by now.
+                if self._owners[position] is batch:
                     yield delivery, self._marks[position]

@@ -188,7 +188,7 @@ class TaskProcess:
             self.told_to_stop = True
             if self.hello is None:
                 self.send_signal(signal.SIGTERM)
-            self._write(frames.frame(frames.STOP, min(int(wait_s * 1000), _MAX_MS)))
+            self._write(frames.frame(frames.STOP, int(min(wait_s * 1000, _MAX_MS))))
             self._loop.call_later(wait_s + KILL_AFTER_S, self._kill_late, "worker process does not stop, killing it")
 
     def send_signal(self, number: int) -> None:
