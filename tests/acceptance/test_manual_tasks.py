@@ -67,9 +67,8 @@ def scene(redis_programs: dict[int, str], tmp_path_factory: pytest.TempPathFacto
         running_worker(
             broker.address,
             folder,
-            "--processes", "0",
             # What waits shall wait in its queue.
-            *("--threads", str(THREADS), "--prefetch", "0"),
+            *("--processes", "0", "--threads", str(THREADS), "--prefetch", "0"),
             module=MODULE,
             ready=False,
         ) as worker,

@@ -1,5 +1,6 @@
-"""What a task process tells its connector: a slot with nothing more to do writes by itself, one with more has a thread
-of their own do it.
+"""What a task process tells its connector.
+
+A slot with nothing more to do writes by itself; one with more rings for a thread that does, so that it can go on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from typing import NoReturn
 
 from .. import frames
 from ..entries import Entries
@@ -120,9 +122,13 @@ class Reporter:
             return
         try:
             self._stream.sendall(data)
-        except OSError:
+        except ConnectionError:
             # The reader sees the end, too, and ends the process.
             self.gone = True
+        except OSError:
+            # A task has closed what is not its own. Its connector sees to what this process held.
+            _log.exception("the stream to the connector cannot be written, ending the process")
+            leave()
 
     def _work(self) -> None:
         try:
@@ -130,8 +136,7 @@ class Reporter:
                 self._step()
         except Exception:  # noqa: BLE001 - a process that reports nothing would only look alive
             _log.exception("reporting failed, ending the process")
-            logging.shutdown()
-            os._exit(os.EX_SOFTWARE)
+            leave()
 
     def _step(self) -> None:
         slots = self._slots
@@ -152,3 +157,9 @@ class Reporter:
             if self._rested:
                 slots.rest()
         self.flush()
+
+
+def leave() -> NoReturn:
+    """Ends the process, whatever its threads are at."""
+    logging.shutdown()
+    os._exit(os.EX_SOFTWARE)
