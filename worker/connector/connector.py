@@ -119,11 +119,19 @@ class Connector:
                 self._lines.append(line)
                 if self._stopping:
                     line.stop()
-                await line.run()
+                running = asyncio.create_task(line.run(), name=f"dibs-line-{number}")
+                try:
+                    await asyncio.wait((running, keeping), return_when=asyncio.FIRST_COMPLETED)
+                    if keeping.done():  # it is stopping; or else this says why not
+                        await keeping
+                    await running
+                finally:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
             elif kept.unfit:
                 self._give_up()
         except BrokerError as error:
-            if self._refused is not None:
+            if self._refused is not None and not self._exit_code:
                 self._refused(str(error))
             self._give_up()
         finally:

@@ -29,6 +29,8 @@ _log = logging.getLogger("dibs.worker")
 
 _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 10.0
+#: The longest wait for the next process once it is to stop, and there is something that no other can run.
+_LAST_PAUSE_S = 1.0
 #: A process that lived so long did not crash at its start.
 _LIVED_S = 10.0
 
@@ -113,9 +115,11 @@ class Kept:
             first = False
             if time.monotonic() - began >= _LIVED_S:
                 backoff.reset()
-            if self._stopping.is_set():
-                continue
             pause_s = backoff.next_s()
+            if self._stopping.is_set():
+                if self._waiting:
+                    await asyncio.sleep(min(pause_s, _LAST_PAUSE_S))
+                continue
             how = how_ended(process.code)
             _log.error(
                 Said(
