@@ -27,6 +27,8 @@ _log = logging.getLogger("dibs.worker")
 #: How often a process that ends looks whether everything is done.
 _LOOK_S = 0.01
 _MODULO = 1 << 32
+#: What a slot gets to finish with an item that has been reported already, even if there is no time left.
+_LEAST_S = 0.05
 #: What idle slots get to end.
 _SLOTS_END_S = 1.0
 
@@ -130,7 +132,7 @@ class Process:
             self._reporter.retire()
 
     def _until_done(self, wait_s: float) -> bool:
-        deadline = time.monotonic() + wait_s
+        deadline = time.monotonic() + max(wait_s, _LEAST_S)
         while self._slots.held:
             if time.monotonic() >= deadline:
                 return False
