@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import re
@@ -22,6 +23,13 @@ def note(text: str) -> None:
     """One line, whole whoever else writes."""
     with (folder() / "journal").open("ab", buffering=0) as journal:
         journal.write(f"{text} {os.getpid()}\n".encode())
+
+
+@dibs.AFTER_FORK
+def begin_slowly() -> None:
+    """Until the test removes a file of that name."""
+    while (folder() / "slowly").exists():
+        time.sleep(0.005)
 
 
 def await_file(name: str) -> None:
@@ -60,6 +68,14 @@ def hold(label: str) -> int:
     """Ends when the test makes a file of that name."""
     note(f"run {label}")
     await_file(label)
+    return os.getpid()
+
+
+@app.task(name="akept", vis_timeout=600, save_results=600)
+async def akept(label: str) -> int:
+    """As `kept`, in the event loop."""
+    note(f"run {label}")
+    await asyncio.sleep(0.001)
     return os.getpid()
 
 

@@ -142,15 +142,53 @@ def test_of_what_a_dead_process_held_only_what_had_begun_has_failed(scene: Scene
         assert set(scene.counts().values()) == {1}
 
 
+def test_what_runs_beside_the_one_that_crashes_fails_with_it(scene: Scene) -> None:
+    with scene.worker("--threads", "4") as worker:
+        with scene.client.batch():
+            running = [scene.on(jobs.hold).execute(label) for label in "abc"]
+        for label in "abc":
+            scene.until_run(label)
+        (process,) = children(worker)
+        os.kill(process.pid, signal.SIGSEGV)
+        assert {error_of(handle) for handle in running} == {"worker process crashed (SIGSEGV)"}
+        assert all(f"id={handle.taskid}" in worker.output for handle in running)
+
+
+def test_while_a_process_is_replaced_its_stream_stays_and_others_get_its_items(scene: Scene) -> None:
+    with scene.worker() as one, scene.worker() as two:
+        scene.on(jobs.hold).execute("running")
+        pid = scene.until_run("running")
+        broken, whole = (one, two) if pid == children(one)[0].pid else (two, one)
+        scene.let("slowly")
+        os.kill(pid, signal.SIGKILL)
+        broken.until_printed("while it ran a task")
+        with scene.client.batch():
+            handles = [scene.on(jobs.kept).execute(f"kept{n}") for n in range(50)]
+            for n in range(50):
+                scene.on(jobs.once).execute(f"once{n}")
+        # What the broken one was sent all the same goes back, or waits for its next process if it cannot.
+        assert {handle.get(timeout=SOON_S) for handle in handles} == {children(whole)[0].pid}
+        (scene.folder / "slowly").unlink()
+        until(lambda: len(scene.runs) == 101, "every item run", SOON_S)
+        assert set(scene.counts().values()) == {1}
+        assert "no stream to a broker" not in broken.output
+
+
 def test_a_storm_of_crashes_loses_nothing_and_repeats_nothing(scene: Scene) -> None:
     seed = int(os.environ.get("DIBS_TEST_SEED", "7"))
     chance = random.Random(seed)
-    kinds = {"kept": jobs.kept, "plain": jobs.plain, "once": jobs.once, "oncekept": jobs.once_kept}
-    labels = {kind: [f"{kind}{n}" for n in range(1500)] for kind in kinds}
+    kinds = {
+        "kept": jobs.kept,
+        "plain": jobs.plain,
+        "once": jobs.once,
+        "oncekept": jobs.once_kept,
+        "akept": jobs.akept,
+    }
+    labels = {kind: [f"{kind}{n}" for n in range(1200)] for kind in kinds}
     told = {}
     with scene.worker("--processes", "2") as worker:
         with scene.client.batch():
-            for n in range(1500):
+            for n in range(1200):
                 for kind, task in kinds.items():
                     handle = scene.on(task).execute(labels[kind][n])
                     if kind != "once":
@@ -159,21 +197,22 @@ def test_a_storm_of_crashes_loses_nothing_and_repeats_nothing(scene: Scene) -> N
         while kills < 25 and len(scene.runs) < 5500:
             time.sleep(chance.uniform(0.05, 0.3))
             if found := children(worker):
-                chance.choice(found).kill()
+                chance.choice(found).send_signal(chance.choice([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT]))
                 kills += 1
         states = {
             label: handle.state.name if handle.wait(60, until="done") else "LOST" for label, handle in told.items()
         }
-        until(lambda: len(scene.counts()) >= 6000 - kills, f"seed {seed}: every item run", 60)
+        until(lambda: len(scene.counts()) >= 6000 - 101 * kills, f"seed {seed}: every item run", 60)
     counts = scene.counts()
     assert kills > 5
     assert {label: times for label, times in counts.items() if times != 1} == {}, f"seed {seed}"
     assert {state for label, state in states.items() if "plain" in label} == {"UNKNOWN"}, f"seed {seed}"
     assert {state for label, state in states.items() if "kept" in label} <= {"SUCCEEDED", "FAILED"}, f"seed {seed}"
     # One attempt each: what had not begun has run elsewhere. A kill costs what ran, and results that were not told yet.
-    # What was killed right at its beginning may not have come to its line.
+    # What was killed right at its beginning may not have come to its line; of coroutines several begin at once.
     missing = {label for some in labels.values() for label in some if label not in counts}
-    assert len(missing) <= kills, f"seed {seed}: {missing}"
+    assert len([label for label in missing if "akept" not in label]) <= kills, f"seed {seed}: {missing}"
+    assert len(missing) <= 101 * kills, f"seed {seed}: {missing}"
 
 
 def test_a_process_that_is_frozen_holds_up_its_own_items_only(scene: Scene) -> None:

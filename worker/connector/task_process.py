@@ -189,6 +189,7 @@ class TaskProcess:
             if self.hello is None:
                 self.send_signal(signal.SIGTERM)
             self._write(frames.frame(frames.STOP, int(min(wait_s * 1000, _MAX_MS))))
+        if self._child.returncode is None:  # also if there is less time now than it was told before
             self._loop.call_later(wait_s + KILL_AFTER_S, self._kill_late, "worker process does not stop, killing it")
 
     def send_signal(self, number: int) -> None:
