@@ -189,6 +189,8 @@ class WorkStream:
             _, batch = unreceipted.popleft()
             self._unreceipted_count -= batch.count
             self._hands.deal(batch, self._on_wire)
+            if not self._takes():
+                self._hands.hand_back()
 
     def _deal_once_only(self, batch: Batch) -> list[tpb.Delivery]:
         """Lets the items of a batch begin that are delivered at most once; the others."""
