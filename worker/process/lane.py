@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import logging
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -53,8 +54,9 @@ class Lane(abc.ABC):
         self._execution = execution
         self._bell = bell
         self._progress = progress
-        #: The process that the slots work in.
-        self._home = os.getpid()
+        #: This is a child that a task has forked. To ask for the process each time would cost 5 % of a small task.
+        self._forked = False
+        os.register_at_fork(after_in_child=_forked_setter(weakref.ref(self)))
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -115,6 +117,17 @@ class Lane(abc.ABC):
 
     def leave_if_forked(self, running: LeasedTask, code: int) -> None:
         """Ends a child that a task has forked and that comes back from it: two would report the same items."""
-        if os.getpid() != self._home:
+        if self._forked:
             _log.error(Said("a forked child came back from its task; it had better end itself", task=running.name))
             os._exit(code)
+
+
+def _forked_setter(lane: weakref.ref[Lane]) -> Callable[[], None]:
+    """What is to be called in a child. Does not keep the lane."""
+
+    def note() -> None:
+        found = lane()
+        if found is not None:
+            found._forked = True
+
+    return note

@@ -135,7 +135,8 @@ class ThreadLane(Lane):
             execution.failed(running, error)
             return False
         else:
-            self.leave_if_forked(running, 0)
+            if self._forked:
+                self.leave_if_forked(running, 0)
             return execution.succeeded(running, result)
         finally:
             slot.running = None
