@@ -120,6 +120,9 @@ class Process:
         age_s = ((int(now * 1000) - arrived_ms) % _MODULO) / 1000
         self._slots.deal(deliveries, first, now - age_s, on_wire)
         self._reporter.items_came()
+        if self._reporter.armed:
+            # What has finished by now makes room for more.
+            self._reporter.ring()
         if self._retiring:
             self._slots.hand_back()
 
