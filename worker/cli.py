@@ -17,7 +17,7 @@ from .hello import Hello
 from .logs import Said, configure
 from .process.load import LoadError, group_of, hello_of, load
 from .run import run, run_processes
-from .settings import EXIT_UNFIT, WorkerSettings, default_worker_id, queue_names
+from .settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings, default_worker_id, queue_names
 
 _log = logging.getLogger("dibs.worker")
 _DEFAULTS = WorkerSettings()
@@ -118,6 +118,8 @@ def worker(
             stale_after=stale_after,
             worker_id=worker_id or default_worker_id(),
         )
+        if not 0 <= processes <= MAX_PROCESSES:
+            raise ValueError(f"--processes must be between 0 and {MAX_PROCESSES:,}, not {processes}")
         _connect_by_environment(target, namespace, token, ca, cert, key)
         if processes:
             program = Program(module, settings, log_level, log_format, os.environ)

@@ -372,3 +372,26 @@ def test_the_history_is_the_same_with_and_without_processes_of_their_own(scene: 
         counts = Counter(times for run, times in scene.counts().items() if run.startswith(label))
         histories.append(([handle.state.name for handle in handles], errors, counts))
     assert histories[0] == histories[1] == histories[2]
+
+
+TASK = """
+import os, dibs
+
+@dibs.task(name="{name}")
+def task() -> None:
+    with open(os.path.join(os.environ["JOBS_FOLDER"], "journal"), "a") as journal:
+        journal.write(f"run {name} {{os.getpid()}}\\n")
+"""
+
+
+def test_the_next_process_may_have_other_tasks(scene: Scene) -> None:
+    module = scene.folder / "changing.py"
+    module.write_text(TASK.format(name="before"))
+    with running_worker(scene.target, scene.folder, module=str(module)) as worker:
+        scene.client.call_task("before", None)
+        pid = scene.until_run("before")
+        module.write_text(TASK.format(name="after_the_change"))
+        os.kill(pid, signal.SIGTERM)
+        scene.client.call_task("after_the_change", None)
+        assert scene.until_run("after_the_change") != pid
+        until(lambda: worker.output.count("registered group=changing tasks=1") == 2, "registered anew")

@@ -87,6 +87,7 @@ class WorkStream:
     ) -> None:
         self.answered = False
         self.draining = False
+        self._leaving = False
         self._call = call
         self._hands = hands
         self._outbox = outbox
@@ -138,8 +139,8 @@ class WorkStream:
         self._call.cancel()
 
     def leave(self) -> None:
-        """Asks for nothing more and ends in peace, as if the broker went away."""
-        self.draining = True
+        """Asks for nothing more and ends in peace, so that another stream can take its place."""
+        self._leaving = True
 
     async def _read(self) -> None:
         read = self._call.read
@@ -232,7 +233,7 @@ class WorkStream:
                     # What came before the bell was armed has not rung it.
                     request = self._compose()
                     if request is None:
-                        if self.draining or self._over():
+                        if self.draining or self._leaving or self._over():
                             self._half_closed = True
                             await self._call.done_writing()
                             return
@@ -260,7 +261,7 @@ class WorkStream:
         if self._received > self._receipted:
             head.received_batch = self._receipted = self._received
             something = True
-        if not self.draining and self._takes():
+        if not (self.draining or self._leaving) and self._takes():
             change = self._credit_change()
             if change:
                 head.add_credit = change
