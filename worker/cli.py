@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -13,11 +12,12 @@ import typer
 
 from dibs.errors import BrokerError
 
-from .load import LoadError, group_of, load
+from .connector.task_process import Program
+from .hello import Hello
 from .logs import Said, configure
-from .run import run
-from .settings import WorkerSettings, default_worker_id, queue_names
-from .supervisor import EXIT_UNFIT, Supervisor, child_command, child_environment
+from .process.load import LoadError, group_of, hello_of, load
+from .run import run, run_processes
+from .settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings, default_worker_id, queue_names
 
 _log = logging.getLogger("dibs.worker")
 _DEFAULTS = WorkerSettings()
@@ -49,7 +49,14 @@ def worker(
         int,
         typer.Option(envvar=_env("ASYNC_TASKS"), help="How many async functions a process runs at once, 1-8,000."),
     ] = _DEFAULTS.async_tasks,
-    processes: Annotated[int, typer.Option(envvar=_env("PROCESSES"), help="How many worker processes, 1-1,000.")] = 1,
+    processes: Annotated[
+        int,
+        typer.Option(
+            envvar=_env("PROCESSES"),
+            help="How many processes run tasks, 1-1,000, beside the one that holds their streams. "
+            "0: everything in one process, for debuggers.",
+        ),
+    ] = 1,
     wait: Annotated[
         float, typer.Option(envvar=_env("WAIT"), help="Seconds that a stop gives to what runs.")
     ] = _DEFAULTS.wait,
@@ -93,14 +100,6 @@ def worker(
         str, typer.Option(envvar=_env("LOG_LEVEL"), help="Least level to log: debug, info, warning, error.")
     ] = "info",
     log_format: Annotated[str, typer.Option(envvar=_env("LOG_FORMAT"), help="text or json.")] = "text",
-    supervisor: Annotated[
-        bool,
-        typer.Option(
-            envvar=_env("SUPERVISOR"),
-            help="Watch over the worker processes and replace those that crash; without, work in this one process.",
-        ),
-    ] = True,
-    parent_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Runs the tasks that MODULE defines.
 
@@ -119,57 +118,33 @@ def worker(
             stale_after=stale_after,
             worker_id=worker_id or default_worker_id(),
         )
-        if not supervisor and processes != 1:
-            raise ValueError("--no-supervisor works in this one process; leave --processes at 1")
+        if not 0 <= processes <= MAX_PROCESSES:
+            raise ValueError(f"--processes must be between 0 and {MAX_PROCESSES:,}, not {processes}")
         _connect_by_environment(target, namespace, token, ca, cert, key)
-        if supervisor:
-            watch = Supervisor(
-                lambda number, parent_fd: child_command(
-                    module,
-                    settings,
-                    number,
-                    parent_fd,
-                    log_level=log_level,
-                    log_format=log_format,
-                    worker_id=worker_id or None,
-                ),
-                processes,
-                settings.wait,
-                child_environment(),
+        if processes:
+            program = Program(module, settings, log_level, log_format, os.environ)
+            _leave(
+                run_processes(
+                    program,
+                    processes,
+                    greeted=lambda hello: _tell(hello, settings, target, namespace, processes),
+                    refused=_print,
+                )
             )
-            _leave(asyncio.run(watch.run()))
     except ValueError as error:
         _refuse(str(error))
-    _work(module, settings, target, namespace, parent_fd)
+    _work(module, settings, target, namespace)
 
 
-def _work(
-    module: str, settings: WorkerSettings, target: str | None, namespace: str | None, parent_fd: int | None
-) -> NoReturn:
+def _work(module: str, settings: WorkerSettings, target: str | None, namespace: str | None) -> NoReturn:
     """Works in this process."""
     try:
         instance = load(module)
     except LoadError as error:
         _refuse(str(error))
-    connection = instance.connection
-    _log.info(
-        Said(
-            "worker",
-            target=connection.target,
-            namespace=connection.namespace,
-            queues=",".join(settings.queues) or "(all)",
-            tasks=len(instance.registry.names()),
-            threads=settings.threads,
-        )
-    )
-    for name, asked, used in (
-        ("--target", target, connection.target),
-        ("--namespace", namespace, connection.namespace),
-    ):
-        if asked is not None and asked.removeprefix("https://").rstrip("/") != used:
-            _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
+    _tell(hello_of(instance, group_of(module), instance.registry.names(), 0), settings, target, namespace, 0)
     try:
-        unfinished = run(instance, settings, parent_fd=parent_fd, group=group_of(module))
+        unfinished = run(instance, settings, group=group_of(module))
     except (BrokerError, ValueError) as error:
         _refuse(str(error))
     if unfinished:
@@ -179,6 +154,28 @@ def _work(
         sys.stderr.flush()
         os._exit(0)
     _leave(0)
+
+
+def _tell(hello: Hello, settings: WorkerSettings, target: str | None, namespace: str | None, processes: int) -> None:
+    """Says in the log what works here, and which options have no effect."""
+    connection = hello.connection
+    _log.info(
+        Said(
+            "worker",
+            target=connection.target,
+            namespace=connection.namespace,
+            queues=",".join(settings.queues) or "(all)",
+            tasks=len(hello.task_names),
+            processes=processes,
+            threads=settings.threads,
+        )
+    )
+    for name, asked, used in (
+        ("--target", target, connection.target),
+        ("--namespace", namespace, connection.namespace),
+    ):
+        if asked is not None and asked.removeprefix("https://").rstrip("/") != used:
+            _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
 
 
 def _connect_by_environment(
@@ -197,8 +194,12 @@ def _connect_by_environment(
 
 
 def _refuse(text: str) -> NoReturn:
-    print(f"dibs worker: {text}", file=sys.stderr)
+    _print(text)
     _leave(EXIT_UNFIT)
+
+
+def _print(text: str) -> None:
+    print(f"dibs worker: {text}", file=sys.stderr)
 
 
 def _leave(code: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Runs a worker in this process until a signal ends it."""
+"""Runs a worker until a signal ends it: in this process, or as a connector with task processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,16 @@ from dibs.context import AFTER_FORK
 from dibs.registry import main_module
 from dibs.times import Seconds, to_seconds
 
-from .events import Observer
-from .load import Instance, import_module, module_name
+from .connector.connector import Connector
+from .connector.events import Observer
+from .connector.registering import register
+from .connector.task_process import Program
+from .hello import Hello
 from .logs import Said
-from .registering import register
+from .process.load import Instance, hello_of, import_module, module_name
 from .runtime import Worker
 from .settings import WorkerSettings, queue_names
 from .stacks import printed_on_signal
-from .supervisor import Supervisor, child_command, child_environment
 
 _log = logging.getLogger("dibs.worker")
 
@@ -37,7 +39,6 @@ def run(
     settings: WorkerSettings | None = None,
     *,
     observer: Observer | None = None,
-    parent_fd: int | None = None,
     group: str | None = None,
 ) -> int:
     """Runs the tasks of an instance in this process, until SIGTERM or SIGINT.
@@ -49,7 +50,6 @@ def run(
         instance: whose tasks, and where the broker is.
         settings: see there.
         observer: told what happens.
-        parent_fd: a file descriptor whose end means that the parent is gone, which stops the worker too.
         group: what the schedules of the tasks belong to: the name of the module that was loaded. Those of the group
             that are no longer in its code are removed. Default: the program itself.
 
@@ -66,8 +66,9 @@ def run(
     AFTER_FORK.run()
     registry = instance.registry
     worker = Worker(instance.connection, registry.find, registry.names(), settings, observer)
+    hello = hello_of(instance, group or main_module(), registry.names(), slots=0)
     with _restored_handlers():
-        return asyncio.run(_run(worker, parent_fd, register(instance, group or main_module())))
+        return asyncio.run(_run(worker, register(hello)))
 
 
 def execute_tasks(
@@ -110,20 +111,29 @@ def execute_tasks(
             import_module(name)
         run(instance, settings, group=name)
         return
-    source = _source_of(instance, module)
-    supervisor = Supervisor(
-        lambda number, parent_fd: child_command(source, settings, number, parent_fd),
-        processes,
-        settings.wait,
-        child_environment(instance),
-    )
-    with _restored_handlers():
-        code = asyncio.run(supervisor.run())
+    program = Program(_source_of(instance, module), settings, "info", "text", environment_of(instance))
+    code = run_processes(program, processes)
     if code:
         raise SystemExit(code)
 
 
-async def _run(worker: Worker, parent_fd: int | None, registering: Coroutine[Any, Any, None]) -> int:
+def run_processes(
+    program: Program,
+    processes: int,
+    *,
+    greeted: Callable[[Hello], None] | None = None,
+    refused: Callable[[str], None] | None = None,
+) -> int:
+    """Runs a connector and its task processes, until SIGTERM or SIGINT; see `Connector`.
+
+    Returns:
+        the exit code.
+    """
+    with _restored_handlers():
+        return asyncio.run(Connector(program, processes, greeted=greeted, refused=refused or _say).run())
+
+
+async def _run(worker: Worker, registering: Coroutine[Any, Any, None]) -> int:
     loop = asyncio.get_running_loop()
     # Beside the work, which can begin without it.
     registration = asyncio.create_task(registering, name="dibs-worker-register")
@@ -135,25 +145,14 @@ async def _run(worker: Worker, parent_fd: int | None, registering: Coroutine[Any
             os._exit(128 + number)
         worker.stop()
 
-    def orphaned() -> None:
-        assert parent_fd is not None
-        loop.remove_reader(parent_fd)
-        if not worker.stopping:
-            _log.warning("the parent process is gone, stopping")
-            worker.stop()
-
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop, number)
-    if parent_fd is not None:
-        loop.add_reader(parent_fd, orphaned)
     try:
-        with printed_on_signal(loop, lambda: worker.loops):
+        with printed_on_signal(loop, lambda: [loop, *worker.loops]):
             return await worker.run()
     finally:
         registration.cancel()
         await asyncio.gather(registration, return_exceptions=True)
-        if parent_fd is not None:
-            loop.remove_reader(parent_fd)
         for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
@@ -191,3 +190,21 @@ def _source_of(instance: Instance, module: str | None) -> str:
         if value is instance:
             return f"{module}:{name}"
     raise RuntimeError(f"several processes need the Dibs instance as a global name of {module}")
+
+
+def environment_of(instance: Instance) -> dict[str, str]:
+    """The environment of task processes: this one's, and where `instance` is connected."""
+    connection = instance.connection
+    said = {
+        "DIBS_TARGET": f"https://{connection.target}" if connection.tls else connection.target,
+        "DIBS_NAMESPACE": connection.namespace,
+        "DIBS_TOKEN": connection.token,
+        "DIBS_CA_FILE": connection.ca,
+        "DIBS_CLIENT_CERT_FILE": connection.cert,
+        "DIBS_CLIENT_KEY_FILE": connection.key,
+    }
+    return {**os.environ, **{name: str(value) for name, value in said.items() if value is not None}}
+
+
+def _say(reason: str) -> None:
+    _log.error(Said("no broker takes this worker on", reason=reason))

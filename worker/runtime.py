@@ -1,58 +1,26 @@
-"""A worker: keeps a stream to a broker open, whichever it is, as long as there is something to do for it."""
+"""A worker that runs tasks in its own process: for tests, programs that are workers, and debuggers.
+
+Code that holds the interpreter for long holds up its stream, too; `dibs worker` keeps the two apart.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
-import logging
-import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from typing import TYPE_CHECKING, cast
-
-import grpc
-import grpc.aio
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dibs.connection import Connection
-from dibs.contract.limits import MAX_TASK_NAMES
-from dibs.known_limits import is_too_large
-from dibs.status import error_from_call
-from dibs.v1 import broker_pb2 as pb
-from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 
-from .backoff import Backoff
-from .events import Announcer, EventName, Observer
-from .execution import Execution, Item, Runnable
-from .leased import lease_seconds
-from .logs import Said
-from .outbox import Outbox
+from .begun import RING
+from .connector.events import Observer
+from .connector.hands import Standing
+from .connector.held import Batch, Held
+from .connector.line import Line
+from .connector.outbox import Outbox, Part
+from .process.execution import Runnable
+from .process.load import found_tasks
+from .process.slots import Slots
 from .settings import WorkerSettings
-from .slots import Slots
-from .stream import WorkStream
-
-if TYPE_CHECKING:
-    # The generated typing tells the asynchronous face apart; at run time it is the same class.
-    from dibs.v1.broker_pb2_grpc import BrokerServiceAsyncStub
-
-_log = logging.getLogger("dibs.worker")
-
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
-#: How often the worker looks after what it holds.
-_LOOK_EVERY_S = 0.25
-#: What still has to be said when the wait of a stop is over gets this long.
-_LAST_WORDS_S = 0.5
-#: A worker that no broker ever took on, for one of these reasons, does not try again.
-_HOPELESS = (
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.UNAUTHENTICATED,
-    grpc.StatusCode.PERMISSION_DENIED,
-    grpc.StatusCode.UNIMPLEMENTED,
-)
-#: Several brokers may stand behind one target: the next stream goes to the next one.
-_ROUND_ROBIN = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
 
 
 class Worker:
@@ -80,45 +48,22 @@ class Worker:
         settings: WorkerSettings | None = None,
         observer: Observer | None = None,
     ) -> None:
-        tasks = {name: task for name in task_names if (task := registry_find(name)) is not None}
-        if not 1 <= len(tasks) <= MAX_TASK_NAMES:
-            raise ValueError(f"a worker runs 1 to {MAX_TASK_NAMES:,} tasks, not {len(tasks):,}")
-        self._settings = settings or WorkerSettings()
-        self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
-        self._announce = Announcer(observer)
-        self._outbox = Outbox()
-        self._slots = Slots(tasks, self._settings, Execution(self._outbox), self._outbox)
-        self._hello = pb.WorkHello(
-            namespace=connection.namespace,
-            queues=self._settings.queues,
-            kind=tpb.QUEUE_KIND_TASK,
-            worker_id=self._settings.worker_id,
-            task_names=tasks,
-        )
-        self._backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
-        #: Set when there may be something to say on the stream, or to end it for.
-        self._wake = asyncio.Event()
-        #: Set when a stop begins and when its wait is over: nobody pauses over that.
-        self._news = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stream: WorkStream | None = None
-        self._stop_asked = False
-        #: The wait of a stop is over.
-        self._out_of_time = False
-        self._ever_taken_on = False
-        self._brings_items = False
-        self._stop_begun = False
-        self._seen_finished = 0
+        tasks = found_tasks(registry_find, task_names)
+        settings = settings or WorkerSettings()
+        outbox = Outbox()
+        marks = memoryview(bytearray(RING))
+        self._slots = Slots(tasks, settings, outbox.entries, marks)
+        self._line = Line(connection, tasks, LocalHands(self._slots, outbox, marks), outbox, settings, observer)
 
     @property
     def stopping(self) -> bool:
         """Whether it takes no more items."""
-        return self._stop_asked
+        return self._line.stopping
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The event loops at work: that of the stream, and that of the tasks if some are coroutine functions."""
-        return [*([] if self._loop is None else [self._loop]), *self._slots.loops]
+        """The event loops at work beside the one that it runs in."""
+        return self._slots.loops
 
     async def run(self) -> int:
         """Works until `stop`, and then until what is here is done or the wait is over.
@@ -129,178 +74,95 @@ class Worker:
         Raises:
             BrokerError: no broker ever took this worker on, because of what it says or who it is.
         """
-        self._loop = asyncio.get_running_loop()
-        self._outbox.bell.connect(self._loop, self._note)
         self._slots.start()
-        self._announce(EventName.STARTED)
-        if self._stop_asked:
-            self._begin_stop()
-        look_after = asyncio.create_task(self._look_after(), name="dibs-worker-look-after")
+        left: int | None = None
         try:
-            async with self._connection.open_aio_channel() as channel:
-                # The generated class does for both kinds of channels.
-                stub = cast("BrokerServiceAsyncStub", broker_pb2_grpc.BrokerServiceStub(channel))
-                while not self._done():
-                    if self._stop_asked and not self._outbox:
-                        # Nothing to say to anybody until something here has finished.
-                        await self._woken()
-                        continue
-                    await self._serve(stub)
+            left = await self._line.run()
         finally:
-            look_after.cancel()
-            await asyncio.gather(look_after, return_exceptions=True)
-            self._count_finished()
-            left = self._slots.running()
-            if left:
-                _log.warning(Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:20])))
-            await asyncio.to_thread(self._slots.stop, 0.0 if left else 1.0)
-            self._announce(EventName.STOPPED, unfinished=len(left))
-        return len(left)
+            await asyncio.to_thread(self._slots.stop, 1.0 if left == 0 else 0.0)
+        return left
 
     def stop(self) -> None:
         """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
-        if self._loop is None:
-            self._stop_asked = True
-        else:
-            self._loop.call_soon_threadsafe(self._begin_stop)
+        self._line.stop()
 
-    def _begin_stop(self) -> None:
-        if self._stop_begun:
-            return
-        self._stop_begun = self._stop_asked = True
-        self._news.set()
-        self._announce(EventName.STOPPING)
-        self._release(self._slots.take_back(lambda item: lease_seconds(item[0]) > 0))
-        assert self._loop is not None
-        self._loop.call_later(self._settings.wait, self._end_wait)
-        _log.info(Said("stopping", unfinished=self._slots.held, wait=self._settings.wait))
-        self._wake.set()
 
-    def _end_wait(self) -> None:
-        """The stop has waited long enough: what has finished by now may still be said."""
-        assert self._loop is not None
-        self._out_of_time = True
-        self._news.set()
-        self._wake.set()
-        self._loop.call_later(_LAST_WORDS_S, self._end_stream)
+class LocalHands:
+    """Slots of this process as hands.
 
-    def _end_stream(self) -> None:
-        if self._stream is not None:
-            self._stream.cancel()
+    Args:
+        slots: who runs the items.
+        outbox: where the slots put entries.
+        marks: theirs.
+    """
 
-    def _done(self) -> bool:
-        return self._stop_asked and (self._out_of_time or not (self._slots.held or self._outbox))
+    def __init__(self, slots: Slots, outbox: Outbox, marks: memoryview) -> None:
+        self.arrived = asyncio.Event()
+        self._slots = slots
+        self._outbox = outbox
+        self._held = Held(marks)
+        #: Parts of items that are not reported yet, whose batches are to be found out.
+        self._recent: list[Part] = []
+        outbox.collect = self._collect
 
-    def _over(self) -> bool:
-        """Whether the open stream has done what it is for; asked when there is nothing to say on it.
+    @property
+    def held(self) -> int:
+        """Items here that are not reported."""
+        return self._held.count
 
-        A stop ends the stream that brings items at once, for only its end says that nothing more is on its way. What
-        is finished later is told on another one, which ends when there will be nothing more to tell.
-        """
-        return self._stop_asked and (self._brings_items or self._out_of_time or not self._slots.held)
+    @property
+    def finished(self) -> int:
+        """Items that have been reported, in all."""
+        return self._held.reported
 
-    def _takes(self) -> bool:
-        return not self._stop_asked
+    @property
+    def released(self) -> int:
+        """Items that were handed back because they could not begin, in all."""
+        return self._slots.released
 
-    async def _serve(self, stub: BrokerServiceAsyncStub) -> None:
-        """One stream from beginning to end, and the pause after it if it broke."""
-        self._brings_items = not self._stop_asked
-        target = self._connection.target
-        stream = self._stream = WorkStream(
-            stub.Work(metadata=self._connection.metadata),
-            self._slots,
-            self._outbox,
-            self._wake,
-            over=self._over,
-            takes=self._takes,
-            announce=self._announce,
-            target=target,
-        )
-        began = time.monotonic()
-        try:
-            await stream.run(self._hello)
-        except grpc.aio.AioRpcError as error:
-            self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
-            self._note_taken_on(stream, began)
-            problem = error_from_call(error)
-            if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
-                raise problem from error
-            if not self._out_of_time:
-                await self._pause(error)
-        except asyncio.CancelledError:
-            # The call was cancelled at the end of the wait, or this worker by its owner.
-            if not self._out_of_time:
-                raise
-        else:
-            self._announce(EventName.DISCONNECTED, target=target, reason="ended in peace", error=False)
-            self._note_taken_on(stream, began)
-            if stream.draining:
-                _log.info(Said("the broker goes away, looking for another one", target=target))
-        finally:
-            self._stream = None
+    def deal(self, batch: Batch, on_wire: int) -> None:
+        """Has items run."""
+        self.arrived.set()
+        for piece in self._held.place(batch):
+            self._slots.deal(piece.deliveries, piece.first, piece.arrived, on_wire)
 
-    def _note_taken_on(self, stream: WorkStream, began: float) -> None:
-        if stream.answered or time.monotonic() - began > _BACKOFF_MOST_S:
-            self._ever_taken_on = True
-            self._backoff.reset()
+    def standing(self) -> Standing:
+        """For what there is room now."""
+        _, room, ahead = self._slots.standing()
+        return Standing(room, self._slots.slots, ahead)
 
-    async def _pause(self, error: grpc.aio.AioRpcError) -> None:
-        pause_s = self._backoff.next_s()
-        _log.warning(
-            Said(
-                "no stream to a broker, trying again",
-                target=self._connection.target,
-                code=error.code().name,
-                reason=error.details(),
-                pause=pause_s,
-            )
-        )
-        self._news.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._news.wait()
+    def hand_back(self) -> None:
+        """Hands back what has not begun and can go back."""
+        self._slots.hand_back()
+        self._collect()
 
-    async def _woken(self) -> None:
-        """Returns when something has finished, or the wait is over."""
-        self._wake.clear()
-        self._outbox.bell.armed = True
-        if not self._done() and not self._outbox:
-            await self._wake.wait()
+    def look_after(self, now: float) -> None:
+        """To be called now and then while there are items."""
+        self._slots.look_after(now)
+        self._collect()
 
-    def _release(self, items: Iterable[Item]) -> None:
-        count = 0
-        for delivery, _, _ in items:
-            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
-            count += 1
-        if count:
-            self._announce(EventName.RELEASED, count=count)
-            self._wake.set()
+    def rest(self) -> None:
+        """To be called when there has been nothing to do for a while."""
+        self._slots.rest()
 
-    def _note(self) -> None:
-        """The bell has rung."""
-        self._count_finished()
-        self._wake.set()
+    def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
+        """Tells items that somebody has cancelled them."""
+        self._slots.cancel(leases, now)
 
-    def _count_finished(self) -> None:
-        finished = self._slots.finished
-        if finished != self._seen_finished:
-            self._announce(EventName.FINISHED, count=finished - self._seen_finished)
-            self._seen_finished = finished
+    def running(self) -> Sequence[str]:
+        """What runs now: name and id of each."""
+        return self._slots.running()
 
-    async def _look_after(self) -> None:
-        """Sees to items that wait here for long, as long as there are any."""
-        arrived = self._slots.arrived
-        while True:
-            await arrived.wait()
-            busy = True
-            while busy:
-                arrived.clear()
-                await asyncio.sleep(_LOOK_EVERY_S)
-                now = time.monotonic()
-                self._count_finished()
-                self._slots.look_after(now)
-                self._release(self._slots.take_stale(now))
-                busy = self._slots.held > 0 or arrived.is_set()
-                # Credit for what is not worth holding ahead any more is taken back.
-                self._wake.set()
-            self._slots.rest()
+    def items(self) -> Iterator[tpb.Delivery]:
+        """What is here and not reported; reads everything."""
+        return (delivery for delivery, _ in self._held.unreported())
+
+    def _collect(self) -> None:
+        if self._slots.something:
+            ranges, parts = self._slots.gather()
+            self._recent += [self._outbox.add(data, count) for count, data in parts]
+            if ranges:
+                touched = self._held.report(ranges)
+                for part in self._recent:
+                    part.about = touched
+                self._recent.clear()

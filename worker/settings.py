@@ -7,6 +7,11 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+#: A worker that cannot work for a reason that will not go away, such as a module that cannot be imported, ends with
+#: this code (sysexits.h: EX_CONFIG).
+EXIT_UNFIT = 78
+#: Most task processes of one worker.
+MAX_PROCESSES = 1_000
 #: Most items that a worker may ask for beyond its free slots; the contract allows 10,000 in all.
 MAX_PREFETCH = 8_000
 
@@ -18,7 +23,7 @@ def default_worker_id() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """Settings of one worker process.
+    """Settings of a worker: of each of its task processes, but for queues and worker_id, which are its own.
 
     Attributes:
         queues: queues to serve, strictly in this order. Default (empty): every task queue, by priority.

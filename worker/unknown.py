@@ -14,9 +14,9 @@ from datetime import timedelta
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .leased import lease_seconds
+from .entries import Entries
+from .leases import lease_seconds
 from .logs import Said
-from .outbox import Outbox
 
 _log = logging.getLogger("dibs.worker")
 
@@ -30,8 +30,8 @@ _MAX_NAMES = 1_000
 class UnknownTasks:
     """Hands items of unknown tasks back, and says so now and then. For the loop only."""
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, entries: Entries) -> None:
+        self._entries = entries
         #: Names, and when the log told of them.
         self._logged_at: dict[str, float] = {}
 
@@ -48,10 +48,10 @@ class UnknownTasks:
         """
         name = delivery.content.task_name
         if lease_seconds(delivery):
-            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED, delay=_DELAY)
+            self._entries.nack(delivery, pb.NACK_REASON_RELEASED, delay=_DELAY)
             self._say(name, "task is not known here, handing it back; import its module, or give it another queue")
         else:
-            self._outbox.nack(delivery, pb.NACK_REASON_REJECTED, f"the worker that took it knows no task {name!r}")
+            self._entries.nack(delivery, pb.NACK_REASON_REJECTED, f"the worker that took it knows no task {name!r}")
             _log.error(Said("task is not known here, and lost: delivered at most once", task=name, id=delivery.id))
 
     def _say(self, name: str, text: str) -> None:

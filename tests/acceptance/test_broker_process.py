@@ -88,7 +88,7 @@ def test_nothing_is_left_of_dev_when_it_is_killed(tmp_path: Path) -> None:
     with running_dibs("dev", "my_tasks", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
         dev.until_printed("tasks=1")
         family = psutil.Process(dev.process.pid).children(recursive=True)
-        # The broker, its Redis, and the supervisor with its worker, if that is not one process.
+        # The broker, its Redis, and the connector with its task process.
         assert len(family) >= 3
         dev.kill()
         _, left = psutil.wait_procs(family, timeout=20)

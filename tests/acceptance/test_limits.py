@@ -14,7 +14,7 @@ import pytest
 from dibs import AsyncDibs, Dibs, TaskFailed
 from dibs.cli.exits import Exit
 from dibs.ids import new_id
-from dibs.registration import Registered, registration
+from dibs.registration import Registered, described, registration
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings
 
@@ -189,7 +189,7 @@ def test_every_task_and_schedule_is_registered_and_those_that_went_are_removed(a
         for n in range(count):
             module.periodic_task(3600, name=f"p{n}")(lambda: None)
         definitions = [task.definition for task in module.registry.tasks()]
-        return app.run(registration(app.namespace, definitions, "module"))
+        return app.run(registration(app.namespace, *described(definitions), "module"))
 
     first = code(50)
     assert (first.tasks, first.schedules, list(first.removed), first.refused) == (50, 50, [], {})

@@ -67,9 +67,8 @@ def scene(redis_programs: dict[int, str], tmp_path_factory: pytest.TempPathFacto
         running_worker(
             broker.address,
             folder,
-            "--no-supervisor",
             # What waits shall wait in its queue.
-            *("--threads", str(THREADS), "--prefetch", "0"),
+            *("--processes", "0", "--threads", str(THREADS), "--prefetch", "0"),
             module=MODULE,
             ready=False,
         ) as worker,
@@ -136,7 +135,7 @@ def test_getting_started_in_a_program(scene: Scene, tmp_path: Path) -> None:
 def test_getting_started_with_the_command(scene: Scene, tmp_path: Path) -> None:
     (tmp_path / "usertasks1.py").write_text(USERTASKS)
     (tmp_path / "tasks.py").write_text("import usertasks1\n")
-    options = ("--no-supervisor", "--target", scene.broker.address, "--namespace", "command")
+    options = ("--processes", "0", "--target", scene.broker.address, "--namespace", "command")
     with running_dibs("worker", "tasks", *options, cwd=tmp_path) as worker:
         with dibs.Dibs(scene.broker.address, "command") as elsewhere:
             elsewhere.call_task("usertasks1.echo_to_stdout", None, "hello, command")
@@ -423,7 +422,7 @@ def test_flush_tasks_has_three_lists(scene: Scene, label: str) -> None:
 
 
 def test_priorities_are_strict_and_new_queues_are_picked_up(scene: Scene, label: str) -> None:
-    options = ("--no-supervisor", "--threads", "1", "--prefetch", "0", "--namespace", label)
+    options = ("--processes", "0", "--threads", "1", "--prefetch", "0", "--namespace", label)
     with (
         running_worker(scene.broker.address, scene.folder, *options, module="tests.acceptance.ordered_jobs"),
         dibs.Dibs(scene.broker.address, label) as app,
@@ -473,7 +472,7 @@ def test_simple_lock(scene: Scene, label: str) -> None:
 
 
 def test_another_instance_has_a_namespace_of_its_own(scene: Scene, label: str) -> None:
-    with running_worker(scene.broker.address, scene.folder, "--no-supervisor", module=f"{MODULE}:second"):
+    with running_worker(scene.broker.address, scene.folder, "--processes", "0", module=f"{MODULE}:second"):
         assert jobs.greet.execute("you", taskid=label).get(LONG_S) == "hello you from second"
         assert jobs.second.result(label) == "hello you from second"
         assert dibs.result(label) is None

@@ -88,7 +88,7 @@ def test_sigterm_with_streams_open_takes_a_moment_and_loses_nothing(newest: str,
     listen = f"127.0.0.1:{free_port()}"
     with (
         redis_support.running(newest) as redis,
-        running_worker(listen, tmp_path, "--no-supervisor") as worker,
+        running_worker(listen, tmp_path, "--processes", "0") as worker,
         Dibs(listen, timeout=30) as app,
     ):
         hold = app.task(name="hold", save_results=60, vis_timeout=60, queue="jobs")(lambda label: None)
@@ -132,7 +132,7 @@ def test_redis_dies_and_comes_back_and_nothing_acknowledged_is_lost(
 ) -> None:
     with (
         impatient_broker(fragile_redis) as (broker, channel, health),
-        running_worker(broker.address, tmp_path, "--no-supervisor", "--threads", "2"),
+        running_worker(broker.address, tmp_path, "--processes", "0", "--threads", "2"),
         Dibs(broker.address, timeout=60) as app,
     ):
         quick = app.task(name="quick", save_results=300, vis_timeout=2, attempts=20)(lambda label: None)

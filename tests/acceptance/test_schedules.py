@@ -78,7 +78,7 @@ class Scene:
         (self.folder / "recurring.py").write_text("".join((NOTE, *parts)))
 
     def worker(self) -> AbstractContextManager[Dibs]:
-        options = ("--no-supervisor", "--target", self.target)
+        options = ("--processes", "0", "--target", self.target)
         return running_dibs(
             "worker", "recurring", *options, env={"JOURNAL": str(self.folder / "journal")}, cwd=self.folder
         )

@@ -117,11 +117,11 @@ def two_brokers(server: redis_support.RedisServer, folder: Path) -> Iterator[Sce
 
 
 def test_a_worker_killed_mid_task_loses_no_item_that_may_come_again(scene: Scene) -> None:
-    with scene.worker("--no-supervisor", "--threads", "2") as first:
+    with scene.worker("--processes", "0", "--threads", "2") as first:
         scene.put("once", lease_s=0)
         scene.put("again", lease_s=1)
         assert scene.until_written("begun once") == scene.until_written("begun again") == first.process.pid
-        with scene.worker("--no-supervisor", "--threads", "2") as second:
+        with scene.worker("--processes", "0", "--threads", "2") as second:
             first.process.send_signal(signal.SIGKILL)
             assert first.wait() == -signal.SIGKILL
             assert scene.until_written("begun again", 2, timeout_s=2.0) == second.process.pid
@@ -132,11 +132,11 @@ def test_a_worker_killed_mid_task_loses_no_item_that_may_come_again(scene: Scene
 
 
 def test_the_ack_of_a_worker_that_slept_through_its_lease_changes_nothing(scene: Scene) -> None:
-    with scene.worker("--no-supervisor") as first:
+    with scene.worker("--processes", "0") as first:
         scene.put("a", lease_s=1)
         scene.until_written("begun a")
         first.process.send_signal(signal.SIGSTOP)
-        with scene.worker("--no-supervisor") as second:
+        with scene.worker("--processes", "0") as second:
             assert scene.until_written("begun a", 2) == second.process.pid
             scene.let("a")
             (ended,) = scene.ended("a")
@@ -169,9 +169,9 @@ def test_what_does_not_finish_within_the_wait_is_left_and_the_exit_is_orderly(sc
     assert scene.state("running") == tpb.ITEM_STATE_STARTED
 
 
-@pytest.mark.parametrize("options", [(), ("--no-supervisor",)], ids=["supervised", "alone"])
-def test_a_second_signal_ends_it_now(scene: Scene, options: tuple[str, ...]) -> None:
-    with scene.worker(*options) as worker:
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_second_signal_ends_it_now(scene: Scene, processes: str) -> None:
+    with scene.worker("--processes", processes) as worker:
         scene.put("running")
         scene.until_written("begun running")
         worker.process.send_signal(signal.SIGINT)
@@ -195,7 +195,7 @@ def test_a_task_that_kills_its_process_is_buried_and_the_others_run(scene: Scene
 
 def test_workers_go_on_when_one_of_two_brokers_is_killed(scene: Scene) -> None:
     ids = [f"i{n}" for n in range(400)]
-    with scene.worker("--no-supervisor") as one, scene.worker("--no-supervisor") as two:
+    with scene.worker("--processes", "0") as one, scene.worker("--processes", "0") as two:
         scene.put("hold-one", "hold-two", lease_s=2)
         scene.until_written("begun hold-one")
         scene.until_written("begun hold-two")
@@ -210,13 +210,13 @@ def test_workers_go_on_when_one_of_two_brokers_is_killed(scene: Scene) -> None:
             assert worker.wait() == 0
 
 
-def test_no_worker_is_left_behind_when_the_supervisor_is_killed(scene: Scene) -> None:
-    with scene.worker("--processes", "2") as supervisor:
-        until(lambda: len(psutil.Process(supervisor.process.pid).children()) == 2, "two workers")
-        children = psutil.Process(supervisor.process.pid).children()
-        supervisor.until_printed("tasks=")
-        supervisor.process.send_signal(signal.SIGKILL)
-        supervisor.wait()
+def test_no_worker_is_left_behind_when_the_connector_is_killed(scene: Scene) -> None:
+    with scene.worker("--processes", "2") as connector:
+        until(lambda: len(psutil.Process(connector.process.pid).children()) == 2, "two workers")
+        children = psutil.Process(connector.process.pid).children()
+        connector.until_printed("tasks=")
+        connector.process.send_signal(signal.SIGKILL)
+        connector.wait()
         gone, left = psutil.wait_procs(children, timeout=20)
         assert (len(gone), left) == (2, [])
 
@@ -291,7 +291,7 @@ def test_a_program_executes_tasks_until_a_signal_and_goes_on(scene: Scene, proce
 
 def test_a_start_takes_little_time(scene: Scene) -> None:
     began = time.monotonic()
-    with scene.worker("--no-supervisor"):
+    with scene.worker("--processes", "0"):
         scene.put("a", task="quick")
         scene.until_written("quick a")
         assert time.monotonic() - began < 10

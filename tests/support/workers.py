@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dibs.connection import Connection
-from dibs.worker.events import Event, EventName
+from dibs.worker.connector.events import Event, EventName
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings
 

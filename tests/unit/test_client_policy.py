@@ -36,6 +36,12 @@ def test_every_argument_arrives() -> None:
     assert policy.retry.initial_delay.ToNanoseconds() == 0
 
 
+def test_a_budget_of_crashes_arrives() -> None:
+    assert [wire(Policy.build(max_crashes=number)).max_crashes for number in (1, 1000)] == [1, 1000]
+    # The broker's default, so that brokers that do not know the word take the policy as well.
+    assert wire(Policy.build(max_crashes=3)).max_crashes == 0
+
+
 def test_a_text_names_another_dead_letter_queue() -> None:
     policy = wire(Policy.build(use_dead="graveyard"))
 
@@ -92,6 +98,10 @@ def test_a_retry_waits_half_a_minute_unless_told_otherwise() -> None:
         ({"save_results": True}, "save_results"),
         ({"retry_delay": timedelta(seconds=-1)}, "retry_delay"),
         ({"retry_delay": 1, "backoff": Backoff()}, "backoff"),
+        ({"max_crashes": 0}, "max_crashes"),
+        ({"max_crashes": 1001}, "max_crashes"),
+        ({"max_crashes": True}, "max_crashes"),
+        ({"max_crashes": None}, "max_crashes"),
     ],
 )
 def test_a_value_out_of_range_is_named(arguments: dict[str, Any], named: str) -> None:

@@ -13,8 +13,9 @@ from dibs.codec import decode_call
 from dibs.context import ATTEMPTS_BEFORE, LAST_ERROR, attempts_before
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.leased import LeasedTask
-from dibs.worker.outbox import Outbox
+from dibs.worker.bell import LoopBell
+from dibs.worker.entries import Entries
+from dibs.worker.process.leased import LeasedTask
 
 from ..support.recording import RecordingDibs
 
@@ -67,12 +68,12 @@ def test_a_delivery_of_a_retry_shows_all_attempts_and_the_error_before_it() -> N
     delivery = tpb.Delivery(id="the-id", lease_token=9, attempt=1, attempts=3)
     delivery.content.headers.update({ATTEMPTS_BEFORE: "2", LAST_ERROR: "earlier"})
 
-    task = LeasedTask(delivery, "task", [], {}, Outbox())
+    task = LeasedTask(delivery, "task", [], {}, Entries(LoopBell()))
     assert task.lease_token == 9
     assert (task.attempt, task.attempts, task.last_error, task.retried) == (3, 5, "earlier", False)
 
     delivery.last_error = "later"
-    assert LeasedTask(delivery, "task", [], {}, Outbox()).last_error == "later"
+    assert LeasedTask(delivery, "task", [], {}, Entries(LoopBell())).last_error == "later"
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "99999999", "²", "1.5"])

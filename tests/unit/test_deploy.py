@@ -142,7 +142,7 @@ def test_brokers_and_workers_are_given_the_time_that_they_may_take() -> None:
 
 
 def worker_leave(command: list[str]) -> timedelta:
-    """What `--wait` says, and the 5 s that a supervisor gives its processes beyond it."""
+    """What `--wait` says, and the 5 s that a connector gives its processes beyond it."""
     return span(command[command.index("--wait") + 1]) + timedelta(seconds=5)
 
 

@@ -46,6 +46,18 @@ def test_the_worker_imports_neither_broker_nor_redis() -> None:
     assert [str(found) for found in imports_by("dibs.worker") if found.within("dibs.broker", "redis", "hiredis")] == []
 
 
+def test_a_connector_runs_none_of_the_users_code_and_a_task_process_has_no_stream() -> None:
+    connector, process = "dibs.worker.connector", "dibs.worker.process"
+    assert [
+        str(found)
+        for found in imports_by("dibs.worker")
+        if (
+            found.importer.startswith(connector + ".") and found.within(process, "dibs.registry", "dibs.worker.runtime")
+        )
+        or (found.importer.startswith(process + ".") and found.within(connector, "grpc", "dibs.worker.runtime"))
+    ] == []
+
+
 def test_the_broker_imports_of_the_client_the_stubs_and_what_both_need() -> None:
     assert [
         str(found)

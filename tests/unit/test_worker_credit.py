@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dibs.worker.credit import LaneCredit, credit_change
+from dibs.worker.connector.credit import credit_change
+from dibs.worker.process.credit import LaneCredit
 
 
 def test_nothing_is_held_ahead_before_the_first_task_has_ended() -> None:
@@ -49,17 +50,16 @@ def test_a_full_lane_that_gets_few_of_the_items_does_not_stop_the_other() -> Non
 
 
 @pytest.mark.parametrize(
-    ("rooms", "on_wire", "slots", "held", "ahead", "change"),
+    ("room", "on_wire", "slots", "held", "ahead", "change"),
     [
-        pytest.param([5], 0, 1, 0, 0, 5, id="asks for the room"),
-        pytest.param([5], 5, 1, 0, 0, 0, id="has asked already"),
-        pytest.param([3, 9], 0, 2, 0, 0, 3, id="the fuller lane decides"),
-        pytest.param([10], 0, 1, 91, 100, 0, id="small additions gather"),
-        pytest.param([25], 0, 1, 76, 100, 25, id="a quarter is worth a message"),
-        pytest.param([1], 0, 1, 0, 100, 1, id="an idle slot is always worth one"),
-        pytest.param([2], 10, 1, 5, 0, -8, id="takes back what is too much"),
-        pytest.param([0], -3, 1, 5, 0, 3, id="makes good what was taken back too late"),
+        pytest.param(5, 0, 1, 0, 0, 5, id="asks for the room"),
+        pytest.param(5, 5, 1, 0, 0, 0, id="has asked already"),
+        pytest.param(10, 0, 1, 91, 100, 0, id="small additions gather"),
+        pytest.param(25, 0, 1, 76, 100, 25, id="a quarter is worth a message"),
+        pytest.param(1, 0, 1, 0, 100, 1, id="an idle slot is always worth one"),
+        pytest.param(2, 10, 1, 5, 0, -8, id="takes back what is too much"),
+        pytest.param(0, -3, 1, 5, 0, 3, id="makes good what was taken back too late"),
     ],
 )
-def test_changes_of_credit(rooms: list[float], on_wire: int, slots: int, held: int, ahead: int, change: int) -> None:
-    assert credit_change(rooms, on_wire, slots=slots, held=held, ahead=ahead) == change
+def test_changes_of_credit(room: int, on_wire: int, slots: int, held: int, ahead: int, change: int) -> None:
+    assert credit_change(room, on_wire, slots=slots, held=held, ahead=ahead) == change

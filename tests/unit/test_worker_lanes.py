@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.contract.limits import CONTRACT
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.execution import Execution
-from dibs.worker.outbox import Outbox
+from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
+from dibs.worker.bell import LoopBell
+from dibs.worker.entries import Entries
+from dibs.worker.process.slots import Slots
 from dibs.worker.settings import WorkerSettings
-from dibs.worker.slots import Slots
 from dibs.worker.unknown import UnknownTasks
 
 from ..support.waiting import until
 from ..support.workers import Job
 
-MakeSlots = Callable[..., tuple[Slots, Outbox]]
+MakeSlots = Callable[..., tuple[Slots, Entries]]
 
 
 def delivery(id: str, task: str = "task", *, lease_s: int = 30) -> tpb.Delivery:
@@ -36,25 +36,32 @@ def delivery(id: str, task: str = "task", *, lease_s: int = 30) -> tpb.Delivery:
 def make_slots() -> Iterator[MakeSlots]:
     made: list[Slots] = []
 
-    def make(*, start: bool = True, threads: int = 1, **functions: Callable[..., Any]) -> tuple[Slots, Outbox]:
-        outbox = Outbox()
+    def make(
+        *, start: bool = True, threads: int = 1, marks: memoryview | None = None, **functions: Callable[..., Any]
+    ) -> tuple[Slots, Entries]:
+        entries = Entries(LoopBell())
         tasks = {
             name: Job(name, function, asyncio.iscoroutinefunction(function)) for name, function in functions.items()
         }
-        slots = Slots(tasks, WorkerSettings(threads=threads, stale_after=1), Execution(outbox), outbox)
+        slots = Slots(
+            tasks, WorkerSettings(threads=threads, stale_after=1), entries, marks or memoryview(bytearray(RING))
+        )
         made.append(slots)
         if start:
             slots.start()
-        return slots, outbox
+        return slots, entries
 
     yield make
     for slots in made:
         slots.stop(5)
 
 
-def said(outbox: Outbox) -> pb.WorkRequest:
-    sent = outbox.take(CONTRACT)
-    return sent.request() if sent else pb.WorkRequest()
+def said(entries: Entries) -> pb.WorkRequest:
+    return entries.take()[0]
+
+
+def deal(slots: Slots, *deliveries: tpb.Delivery, now: float | None = None) -> None:
+    slots.deal(deliveries, slots.dealt, time.monotonic() if now is None else now, 0)
 
 
 def test_plain_and_coroutine_functions_run_each_in_their_lane(make_slots: MakeSlots) -> None:
@@ -66,11 +73,11 @@ def test_plain_and_coroutine_functions_run_each_in_their_lane(make_slots: MakeSl
     async def coroutine() -> None:
         names.append(threading.current_thread().name)
 
-    slots, outbox = make_slots(plain=plain, coroutine=coroutine)
-    slots.deal([delivery("a", "plain"), delivery("b", "coroutine")], time.monotonic())
+    slots, entries = make_slots(plain=plain, coroutine=coroutine)
+    deal(slots, delivery("a", "plain"), delivery("b", "coroutine"))
     until(lambda: slots.held == 0)
     assert sorted(names) == ["dibs-async", "dibs-slot-1"]
-    assert {ack.id for ack in said(outbox).acks} == {"a", "b"}
+    assert {ack.id for ack in said(entries).acks} == {"a", "b"}
 
 
 def test_no_more_run_at_once_than_there_are_threads(make_slots: MakeSlots) -> None:
@@ -84,69 +91,133 @@ def test_no_more_run_at_once_than_there_are_threads(make_slots: MakeSlots) -> No
         running.pop()
 
     slots, _ = make_slots(task=task, threads=3)
-    slots.deal([delivery(f"i{n}") for n in range(50)], time.monotonic())
+    deal(slots, *(delivery(f"i{n}") for n in range(50)))
     until(lambda: slots.held == 0)
     assert (max(most) <= 3, len(most)) == (True, 50)
 
 
 def test_only_items_that_waited_too_long_and_may_come_again_are_taken_out(make_slots: MakeSlots) -> None:
-    slots, _ = make_slots(start=False, task=lambda: None)
-    slots.deal([delivery("old"), delivery("once", lease_s=0)], now=100.0)
-    slots.deal([delivery("young")], now=100.9)
-    assert [item[0].id for item in slots.take_stale(now=101.0)] == ["old"]
+    slots, entries = make_slots(start=False, task=lambda: None)
+    deal(slots, delivery("old"), delivery("once", lease_s=0), now=100.0)
+    deal(slots, delivery("young"), now=100.9)
+    slots.look_after(101.0)
+    assert [nack.id for nack in said(entries).nacks] == ["old"]
     assert slots.held == 2
 
 
 def test_an_item_whose_lease_is_short_goes_back_when_half_of_it_has_passed(make_slots: MakeSlots) -> None:
-    slots, _ = make_slots(start=False, task=lambda: None)
-    slots.deal([delivery("short", lease_s=1), delivery("long")], now=100.0)
-    assert [item[0].id for item in slots.take_stale(now=100.6)] == ["short"]
+    slots, entries = make_slots(start=False, task=lambda: None)
+    deal(slots, delivery("short", lease_s=1), delivery("long"), now=100.0)
+    slots.look_after(100.6)
+    assert [nack.id for nack in said(entries).nacks] == ["short"]
 
 
 def test_an_item_whose_lease_ran_out_before_it_began_does_not_run(make_slots: MakeSlots) -> None:
     ran: list[int] = []
-    slots, outbox = make_slots(task=lambda: ran.append(1))
-    slots.deal([delivery("late", lease_s=1)], now=time.monotonic() - 1.5)
+    slots, entries = make_slots(task=lambda: ran.append(1))
+    deal(slots, delivery("late", lease_s=1), now=time.monotonic() - 1.5)
     until(lambda: slots.held == 0)
     assert ran == []
-    assert [(nack.id, nack.reason) for nack in said(outbox).nacks] == [("late", pb.NACK_REASON_RELEASED)]
+    assert [(nack.id, nack.reason) for nack in said(entries).nacks] == [("late", pb.NACK_REASON_RELEASED)]
 
 
 def test_an_item_that_was_cancelled_before_it_began_does_not_run(make_slots: MakeSlots) -> None:
     ran: list[int] = []
-    slots, outbox = make_slots(task=lambda: ran.append(1))
+    slots, entries = make_slots(task=lambda: ran.append(1))
     slots.cancel([("a", 7)], time.monotonic())
-    slots.deal([delivery("a")], time.monotonic())
+    deal(slots, delivery("a"))
     until(lambda: slots.held == 0)
     assert ran == []
-    assert [nack.reason for nack in said(outbox).nacks] == [pb.NACK_REASON_CANCELLED]
+    assert [nack.reason for nack in said(entries).nacks] == [pb.NACK_REASON_CANCELLED]
 
 
 def test_a_notice_of_an_earlier_lease_is_not_about_this_one(make_slots: MakeSlots) -> None:
-    slots, outbox = make_slots(task=lambda: None)
+    slots, entries = make_slots(task=lambda: None)
     slots.cancel([("a", 6)], time.monotonic())
-    slots.deal([delivery("a")], time.monotonic())
+    deal(slots, delivery("a"))
     until(lambda: slots.held == 0)
-    assert [ack.id for ack in said(outbox).acks] == ["a"]
+    assert [ack.id for ack in said(entries).acks] == ["a"]
 
 
-def test_credit_is_for_free_slots_and_never_over_the_limit(make_slots: MakeSlots) -> None:
+def test_there_is_room_for_as_many_as_there_are_free_slots(make_slots: MakeSlots) -> None:
     slots, _ = make_slots(start=False, task=lambda: None, threads=3)
-    assert slots.credit_change(0, 10_000) == 3
-    assert slots.credit_change(0, 2) == 2
-    slots.deal([delivery("a")], time.monotonic())
-    assert slots.credit_change(2, 10_000) == 0
+    assert slots.standing() == (0, 3, 0)
+    deal(slots, delivery("a"))
+    assert slots.standing() == (1, 2, 0)
 
 
 def test_unknown_tasks_are_handed_back_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    outbox = Outbox()
-    unknown = UnknownTasks(outbox)
+    entries = Entries(LoopBell())
+    unknown = UnknownTasks(entries)
     for _ in range(3):
         unknown.held_back(["there"])
         unknown.hand_back(delivery("a", "here"))
     unknown.hand_back(delivery("once", "gone", lease_s=0))
-    nacks = said(outbox).nacks
+    nacks = said(entries).nacks
     assert [nack.reason for nack in nacks] == [pb.NACK_REASON_RELEASED] * 3 + [pb.NACK_REASON_REJECTED]
     assert all(nack.delay.seconds for nack in nacks[:3])
     levels = [(record.levelno, record.getMessage().rpartition("task=")[2]) for record in caplog.records]
     assert levels == [(logging.WARNING, "there"), (logging.WARNING, "here"), (logging.ERROR, "gone id=once")]
+
+
+def test_what_is_done_is_told_by_its_position_and_never_before_its_entry(make_slots: MakeSlots) -> None:
+    slots, _ = make_slots(task=lambda: None)
+    slots.deal([delivery(f"i{n}") for n in range(1500)], 100, time.monotonic(), 0)
+    seen: set[str] = set()
+    positions: list[int] = []
+    while len(positions) < 1500:
+        ranges, parts = slots.gather()
+        for count, data in parts:
+            request = pb.WorkRequest.FromString(data)
+            assert count == len(request.acks) <= 1000
+            seen |= {ack.id for ack in request.acks}
+        positions += [position for first, count in ranges for position in range(first, first + count)]
+        assert {f"i{position - 100}" for position in positions} <= seen
+    assert sorted(positions) == list(range(100, 1600))
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("keep_result", "result", "mark"),
+    [(False, None, ENDED), (True, None, BEGUN), (False, LookupError("x"), BEGUN)],
+    ids=["plain success", "with a result", "failure"],
+)
+def test_how_far_an_item_has_come_stands_at_its_position(
+    make_slots: MakeSlots, is_async: bool, keep_result: bool, result: object, mark: int
+) -> None:
+    marks = memoryview(bytearray(RING))
+    seen: list[int] = []
+
+    def task() -> None:
+        seen.append(marks[3])
+        if isinstance(result, Exception):
+            raise result
+
+    async def coroutine() -> None:
+        task()
+
+    slots, _ = make_slots(marks=marks, task=coroutine if is_async else task)
+    one = delivery("a")
+    one.keep_result = keep_result
+    before = marks[3]
+    slots.deal([one], 3, time.monotonic(), 0)
+    until(lambda: slots.held == 0)
+    assert (before, seen, marks[3]) == (NOT_BEGUN, [BEGUN], mark)
+
+
+def test_what_is_not_called_has_not_begun(make_slots: MakeSlots) -> None:
+    marks = memoryview(bytearray(RING))
+    slots, _ = make_slots(marks=marks, task=lambda: None)
+    bad = delivery("bad")
+    bad.content.payload = b"no json"
+    deal(slots, bad)
+    until(lambda: slots.held == 0)
+    assert marks[0] == NOT_BEGUN
+
+
+def test_what_has_not_begun_is_handed_back_if_it_can_be(make_slots: MakeSlots) -> None:
+    slots, entries = make_slots(start=False, task=lambda: None)
+    deal(slots, delivery("a"), delivery("once", lease_s=0), delivery("b"))
+    slots.hand_back()
+    assert ([nack.id for nack in said(entries).nacks], slots.held, slots.released) == (["a", "b"], 1, 2)
+    assert slots.gather()[0] == [(0, 1), (2, 1)]

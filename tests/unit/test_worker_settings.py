@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from dibs.connection import Connection
-from dibs.worker.load import LoadError, module_name
+from dibs.worker.connector.connector import Connector
+from dibs.worker.connector.task_process import Program
+from dibs.worker.process.load import LoadError, module_name
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings, queue_names
-from dibs.worker.supervisor import Supervisor, child_command
 
 
 @pytest.mark.parametrize(
@@ -45,16 +46,19 @@ def test_a_worker_without_tasks_is_refused() -> None:
         Worker(Connection(), lambda name: None, ["unknown"])
 
 
-def test_a_number_of_processes_out_of_its_range_is_refused() -> None:
+@pytest.mark.parametrize("processes", [0, 1001])
+def test_a_number_of_processes_out_of_its_range_is_refused(processes: int) -> None:
     with pytest.raises(ValueError, match="processes"):
-        Supervisor(lambda number, parent_fd: [], 0, 1, {})
+        Connector(program(), processes)
 
 
-def test_processes_are_told_apart_by_their_numbers() -> None:
-    command = child_command("tasks", WorkerSettings(queues=("a", "b")), 2, 9, worker_id="mine")
-    assert command[-2:] == ["--", "tasks"]
-    assert command[command.index("--worker-id") + 1] == "mine-2"
-    assert command[command.index("--queues") + 1] == "a,b"
+def test_a_name_that_leaves_no_room_for_the_number_of_the_process_is_refused() -> None:
+    with pytest.raises(ValueError, match="worker_id"):
+        Connector(program(worker_id="x" * 255), 1)
+
+
+def program(**settings: Any) -> Program:
+    return Program("tasks", WorkerSettings(**settings), "info", "text", {})
 
 
 def test_a_file_of_a_package_has_the_name_that_its_tasks_give_it(

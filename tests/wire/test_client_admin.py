@@ -20,7 +20,7 @@ from dibs import (
     State,
     UnknownTask,
 )
-from dibs.registration import Registered, registration
+from dibs.registration import Registered, described, registration
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
 from ..support.broker_thread import BrokerThread
@@ -29,7 +29,7 @@ from ..support.by_hand import finish, take
 
 def register(app: Dibs, group: str = "jobs") -> Registered:
     """As a worker does at its start."""
-    return app.run(registration(app.namespace, [task.definition for task in app.registry.tasks()], group))
+    return app.run(registration(app.namespace, *described(task.definition for task in app.registry.tasks()), group))
 
 
 def test_queues_are_known_in_the_order_in_which_they_are_served(app: Dibs) -> None:

@@ -22,7 +22,7 @@ from dibs.errors import InvalidArgument
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.events import EventName
+from dibs.worker.connector.events import EventName
 
 from ..support.redis import RedisServer
 from ..support.workers import Gate, Job, working

@@ -33,6 +33,7 @@ class Delivery(TypedDict, total=False):
     vis_timeout: Seconds
     use_dead: bool | str | None
     backoff: Backoff | None
+    max_crashes: int
 
 
 @dataclass(frozen=True)

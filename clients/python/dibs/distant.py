@@ -12,7 +12,7 @@ from . import admin
 from .definition import Definition
 from .errors import BrokerError, DibsError
 from .flows import Flow, do
-from .policy import Backoff, Policy
+from .policy import DEFAULT_MAX_CRASHES, Backoff, Policy
 from .v1 import admin_pb2 as pb
 from .v1.types_pb2 import DeliveryPolicy
 
@@ -89,4 +89,5 @@ def _policy(wire: DeliveryPolicy) -> Policy:
         save_results=wire.result_ttl.ToTimedelta(),
         retry_delay=retry.initial_delay.ToTimedelta() if wire.HasField("retry") and backoff is None else None,
         backoff=backoff,
+        max_crashes=wire.max_crashes or DEFAULT_MAX_CRASHES,
     )

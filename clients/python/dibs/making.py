@@ -10,7 +10,7 @@ from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .names import QueueName
 from .options import NO_OPTIONS, Options
-from .policy import Backoff
+from .policy import DEFAULT_MAX_CRASHES, Backoff
 from .registry import Registry
 from .tasks import BaseTask, CoroutineTask, Task
 from .times import Seconds
@@ -49,6 +49,7 @@ class TaskMaking:
         use_dead: bool | str | None = False,
         *,
         backoff: Backoff | None = None,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
         name: str | None = None,
     ) -> TaskDecorator: ...
 
@@ -64,6 +65,7 @@ class TaskMaking:
         use_dead: bool | str | None = False,
         *,
         backoff: Backoff | None = None,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
         name: str | None = None,
     ) -> Any:
         """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
@@ -79,6 +81,8 @@ class TaskMaking:
                 if attempts are left. Default 0: a call is delivered once and never again.
             use_dead: put calls that have used up their attempts into the dead-letter queue; a text names another.
             backoff: growing waits between attempts, instead of `retry_delay`.
+            max_crashes: how many times a call may kill the process that runs it, 1 to 1,000: then it is dead, whatever
+                attempts are left. Default 3.
             name: its name. Default: module and name of the function.
 
         Raises:
@@ -101,6 +105,7 @@ class TaskMaking:
             vis_timeout=vis_timeout,
             use_dead=use_dead,
             backoff=backoff,
+            max_crashes=max_crashes,
         )
         decorator = TaskDecorator(self, recipe)
         return decorator if function is None else decorator(function)
@@ -119,6 +124,7 @@ class TaskMaking:
         vis_timeout: Seconds = 0,
         use_dead: bool | str | None = False,
         backoff: Backoff | None = None,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
     ) -> TaskDecorator:
         """Decorator that makes a task which runs again and again after a fixed period.
 
@@ -137,6 +143,7 @@ class TaskMaking:
             vis_timeout: as for `task`.
             use_dead: as for `task`.
             backoff: as for `task`.
+            max_crashes: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
@@ -158,6 +165,7 @@ class TaskMaking:
             vis_timeout=vis_timeout,
             use_dead=use_dead,
             backoff=backoff,
+            max_crashes=max_crashes,
         )
         return TaskDecorator(self, recipe)
 
@@ -175,6 +183,7 @@ class TaskMaking:
         vis_timeout: Seconds = 0,
         use_dead: bool | str | None = False,
         backoff: Backoff | None = None,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
     ) -> TaskDecorator:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
 
@@ -191,6 +200,7 @@ class TaskMaking:
             vis_timeout: as for `task`.
             use_dead: as for `task`.
             backoff: as for `task`.
+            max_crashes: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
@@ -213,5 +223,6 @@ class TaskMaking:
             vis_timeout=vis_timeout,
             use_dead=use_dead,
             backoff=backoff,
+            max_crashes=max_crashes,
         )
         return TaskDecorator(self, recipe)

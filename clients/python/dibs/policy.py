@@ -11,6 +11,10 @@ from .names import DEADLETTER_QUEUE
 from .times import Seconds, to_duration, to_seconds
 from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
 
+#: Times that a call may kill its process when the task does not say.
+DEFAULT_MAX_CRASHES = 3
+_MOST_CRASHES = 1_000
+
 #: Wait before the next attempt that `Task.retry` asks for when the task names none, in seconds.
 DEFAULT_RETRY_DELAY_SECONDS = 30.0
 
@@ -73,6 +77,8 @@ class Policy:
         save_results: how long result and final state are kept; 0: not at all.
         retry_delay: wait after a failed attempt; None: until the lease would have run out.
         backoff: growing waits, instead of `retry_delay`.
+        max_crashes: how many times an item may kill the process that runs it; then it is dead, whatever attempts are
+            left.
     """
 
     attempts: int = 1
@@ -81,6 +87,7 @@ class Policy:
     save_results: float = 0.0
     retry_delay: float | None = None
     backoff: Backoff | None = None
+    max_crashes: int = DEFAULT_MAX_CRASHES
 
     @classmethod
     def build(
@@ -92,6 +99,7 @@ class Policy:
         save_results: Seconds = 0,
         retry_delay: Seconds | None = None,
         backoff: Backoff | None = None,
+        max_crashes: int = DEFAULT_MAX_CRASHES,
     ) -> Policy:
         """Check what a decorator was given.
 
@@ -107,6 +115,7 @@ class Policy:
             save_results=to_seconds(save_results, "save_results"),
             retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
             backoff=backoff,
+            max_crashes=_checked_crashes(max_crashes),
         )
 
     @cached_property
@@ -130,6 +139,8 @@ class Policy:
             policy.use_dead_letter = True
             if isinstance(self.use_dead, str) and self.use_dead != DEADLETTER_QUEUE:
                 policy.dead_letter_queue = self.use_dead
+        if self.max_crashes != DEFAULT_MAX_CRASHES:
+            policy.max_crashes = self.max_crashes
         if self.backoff is not None:
             policy.retry.CopyFrom(
                 RetryPolicy(
@@ -159,3 +170,9 @@ def checked_attempts(attempts: int) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise ValueError(f"attempts must be a whole number from 1 on, not {attempts!r}")
     return attempts
+
+
+def _checked_crashes(crashes: int) -> int:
+    if isinstance(crashes, bool) or not isinstance(crashes, int) or not 1 <= crashes <= _MOST_CRASHES:
+        raise ValueError(f"max_crashes must be a whole number from 1 to {_MOST_CRASHES:,}, not {crashes!r}")
+    return crashes

@@ -45,7 +45,15 @@ class Registered:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-def registration(namespace: str, definitions: Iterable[Definition], group: str) -> Flow[Registered]:
+def described(definitions: Iterable[Definition]) -> tuple[list[pb.TaskDefinition], list[pb.Schedule]]:
+    """Tasks, and the schedules of those that have one, as the broker is told of them."""
+    known = list(definitions)
+    return [_task(one) for one in known], [_schedule(one) for one in known if one.schedule is not None]
+
+
+def registration(
+    namespace: str, definitions: Sequence[pb.TaskDefinition], timings: Sequence[pb.Schedule], group: str
+) -> Flow[Registered]:
     """Register tasks, and put the schedules of those that have one; other schedules of the group go.
 
     Of schedules that are there already and have not changed, the times stay as they are: it does no harm how often, and
@@ -55,18 +63,17 @@ def registration(namespace: str, definitions: Iterable[Definition], group: str) 
     Args:
         namespace: theirs.
         definitions: the tasks.
+        timings: the schedules.
         group: what the schedules belong to: the module that the worker was started with.
 
     Raises:
         BrokerError: the broker refused altogether.
     """
-    known = list(definitions)
     done = Registered()
-    for at in range(0, len(known), MAX_BATCH):
-        tasks = [_task(definition) for definition in known[at : at + MAX_BATCH]]
+    for at in range(0, len(definitions), MAX_BATCH):
+        tasks = list(definitions[at : at + MAX_BATCH])
         done.tasks += yield from _in_parts(tasks, done, lambda tasks: admin.register_tasks(namespace, tasks))
-    schedules = [_schedule(definition) for definition in known if definition.schedule is not None]
-    yield from _put_schedules(namespace, group, schedules, done)
+    yield from _put_schedules(namespace, group, list(timings), done)
     return done
 
 

@@ -80,6 +80,11 @@ class BaseTask(Generic[P, R]):
         return self.definition.policy.backoff
 
     @property
+    def max_crashes(self) -> int:
+        """How many times a call may kill the process that runs it; then it is dead, whatever attempts are left."""
+        return self.definition.policy.max_crashes
+
+    @property
     def save_results(self) -> float:
         """Seconds that results are kept; 0: they are not."""
         return self.definition.policy.save_results

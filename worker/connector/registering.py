@@ -10,9 +10,9 @@ from dibs.errors import BrokerError
 from dibs.registration import Registered, registration
 from dibs.retry import is_transient
 
-from .backoff import Backoff
-from .load import Instance
-from .logs import Said
+from ..backoff import Backoff
+from ..hello import Hello
+from ..logs import Said
 
 _log = logging.getLogger("dibs.worker")
 
@@ -20,22 +20,21 @@ _BACKOFF_FIRST_S = 0.1
 _BACKOFF_MOST_S = 10.0
 
 
-async def register(instance: Instance, group: str) -> None:
+async def register(hello: Hello) -> None:
     """Registers tasks and schedules, trying until a broker answers.
 
     What a broker refuses is logged, and the worker goes on without it: the tasks run all the same when they are called.
 
     Args:
-        instance: whose tasks.
-        group: what their schedules belong to: the module that the worker was started with.
+        hello: what there is to register, and where.
     """
-    definitions = [task.definition for task in instance.registry.tasks()]
-    transport = AioTransport(instance.connection)
+    group = hello.group
+    transport = AioTransport(hello.connection)
     backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
     try:
         while True:
             try:
-                flow = registration(instance.connection.namespace, definitions, group)
+                flow = registration(hello.connection.namespace, hello.tasks, hello.schedules, group)
                 _tell(await transport.carry(flow), group)
                 return
             except BrokerError as error:

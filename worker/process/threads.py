@@ -12,10 +12,11 @@ from typing import Any
 
 from dibs.context import CURRENT_TASK
 
+from ..begun import BEGUN, ENDED
+from ..bell import Bell
 from .execution import Execution
-from .lane import Lane
+from .lane import Lane, Progress
 from .leased import LeasedTask
-from .outbox import Bell
 
 _log = logging.getLogger("dibs.worker")
 
@@ -37,8 +38,8 @@ class _Slot:
 class ThreadLane(Lane):
     """Runs plain functions. The threads are daemons: a task that never ends does not keep the process."""
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell) -> None:
-        super().__init__(slots, execution, bell)
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
+        super().__init__(slots, execution, bell, progress)
         self._slots = [_Slot() for _ in range(slots)]
         #: One token for each slot that shall look for items; tokens left over cost a look.
         self._tokens: SimpleQueue[None] = SimpleQueue()
@@ -90,6 +91,7 @@ class ThreadLane(Lane):
         clock = time.monotonic
         begin = self._execution.begin
         bell = self._bell
+        marks, ended = self._progress.marks, self._progress.ended
         now = clock()
         while True:
             try:
@@ -105,29 +107,37 @@ class ThreadLane(Lane):
             try:
                 running = begin(item, now)
                 if running is not None:
-                    self._run(slot, item[2].function, running)
+                    marks[item[3]] = BEGUN
+                    if self._run(slot, item[2].function, running):
+                        marks[item[3]] = ENDED
             except Exception:  # noqa: BLE001 - see below
                 # Nothing of the user's gets here; without its slot the worker would only look alive.
                 _log.exception("a slot failed on item %s, which waits for its lease to run out", item[0].id)
             started, now = now, clock()
             slot.busy_s += now - started
+            ended.append(item[3])
             slot.finished += 1
             if bell.armed and (item[0].lease_token or len(ready) < self.low_water):
                 bell.ring()
 
-    def _run(self, slot: _Slot, function: Callable[..., Any], running: LeasedTask) -> None:
+    def _run(self, slot: _Slot, function: Callable[..., Any], running: LeasedTask) -> bool:
+        """Calls the function; True: there is nothing to tell but the plain success."""
         slot.running = running
         execution = self._execution
         try:
             if execution.is_cancelled(running):
                 execution.stopped(running)
-                return
+                return False
             # In a context of its own, so that what a task sets there does not reach the next one.
             result = copy_context().run(_call, function, running)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the thread's end
+            self.leave_if_forked(running, 1)
             execution.failed(running, error)
+            return False
         else:
-            execution.succeeded(running, result)
+            if self._forked:
+                self.leave_if_forked(running, 0)
+            return execution.succeeded(running, result)
         finally:
             slot.running = None
 

@@ -1,4 +1,4 @@
-"""What a worker tells those who watch it: tests that await it, supervisors, metrics."""
+"""What a worker tells those who watch it: tests that await it, metrics."""
 
 from __future__ import annotations
 

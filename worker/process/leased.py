@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from dibs.context import LAST_ERROR, RunningTask, attempts_before
 from dibs.v1 import types_pb2 as tpb
 
+from ..leases import lease_seconds
+
 if TYPE_CHECKING:
-    from .outbox import Outbox
+    from ..entries import Entries
 
 _MAX_LEASE_S = 30 * 24 * 3600
 
@@ -19,10 +21,10 @@ class LeasedTask(RunningTask):
     Most tasks never look at themselves, and reading all fields would cost more than running a small one.
     """
 
-    __slots__ = ("_outbox", "delivery")
+    __slots__ = ("_entries", "delivery")
 
     def __init__(
-        self, delivery: tpb.Delivery, name: str, args: list[Any], kwargs: dict[str, Any], outbox: Outbox
+        self, delivery: tpb.Delivery, name: str, args: list[Any], kwargs: dict[str, Any], entries: Entries
     ) -> None:
         self.delivery = delivery
         self.name = name
@@ -30,7 +32,7 @@ class LeasedTask(RunningTask):
         self.kwargs = kwargs
         self.cancelled = False
         self.retried = False
-        self._outbox = outbox
+        self._entries = entries
 
     def __getattr__(self, attribute: str) -> Any:
         """Fills a field of the base class on its first use."""
@@ -69,10 +71,4 @@ class LeasedTask(RunningTask):
         if lease_timeout is not None and not 0.001 <= lease_timeout <= _MAX_LEASE_S:
             raise ValueError(f"a lease lasts 0.001 to {_MAX_LEASE_S} seconds, not {lease_timeout!r}")
         if self.delivery.lease_token and lease_seconds(self.delivery):
-            self._outbox.refresh(self.delivery, lease_timeout)
-
-
-def lease_seconds(delivery: tpb.Delivery) -> float:
-    """Length of the lease in seconds; 0: at most once."""
-    length = delivery.lease_timeout
-    return length.seconds + length.nanos / 1e9
+            self._entries.refresh(self.delivery, lease_timeout)

@@ -15,10 +15,11 @@ from typing import Any
 
 from dibs.context import CURRENT_TASK
 
+from ..begun import BEGUN, ENDED
+from ..bell import Bell
 from .execution import Execution
-from .lane import Lane
+from .lane import Lane, Progress
 from .leased import LeasedTask
-from .outbox import Bell
 
 _log = logging.getLogger("dibs.worker")
 
@@ -27,13 +28,14 @@ _CLEAN_UP_S = 1.0
 
 
 class _Call:
-    """One running task and when it began."""
+    """One running task, when it began, and its position."""
 
-    __slots__ = ("running", "since", "task")
+    __slots__ = ("position", "running", "since", "task")
 
-    def __init__(self, running: LeasedTask, since: float) -> None:
+    def __init__(self, running: LeasedTask, since: float, position: int) -> None:
         self.running = running
         self.since = since
+        self.position = position
         self.task: asyncio.Task[None] | None = None
 
 
@@ -44,11 +46,11 @@ class CoroutineLane(Lane):
         loop: where they run.
     """
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell) -> None:
-        super().__init__(slots, execution, bell)
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
+        super().__init__(slots, execution, bell, progress)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._work, name="dibs-async", daemon=True)
-        #: Written in the thread, read by the stream's loop, which takes copies.
+        #: Written in the thread, read elsewhere, by taking copies.
         self._calls: dict[_Call, None] = {}
         self._finished = 0
         self._busy_s = 0.0
@@ -121,10 +123,11 @@ class CoroutineLane(Lane):
             now = time.monotonic()
             running = self._execution.begin(item, now)
             if running is None:
-                self._ended(now, item[0].lease_token)
+                self._ended(now, item[0].lease_token, item[3])
                 continue
+            self._progress.marks[item[3]] = BEGUN
             task = item[2]
-            call = _Call(running, now)
+            call = _Call(running, now, item[3])
             self._calls[call] = None
             call.task = self.loop.create_task(self._run(call, task.function), name=task.name)
 
@@ -136,18 +139,25 @@ class CoroutineLane(Lane):
             if execution.is_cancelled(running):
                 execution.stopped(running)
             else:
-                execution.succeeded(running, await function(*running.args, **running.kwargs))
+                result = await function(*running.args, **running.kwargs)
+                self.leave_if_forked(running, 0)
+                if execution.succeeded(running, result):
+                    self._progress.marks[call.position] = ENDED
         except asyncio.CancelledError as error:
+            self.leave_if_forked(running, 1)
             if not self._stopping:
                 execution.failed(running, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the loop's end
+            self.leave_if_forked(running, 1)
             execution.failed(running, error)
         finally:
             del self._calls[call]
-            self._ended(call.since, running.delivery.lease_token)
-            self._begin()
+            if not self._stopping:
+                self._ended(call.since, running.delivery.lease_token, call.position)
+                self._begin()
 
-    def _ended(self, since: float, token: int) -> None:
+    def _ended(self, since: float, token: int, position: int) -> None:
+        self._progress.ended.append(position)
         self._busy_s += time.monotonic() - since
         self._finished += 1
         if self._bell.armed and (token or len(self.ready) < self.low_water):

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 import abc
+import logging
+import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from ..bell import Bell
+from ..logs import Said
 from .execution import Execution, Item
 from .leased import LeasedTask
-from .outbox import Bell
+
+_log = logging.getLogger("dibs.worker")
+
+
+class Progress:
+    """How far the items of all lanes are, for those who report it.
+
+    Attributes:
+        marks: a byte for each position, written by slots; see `dibs.worker.begun`.
+        ended: positions of items that are done, behind whose entries they are put. Filled by slots.
+    """
+
+    __slots__ = ("ended", "marks")
+
+    def __init__(self, marks: memoryview) -> None:
+        self.marks = marks
+        self.ended: deque[int] = deque()
 
 
 class Lane(abc.ABC):
     """Common to both sorts.
 
-    The loop of the stream submits items and takes back those that have not begun; slots pop them. What a pop of
-    either side yields is that side's alone, so no item is both run and released.
+    Whoever deals items submits them and takes back those that have not begun; slots pop them. What a pop of either side
+    yields is that side's alone, so no item is both run and released.
 
     Attributes:
         slots: how many items run at once.
-        ready: items that have not begun, oldest first. Filled by the loop, popped by slots and loop.
+        ready: items that have not begun, oldest first. Filled by who deals, popped by slots and who deals.
         low_water: when fewer items than this are ready, a slot that finishes one rings the bell even if there is
-            nothing to report, so that the loop asks for more. Written by the loop, read by slots.
+            nothing to report, so that more is asked for. Written by who deals, read by slots.
     """
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell) -> None:
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
         self.slots = slots
         self.ready: deque[Item] = deque()
         self.low_water = 1
-        #: Items submitted and not taken back; for the loop only.
+        #: Items submitted and not taken back; for who deals only.
         self._submitted = 0
         self._execution = execution
         self._bell = bell
+        self._progress = progress
+        #: This is a child that a task has forked. To ask for the process each time would cost 5 % of a small task.
+        self._forked = False
+        os.register_at_fork(after_in_child=_forked_setter(weakref.ref(self)))
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -62,13 +87,13 @@ class Lane(abc.ABC):
         """Sees to it that idle slots look for `count` items."""
 
     def submit(self, items: Iterable[Item], count: int) -> None:
-        """Adds items; called in the loop."""
+        """Adds items."""
         self._submitted += count
         self.ready.extend(items)
         self.wake(count)
 
     def take_back(self, wanted: Callable[[Item], bool]) -> list[Item]:
-        """Takes items out that have not begun; called in the loop. The others keep their order."""
+        """Takes items out that have not begun. The others keep their order."""
         if not any(wanted(item) for item in tuple(self.ready)):
             return []
         taken: list[Item] = []
@@ -87,5 +112,22 @@ class Lane(abc.ABC):
         return taken
 
     def held(self) -> int:
-        """Items here, running or not; called in the loop."""
+        """Items here, running or not."""
         return self._submitted - self.totals()[0]
+
+    def leave_if_forked(self, running: LeasedTask, code: int) -> None:
+        """Ends a child that a task has forked and that comes back from it: two would report the same items."""
+        if self._forked:
+            _log.error(Said("a forked child came back from its task; it had better end itself", task=running.name))
+            os._exit(code)
+
+
+def _forked_setter(lane: weakref.ref[Lane]) -> Callable[[], None]:
+    """What is to be called in a child. Does not keep the lane."""
+
+    def note() -> None:
+        found = lane()
+        if found is not None:
+            found._forked = True
+
+    return note

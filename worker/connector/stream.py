@@ -1,8 +1,8 @@
 """One `Work` stream, from its hello to its end.
 
-A reader takes the broker's messages apart; a writer sends what there is to say, everything that has gathered in one
-message: what gathers while a write is in flight goes with the next. Nothing here is done for each item but to hand
-it to its lane.
+A reader takes the broker's messages apart, but for the items, which it passes on as bytes; a writer sends what there is
+to say, everything that has gathered in one message: what gathers while a write is in flight goes with the next. Nothing
+here is done for each item.
 
 An item begins when the receipt of its batch is out, not before: without a receipt the broker takes it that nothing of
 the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
@@ -25,17 +25,35 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from dibs.connection import Metadata
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from ..leases import lease_seconds
+from ..limits import MAX_CREDIT
+from ..unknown import UnknownTasks
+from .credit import credit_change
+from .envelope import Envelope
 from .events import Announcer, EventName
-from .leased import lease_seconds
-from .outbox import Entry, Outbox, Sent
+from .hands import Hands
+from .held import Batch
+from .outbox import Outbox, Part
 from .outcomes import take_up
-from .slots import Slots
 
-Call: TypeAlias = "grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]"
+#: Messages as bytes; what comes is read as an envelope, too.
+Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, tuple[bytes, Any]]"
+
+_METHOD = f"/{pb.DESCRIPTOR.services_by_name['BrokerService'].full_name}/Work"
+
+
+def open_call(channel: grpc.aio.Channel, metadata: Metadata | None) -> Call:
+    """A new call of `Work`."""
+    method: Any = channel.stream_stream(
+        _METHOD, request_serializer=None, response_deserializer=lambda raw: (raw, Envelope.FromString(raw))
+    )
+    call: Call = method(metadata=metadata)
+    return call
 
 
 class WorkStream:
@@ -47,8 +65,9 @@ class WorkStream:
 
     Args:
         call: the open call.
-        slots: who runs the items.
+        hands: who runs the items.
         outbox: what to say.
+        unknown: told of tasks that the broker has items of which nobody here knows.
         wake: set when there may be something to say, or to end for.
         over: asked when there is nothing to say; True half-closes the stream.
         takes: whether to ask for items. The answer may turn to False, not back.
@@ -59,8 +78,9 @@ class WorkStream:
     def __init__(
         self,
         call: Call,
-        slots: Slots,
+        hands: Hands,
         outbox: Outbox,
+        unknown: UnknownTasks,
         wake: asyncio.Event,
         *,
         over: Callable[[], bool],
@@ -73,9 +93,11 @@ class WorkStream:
         self._limits = CONTRACT
         self._heard = asyncio.Event()
         self.draining = False
+        self._leaving = False
         self._call = call
-        self._slots = slots
+        self._hands = hands
         self._outbox = outbox
+        self._unknown = unknown
         self._wake = wake
         self._over = over
         self._takes = takes
@@ -85,13 +107,13 @@ class WorkStream:
         self._on_wire = 0
         self._received = 0
         self._receipted = 0
-        #: Batches whose receipts are not out: number, items, when they arrived (on the monotonic clock).
-        self._unreceipted: deque[tuple[int, Any, float]] = deque()
+        #: Batches whose receipts are not out, and their numbers.
+        self._unreceipted: deque[tuple[int, Batch]] = deque()
         self._unreceipted_count = 0
         self._half_closed = False
         self._sequence = 0
         #: Sent and not settled, by sequence.
-        self._unsettled: deque[tuple[int, Sent]] = deque()
+        self._unsettled: deque[tuple[int, list[Part]]] = deque()
 
     async def run(self, hello: pb.WorkHello) -> None:
         """Serves until the end of the call.
@@ -115,12 +137,16 @@ class WorkStream:
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
             self._deal_what_is_left()
-            self._outbox.give_back([sent for _, sent in self._unsettled], refused=refused)
+            self._outbox.give_back([parts for _, parts in self._unsettled], refused=refused)
             self._unsettled.clear()
 
     def cancel(self) -> None:
         """Ends the call now."""
         self._call.cancel()
+
+    def leave(self) -> None:
+        """Asks for nothing more and ends in peace, so that another stream can take its place."""
+        self._leaving = True
 
     async def _read(self) -> None:
         read = self._call.read
@@ -128,17 +154,17 @@ class WorkStream:
             response: Any = await read()
             if response is grpc.aio.EOF:
                 return
-            self._take(response)
+            self._take(*response)
             self._wake.set()
 
-    def _take(self, response: pb.WorkResponse) -> None:
+    def _take(self, raw: bytes, response: Any) -> None:
         self.answered = True
         self._heard.set()
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
-        deliveries = response.deliveries
-        if deliveries:
-            self._take_deliveries(response.batch, deliveries)
+        count = len(response.deliveries)
+        if count:
+            self._take_deliveries(response.batch, Batch(raw, count, time.monotonic()))
         if response.outcomes:
             self._take_outcomes(response.outcomes)
         if response.done_sequence:
@@ -147,73 +173,67 @@ class WorkStream:
                 self._outbox.settled(unsettled.popleft()[1])
             self._announce(EventName.CONFIRMED, sequence=response.done_sequence)
         if response.cancelled:
-            self._slots.cancel(((one.id, one.lease_token) for one in response.cancelled), time.monotonic())
+            self._hands.cancel(((one.id, one.lease_token) for one in response.cancelled), time.monotonic())
         if response.unknown_task_names:
-            self._slots.unknown.held_back(response.unknown_task_names)
+            self._unknown.held_back(response.unknown_task_names)
         if response.drain and not self.draining:
             self.draining = True
             self._announce(EventName.DRAINED, target=self._target)
 
-    def _take_deliveries(self, batch: int, deliveries: Any) -> None:
-        now = time.monotonic()
-        count = len(deliveries)
-        self._on_wire -= count
+    def _take_deliveries(self, number: int, batch: Batch) -> None:
+        self._on_wire -= batch.count
         if self._half_closed:
             # There can be no receipt any more, so the broker puts back what may be delivered again. The rest runs:
             # nobody else will ever have it.
-            self._slots.deal([delivery for delivery in deliveries if not lease_seconds(delivery)], now)
-        elif not self._unreceipted and not any(delivery.lease_token for delivery in deliveries):
-            # What is delivered at most once is never sent again, with or without a receipt: it may begin at once.
-            self._received = batch
-            self._slots.deal(deliveries, now)
+            self._deal_once_only(batch)
         else:
-            self._received = batch
-            self._unreceipted.append((batch, deliveries, now))
-            self._unreceipted_count += count
-        self._announce(EventName.RECEIVED, count=count)
+            self._received = number
+            self._unreceipted.append((number, batch))
+            self._unreceipted_count += batch.count
+        self._announce(EventName.RECEIVED, count=batch.count)
 
     def _deal(self, up_to: int) -> None:
         """Lets items begin whose receipts are out."""
         unreceipted = self._unreceipted
         while unreceipted and unreceipted[0][0] <= up_to:
-            _, deliveries, arrived = unreceipted.popleft()
-            self._unreceipted_count -= len(deliveries)
-            self._slots.deal(deliveries, arrived)
+            _, batch = unreceipted.popleft()
+            self._unreceipted_count -= batch.count
+            self._hands.deal(batch, self._on_wire)
+            if not self._takes():
+                self._hands.hand_back()
+
+    def _deal_once_only(self, batch: Batch) -> list[tpb.Delivery]:
+        """Lets the items of a batch begin that are delivered at most once; the others."""
+        deliveries = batch.deliveries
+        once = [delivery for delivery in deliveries if not lease_seconds(delivery)]
+        if once:
+            self._hands.deal(Batch.of(once, batch.arrived), self._on_wire)
+        return [delivery for delivery in deliveries if lease_seconds(delivery)]
 
     def _deal_what_is_left(self) -> None:
         """The stream has ended before some receipts were out.
 
         What is delivered at most once runs: nobody else will ever have it. The rest goes back; the broker may have
-        done that already, and then this changes nothing, but if it died nobody else does.
+        taken it back already.
         """
-        for _, deliveries, arrived in self._unreceipted:
-            self._slots.deal([delivery for delivery in deliveries if not lease_seconds(delivery)], arrived)
-            for delivery in deliveries:
-                if lease_seconds(delivery):
-                    self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
+        for _, batch in self._unreceipted:
+            for delivery in self._deal_once_only(batch):
+                self._outbox.entries.nack(delivery, pb.NACK_REASON_RELEASED)
         self._unreceipted.clear()
 
     def _take_outcomes(self, outcomes: Any) -> None:
-        sent: dict[tuple[str, int], tuple[Entry, bool]] = {
-            (entry[0].id, entry[0].lease_token): (entry, message.again)
-            for _, message in self._unsettled
-            for entry in message.entries
-        }
-        for outcome in outcomes:
-            found = sent.get((outcome.id, outcome.lease_token))
-            if found is None:
-                continue
-            (delivery, saying), again = found
-            if outcome.cancel_requested:
-                self._slots.cancel([(outcome.id, delivery.lease_token)], time.monotonic())
-            if outcome.outcome != tpb.OUTCOME_OK:
-                take_up(outcome, delivery, saying, self._outbox, again=again)
+        wanted = [(outcome.id, outcome.lease_token) for outcome in outcomes if outcome.cancel_requested]
+        self._hands.cancel(wanted, time.monotonic())
+        amiss = [outcome for outcome in outcomes if outcome.outcome != tpb.OUTCOME_OK]
+        if amiss:
+            parts = [part for _, parts in self._unsettled for part in parts]
+            take_up(amiss, parts, self._hands.items(), self._outbox.entries)
 
     async def _write(self, hello: pb.WorkHello) -> None:
         write = self._call.write
         wake, bell = self._wake, self._outbox.bell
         try:
-            await write(pb.WorkRequest(hello=hello))
+            await write(pb.WorkRequest(hello=hello).SerializeToString())
             await self._hear_limits()
             while True:
                 request = self._compose()
@@ -223,7 +243,7 @@ class WorkStream:
                     # What came before the bell was armed has not rung it.
                     request = self._compose()
                     if request is None:
-                        if self.draining or self._over():
+                        if self.draining or self._leaving or self._over():
                             self._half_closed = True
                             await self._call.done_writing()
                             return
@@ -247,24 +267,33 @@ class WorkStream:
         except TimeoutError:
             return
 
-    def _compose(self) -> pb.WorkRequest | None:
+    def _compose(self) -> bytes | None:
         """Everything that there is to say, as it fits into one message; None if there is nothing."""
-        sent = self._outbox.take(self._limits)
-        if sent is not None:
-            request = sent.request()
+        head = pb.WorkRequest()
+        parts = self._outbox.take(self._limits)
+        if parts is not None:
             self._sequence += 1
-            request.sequence = self._sequence
-            self._unsettled.append((self._sequence, sent))
-        else:
-            request = pb.WorkRequest()
-        something = sent is not None
+            head.sequence = self._sequence
+            self._unsettled.append((self._sequence, parts))
+        something = parts is not None
         if self._received > self._receipted:
-            request.received_batch = self._receipted = self._received
+            head.received_batch = self._receipted = self._received
             something = True
-        if not self.draining and self._takes():
-            change = self._slots.credit_change(self._on_wire + self._unreceipted_count, self._limits.max_credit)
+        if not (self.draining or self._leaving) and self._takes():
+            change = self._credit_change()
             if change:
-                request.add_credit = change
+                head.add_credit = change
                 self._on_wire += change
                 something = True
-        return request if something else None
+        if not something:
+            return None
+        # Two messages joined are one.
+        return b"".join([head.SerializeToString(), *(part.data for part in parts or ())])
+
+    def _credit_change(self) -> int:
+        on_wire = self._on_wire + self._unreceipted_count
+        standing = self._hands.standing()
+        change = credit_change(
+            standing.room, on_wire, slots=standing.slots, held=self._hands.held, ahead=standing.ahead
+        )
+        return min(change, min(self._limits.max_credit, MAX_CREDIT) - on_wire)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import dibs
 from dibs.connection import Connection
 from dibs.definition import Definition
+from dibs.registration import described
 
+from ..hello import Hello
+from ..limits import MAX_TASKS
 from .execution import Runnable
 
 #: Lines of a traceback that are shown of a module that cannot be imported.
@@ -79,6 +82,40 @@ def load(source: str) -> Instance:
             raise LoadError(f"no task is registered with {source}: is the module imported that defines them?")
         raise LoadError(f"importing {name} registered no task with the default instance{_hint(name, module)}")
     return found
+
+
+def tasks_of(registry: Tasks) -> Mapping[str, Runnable]:
+    """The tasks of a registry, by name.
+
+    Raises:
+        ValueError: there is none, or there are too many.
+    """
+    return found_tasks(registry.find, registry.names())
+
+
+def found_tasks(find: Callable[[str], Runnable | None], names: Iterable[str]) -> Mapping[str, Runnable]:
+    """The tasks of these names that are found.
+
+    Raises:
+        ValueError: there is none, or there are too many.
+    """
+    tasks = {name: task for name in names if (task := find(name)) is not None}
+    if not 1 <= len(tasks) <= MAX_TASKS:
+        raise ValueError(f"a worker runs 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")
+    return tasks
+
+
+def hello_of(instance: Instance, group: str, task_names: Iterable[str], slots: int) -> Hello:
+    """What a connector needs to know of an instance.
+
+    Args:
+        instance: whose tasks.
+        group: what their schedules belong to.
+        task_names: of those that are run.
+        slots: how many run at once.
+    """
+    tasks, schedules = described(task.definition for task in instance.registry.tasks())
+    return Hello(list(task_names), slots, instance.connection, group, tasks, schedules)
 
 
 def group_of(source: str) -> str:

@@ -15,9 +15,10 @@ from dibs.errors import PayloadError
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .leased import LeasedTask, lease_seconds
-from .logs import Said
-from .outbox import Outbox
+from ..entries import Entries
+from ..leases import lease_seconds
+from ..logs import Said
+from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
 
@@ -41,8 +42,8 @@ class Runnable(Protocol):
         """Whether the function is a coroutine function."""
 
 
-#: A delivery, when it arrived (on the monotonic clock), and its task.
-Item = tuple[tpb.Delivery, float, Runnable]
+#: A delivery, when it arrived (on the monotonic clock), its task, and its position.
+Item = tuple[tpb.Delivery, float, Runnable, int]
 
 
 class Execution:
@@ -53,9 +54,9 @@ class Execution:
             loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, entries: Entries) -> None:
         self.cancelled: dict[str, tuple[int, float]] = {}
-        self._outbox = outbox
+        self._entries = entries
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
         """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
@@ -63,18 +64,18 @@ class Execution:
         A payload that is no call cannot heal, so it is rejected: no further attempt, and the dead letter at once if
         the item asked for it.
         """
-        delivery, arrived, task = item
+        delivery, arrived, task, _ = item
         if now - arrived > _YOUNG_S and 0 < lease_seconds(delivery) <= now - arrived:
             # Somebody else may have it by now; if not, it is free at once.
-            self._outbox.nack(delivery, pb.NACK_REASON_RELEASED)
+            self._entries.nack(delivery, pb.NACK_REASON_RELEASED)
             return None
         try:
             args, kwargs = decode_call(delivery.content.payload)
         except PayloadError as error:
-            self._outbox.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
+            self._entries.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
             _log.error(Said("task has a bad payload", task=task.name, id=delivery.id, error=str(error)))
             return None
-        return LeasedTask(delivery, task.name, args, kwargs, self._outbox)
+        return LeasedTask(delivery, task.name, args, kwargs, self._entries)
 
     def is_cancelled(self, running: LeasedTask) -> bool:
         """Whether somebody has cancelled the item. Also takes note of a notice that came before it began.
@@ -87,16 +88,20 @@ class Execution:
                 running.cancelled = True
         return running.cancelled
 
-    def succeeded(self, running: LeasedTask, result: Any) -> None:
-        """Reports a call that returned."""
+    def succeeded(self, running: LeasedTask, result: Any) -> bool:
+        """Reports a call that returned; True: there was nothing to tell but the plain success."""
         delivery = running.delivery
         if running.cancelled:
             self.stopped(running)
-        elif delivery.lease_token and not running.retried:
+            return False
+        if running.retried:
+            return False
+        if delivery.lease_token:
             if delivery.keep_result:
                 self._succeeded_with(running, result)
-            else:
-                self._outbox.ack(delivery)
+                return False
+            self._entries.ack(delivery)
+        return True
 
     def failed(self, running: LeasedTask, error: BaseException) -> None:
         """Reports a call that raised."""
@@ -119,12 +124,12 @@ class Execution:
                 traceback=text,
             )
         )
-        self._outbox.nack(running.delivery, pb.NACK_REASON_FAILED, text)
+        self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, text)
 
     def stopped(self, running: LeasedTask) -> None:
         """Reports an item that ended, or was not begun, because somebody cancelled it."""
         _log.info(Said("task cancelled", task=running.name, id=running.taskid))
-        self._outbox.nack(running.delivery, pb.NACK_REASON_CANCELLED)
+        self._entries.nack(running.delivery, pb.NACK_REASON_CANCELLED)
 
     def _succeeded_with(self, running: LeasedTask, result: Any) -> None:
         delivery = running.delivery
@@ -133,11 +138,11 @@ class Execution:
         except PayloadError as error:
             self._bad_result(running, f"the result of task {running.name} {error}")
             return
-        self._outbox.ack(delivery, encoded)
+        self._entries.ack(delivery, encoded)
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
         _log.error(Said("task has a bad result", task=running.name, id=running.taskid, error=error))
-        self._outbox.nack(running.delivery, pb.NACK_REASON_FAILED, error)
+        self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, error)
 
 
 def describe(error: BaseException) -> str:

@@ -6,8 +6,6 @@ measured of late; see `dibs.ahead`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dibs.ahead import Ahead
 
 #: Share of the newest item in the average that says how much of what arrives is for a lane.
@@ -63,28 +61,3 @@ class LaneCredit:
         if self.share < _RARE and held <= self.slots + self.ahead:
             room = max(1, room)
         return max(0, room) / max(self.share, 1 / 64)
-
-
-def credit_change(rooms: Sequence[float], on_wire: int, *, slots: int, held: int, ahead: int) -> int:
-    """By how much to change the credit that the broker has.
-
-    Small additions are left to gather, or every finished item would fetch its successor alone; unless a slot would
-    stand idle for it. Nor is a little taken back: task times waver, and an item that the broker has leased by then
-    would go back to its queue in vain. When tasks turn long `ahead` is small, and so is what counts as a little.
-
-    Args:
-        rooms: room that each lane leaves.
-        on_wire: credit that the broker still has, below 0 if credit was taken back late.
-        slots: slots of all lanes.
-        held: items of all lanes.
-        ahead: items that the lanes hold ready, all together.
-
-    Returns:
-        items to add; negative: to take back.
-    """
-    change = int(min(rooms)) - on_wire
-    if change > 0 and change < ahead // 4 and held + on_wire >= slots:
-        return 0
-    if change < 0 and -change <= ahead // 2:
-        return 0
-    return max(change, -on_wire) if change < 0 < on_wire else max(change, 0)

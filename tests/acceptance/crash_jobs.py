@@ -1,0 +1,158 @@
+"""Tasks that die, hold on and fork, for the tests of task processes. Each run writes a line into the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import dibs
+
+app = dibs.Dibs()
+
+
+def folder() -> Path:
+    return Path(os.environ["JOBS_FOLDER"])
+
+
+def note(text: str) -> None:
+    """One line, whole whoever else writes."""
+    with (folder() / "journal").open("ab", buffering=0) as journal:
+        journal.write(f"{text} {os.getpid()}\n".encode())
+
+
+@dibs.AFTER_FORK
+def begin_slowly() -> None:
+    """Until the test removes a file of that name."""
+    while (folder() / "slowly").exists():
+        time.sleep(0.005)
+
+
+def await_file(name: str) -> None:
+    while not (folder() / name).exists():
+        time.sleep(0.005)
+
+
+@app.task(name="kept", vis_timeout=600, save_results=600)
+def kept(label: str) -> int:
+    """At least once, one attempt, with a result."""
+    note(f"run {label}")
+    return os.getpid()
+
+
+@app.task(name="plain", vis_timeout=600)
+def plain(label: str) -> None:
+    """At least once, one attempt, nothing kept."""
+    note(f"run {label}")
+
+
+@app.task(name="once")
+def once(label: str) -> None:
+    """At most once; the broker forgets it when it hands it out."""
+    note(f"run {label}")
+
+
+@app.task(name="once_kept", save_results=600)
+def once_kept(label: str) -> int:
+    """At most once, with a result."""
+    note(f"run {label}")
+    return os.getpid()
+
+
+@app.task(name="hold", vis_timeout=600, save_results=600)
+def hold(label: str) -> int:
+    """Ends when the test makes a file of that name."""
+    note(f"run {label}")
+    await_file(label)
+    return os.getpid()
+
+
+@app.task(name="akept", vis_timeout=600, save_results=600)
+async def akept(label: str) -> int:
+    """As `kept`, in the event loop."""
+    note(f"run {label}")
+    await asyncio.sleep(0.001)
+    return os.getpid()
+
+
+@app.task(name="die", vis_timeout=600, save_results=600, attempts=1000, retry_delay=0)
+def die(how: str) -> None:
+    """Kills its process."""
+    note(f"run {how}")
+    if how == "exit":
+        os._exit(7)
+    elif how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "segfault":
+        ctypes.string_at(0)
+
+
+@app.task(name="die_twice", vis_timeout=600, save_results=600, attempts=1000, retry_delay=0, max_crashes=2)
+def die_twice() -> None:
+    note("run twice")
+    os._exit(7)
+
+
+@app.task(name="fork", vis_timeout=600, save_results=600)
+def fork(number: int) -> list[int]:
+    """How many children ended as they should, and otherwise."""
+    codes = []
+    for _ in range(number):
+        pid = os.fork()
+        if not pid:
+            os._exit(0)
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    return [codes.count(0), number - codes.count(0)]
+
+
+@app.task(name="come_back", vis_timeout=600, save_results=600)
+def come_back(fails: bool) -> str:
+    """Forks a child that comes back from the task as if it were the worker."""
+    pid = os.fork()
+    if not pid:
+        if fails:
+            raise LookupError("in the child")
+        return "child"
+    _, status = os.waitpid(pid, 0)
+    return f"parent, child {os.waitstatus_to_exitcode(status)}"
+
+
+@app.task(name="greedy", vis_timeout=600, save_results=600)
+def greedy(seconds: float) -> float:
+    """Holds the interpreter for so long, in calls that get longer and longer."""
+    length, longest = 18, 0.0
+    while longest < seconds:
+        if 2 * longest >= seconds:
+            note("run holding")  # the next one takes twice as long as the last
+        began = time.monotonic()
+        re.match(r"(a+)+$", "a" * length + "b")
+        longest = max(longest, time.monotonic() - began)
+        length += 1
+    return longest
+
+
+@app.task(name="large", vis_timeout=600, save_results=600)
+def large(size: int) -> str:
+    return "x" * size
+
+
+@app.task(name="fail", vis_timeout=600, save_results=600, attempts=2, retry_delay=0)
+def fail() -> None:
+    note("run fail")
+    raise LookupError("as told")
+
+
+@app.task(name="debug", vis_timeout=600, save_results=600)
+def debug() -> None:
+    breakpoint()
+
+
+@app.task(name="close_everything", vis_timeout=600, save_results=600)
+def close_everything() -> None:
+    note("run close")
+    os.closerange(3, 1024)
+    time.sleep(0.1)

@@ -1,0 +1,137 @@
+"""What a connector knows of the items of a process, and what becomes of them when it has died."""
+
+from __future__ import annotations
+
+import random
+import signal
+
+import pytest
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
+from dibs.worker.connector.envelope import Envelope
+from dibs.worker.connector.held import Batch, Held
+from dibs.worker.connector.settling import Settled, Verdict, how_ended, settle
+
+BACK = Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN)
+CRASHED = Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, "worker process crashed (SIGSEGV)", lost=True)
+STOPPED = Settled(Verdict.NACK, pb.NACK_REASON_FAILED, "worker process was stopped while it ran", lost=True)
+
+
+@pytest.mark.parametrize(
+    ("mark", "token", "stopped", "settled"),
+    [
+        pytest.param(NOT_BEGUN, 7, False, BACK, id="not begun"),
+        pytest.param(NOT_BEGUN, 7, True, BACK, id="not begun, stopped"),
+        pytest.param(NOT_BEGUN, 0, False, Settled(Verdict.RUN_HERE), id="not begun, nobody knows it"),
+        pytest.param(NOT_BEGUN, 0, True, Settled(Verdict.RUN_HERE), id="not begun, nobody knows it, stopped"),
+        pytest.param(BEGUN, 7, False, CRASHED, id="begun"),
+        pytest.param(BEGUN, 7, True, STOPPED, id="begun, stopped"),
+        pytest.param(BEGUN, 0, False, Settled(Verdict.NOTHING, lost=True), id="begun, nobody knows it"),
+        pytest.param(BEGUN, 0, True, Settled(Verdict.NOTHING, lost=True), id="begun, nobody knows it, stopped"),
+        pytest.param(ENDED, 7, False, Settled(Verdict.ACK), id="ended"),
+        pytest.param(ENDED, 7, True, Settled(Verdict.ACK), id="ended, stopped"),
+        pytest.param(ENDED, 0, False, Settled(Verdict.NOTHING), id="ended, nobody knows it"),
+        pytest.param(ENDED, 0, True, Settled(Verdict.NOTHING), id="ended, nobody knows it, stopped"),
+    ],
+)
+def test_every_cell_of_the_table(mark: int, token: int, stopped: bool, settled: Settled) -> None:
+    assert settle(mark, token, "SIGSEGV", stopped=stopped) == settled
+
+
+@pytest.mark.parametrize(
+    ("code", "how"), [(7, "exit code 7"), (0, "exit code 0"), (-signal.SIGKILL, "SIGKILL"), (-99, "signal 99")]
+)
+def test_how_a_process_ended_is_told_in_words(code: int, how: str) -> None:
+    assert how_ended(code) == how
+
+
+def deliveries(*ids: str) -> list[tpb.Delivery]:
+    return [tpb.Delivery(id=id, lease_token=7) for id in ids]
+
+
+def held_ids(held: Held) -> list[str]:
+    return [delivery.id for delivery, _ in held.unreported()]
+
+
+def test_an_envelope_is_the_message_with_its_items_unread() -> None:
+    message = pb.WorkResponse(
+        batch=3,
+        deliveries=deliveries("a", "b"),
+        done_sequence=4,
+        outcomes=[tpb.EntryOutcome(id="x", outcome=tpb.OUTCOME_NOT_FOUND, cancel_requested=True)],
+        cancelled=[pb.CancelledLease(id="c", lease_token=9)],
+        drain=True,
+        unknown_task_names=["t"],
+        limits=tpb.Limits(max_batch_items=20),
+    )
+    raw = message.SerializeToString()
+    envelope = Envelope.FromString(raw)
+    assert [tpb.Delivery.FromString(one) for one in envelope.deliveries] == list(message.deliveries)
+    for field in pb.WorkResponse.DESCRIPTOR.fields:
+        if field.name != "deliveries":
+            assert str(getattr(envelope, field.name)) == str(getattr(message, field.name)), field.name
+    assert envelope.SerializeToString() == raw
+
+
+def test_items_are_held_until_they_are_reported() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    (first,) = held.place(Batch.of(deliveries("a", "b", "c"), 0.0))
+    (second,) = held.place(Batch.of(deliveries("d"), 0.0))
+    marks[first.first + 2] = BEGUN
+    assert held.report([(first.first + 1, 1), (second.first, 1)]) == [first, second]
+    assert [(delivery.id, mark) for delivery, mark in held.unreported()] == [("a", NOT_BEGUN), ("c", BEGUN)]
+    assert (held.count, held.reported) == (2, 2)
+    assert held.report([(first.first, 1), (first.first + 2, 1)]) == [first]
+    assert (held.count, held_ids(held)) == (0, [])
+
+
+def test_a_range_may_go_over_several_batches() -> None:
+    held = Held(memoryview(bytearray(RING)))
+    batches = [held.place(Batch.of(deliveries(id), 0.0))[0] for id in "abc"]
+    assert held.report([(batches[0].first, 3)]) == batches
+    assert held.count == 0
+
+
+@pytest.mark.parametrize("position", [5, RING, RING + 5])
+def test_a_report_of_what_is_not_held_is_refused(position: int) -> None:
+    held = Held(memoryview(bytearray(RING)))
+    with pytest.raises(ValueError, match=f"position {position}"):
+        held.report([(position, 1)])
+
+
+def test_a_position_is_never_used_twice_at_once_however_long_an_item_takes() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    chance = random.Random(11)
+    running: dict[int, str] = {}
+    number = 0
+    while number < 5 * RING:
+        ids = [f"i{number + n}" for n in range(chance.choice([1, 7, 300, 1000]))]
+        number += len(ids)
+        for piece in held.place(Batch.of(deliveries(*ids), 0.0)):
+            for position, delivery in enumerate(piece.deliveries, piece.first):
+                assert marks[position] == NOT_BEGUN
+                assert position not in running
+                running[position] = delivery.id
+                marks[position] = ENDED
+        # Here and there one stays for ever; some 3,000 in all.
+        done = [position for position in running if int(running[position][1:]) % 100 and chance.random() < 0.9]
+        for position in done:
+            held.report([(position, 1)])
+            del running[position]
+    assert len(running) > 3000
+    assert sorted(held_ids(held)) == sorted(running.values())
+
+
+def test_a_batch_is_split_where_there_is_no_room_for_all_of_it_at_once() -> None:
+    held = Held(memoryview(bytearray(RING)))
+    (everything,) = held.place(Batch.of(deliveries(*(f"i{n}" for n in range(RING))), 0.0))
+    # Every fifth is free.
+    held.report([(everything.first + position, 1) for position in range(0, RING, 5)])
+    pieces = held.place(Batch.of(deliveries("a", "b", "c"), 1.5))
+    assert [[one.id for one in piece.deliveries] for piece in pieces] == [["a"], ["b"], ["c"]]
+    assert len({piece.first for piece in pieces}) == 3
+    assert {piece.arrived for piece in pieces} == {1.5}

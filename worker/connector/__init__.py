@@ -1,0 +1,1 @@
+"""The connector: streams, leases, receipts and acks; never the users' code."""

@@ -1,0 +1,190 @@
+"""The connector of a worker: keeps its task processes and their streams, and passes signals on."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dibs.errors import BrokerError
+
+from ..hello import Hello
+from ..logs import Said
+from ..settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
+from ..stacks import print_stacks
+from .keeping import Kept
+from .line import Line
+from .outbox import Outbox
+from .registering import register
+from .task_process import Program
+
+_log = logging.getLogger("dibs.worker")
+
+
+class Connector:
+    """Works through so many task processes until it is told to stop.
+
+    Each has a stream of its own, so that no batch is ever taken apart; here runs none of the users' code.
+
+    Args:
+        program: what the processes run.
+        processes: how many, 1 to 1,000.
+        greeted: called once, with the first hello.
+        refused: called with the reason when no broker takes this worker on.
+
+    Raises:
+        ValueError: the number of processes is out of range, or the worker's name is too long for a number behind it.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        processes: int,
+        *,
+        greeted: Callable[[Hello], None] | None = None,
+        refused: Callable[[str], None] | None = None,
+    ) -> None:
+        if not 1 <= processes <= MAX_PROCESSES:
+            raise ValueError(f"processes must be between 1 and {MAX_PROCESSES:,}, not {processes!r}")
+        name = program.settings.worker_id
+        self._settings = [
+            dataclasses.replace(program.settings, worker_id=f"{name}-{number}") for number in range(1, processes + 1)
+        ]
+        self._program = program
+        self._greeted = greeted
+        self._refused = refused
+        self._kept: list[Kept] = []
+        self._lines: list[Line] = []
+        self._stopping = False
+        self._exit_code = 0
+        #: What was registered last, and the doing of it.
+        self._registered: Hello | None = None
+        self._registering: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        """Runs until SIGTERM or SIGINT, and then until all processes have ended.
+
+        Returns:
+            the exit code: 0 after an orderly stop, 128 plus the signal's number if a second one cut that short,
+            `EXIT_UNFIT` if a process could not work from the start, 1 if one crashed while it was stopping.
+        """
+        serving = [asyncio.create_task(self._serve(number, one)) for number, one in enumerate(self._settings, 1)]
+        with self._handled_signals(serving):
+            try:
+                await asyncio.gather(*serving)
+            except asyncio.CancelledError:
+                if not self._exit_code:  # by its owner
+                    raise
+            finally:
+                for task in (*serving, *self._registering):
+                    task.cancel()
+                await asyncio.gather(*serving, *self._registering, return_exceptions=True)
+        if not self._exit_code and any(kept.crashed_at_stop for kept in self._kept):
+            self._exit_code = 1
+        return self._exit_code
+
+    def stop(self) -> None:
+        """Takes no more items, and ends when what is here is done or the wait is over. Idempotent."""
+        if not self._stopping:
+            self._stopping = True
+            for kept in self._kept:
+                kept.stop()
+            for line in self._lines:
+                line.stop()
+
+    async def _serve(self, number: int, settings: WorkerSettings) -> None:
+        """One process and its stream, from the first hello to the end."""
+        first: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
+        lines: list[Line] = []
+
+        def greeted(hello: Hello) -> None:
+            if not first.done():
+                first.set_result(hello)
+            for line in lines:
+                line.knows(hello.task_names)
+            self._register(hello)
+
+        outbox = Outbox()
+        kept = Kept(number, self._program, outbox, greeted)
+        self._kept.append(kept)
+        keeping = asyncio.create_task(kept.keep(), name=f"dibs-keep-{number}")
+        try:
+            await asyncio.wait((keeping, first), return_when=asyncio.FIRST_COMPLETED)
+            if first.done():
+                line = Line(first.result().connection, first.result().task_names, kept, outbox, settings)
+                lines.append(line)
+                self._lines.append(line)
+                if self._stopping:
+                    line.stop()
+                running = asyncio.create_task(line.run(), name=f"dibs-line-{number}")
+                try:
+                    await asyncio.wait((running, keeping), return_when=asyncio.FIRST_COMPLETED)
+                    if keeping.done():  # it is stopping; or else this says why not
+                        await keeping
+                    await running
+                finally:
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+            elif kept.unfit:
+                self._give_up()
+        except BrokerError as error:
+            if self._refused is not None and not self._exit_code:
+                self._refused(str(error))
+            self._give_up()
+        finally:
+            await kept.end()
+            await keeping
+
+    def _give_up(self) -> None:
+        self._exit_code = self._exit_code or EXIT_UNFIT
+        self.stop()
+
+    def _register(self, hello: Hello) -> None:
+        """Has the broker know tasks and schedules, if they are not those that it has been told of."""
+        last = self._registered
+        if last is None:
+            if self._greeted is not None:
+                self._greeted(hello)
+        elif (last.group, last.tasks, last.schedules) == (hello.group, hello.tasks, hello.schedules):
+            return
+        self._registered = hello
+        for task in self._registering:
+            task.cancel()
+        # Beside the work, which can begin without it.
+        task = asyncio.create_task(register(hello), name="dibs-worker-register")
+        self._registering.add(task)
+        task.add_done_callback(self._registering.discard)
+
+    @contextmanager
+    def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:
+        """SIGTERM and SIGINT stop it, a second one at once; SIGUSR2 prints stacks here and in the processes."""
+
+        def on_stop(number: signal.Signals) -> None:
+            if not self._stopping:
+                _log.info(Said("stopping", signal=number.name, processes=len(self._kept)))
+                self.stop()
+                return
+            _log.warning(Said("exiting now", signal=number.name))
+            self._exit_code = 128 + number
+            for kept in self._kept:
+                kept.kill()
+            for task in serving:
+                task.cancel()
+
+        def on_look() -> None:
+            print_stacks([loop])
+            for kept in self._kept:
+                kept.print_stacks()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_stop, number)
+        loop.add_signal_handler(signal.SIGUSR2, on_look)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+                loop.remove_signal_handler(number)

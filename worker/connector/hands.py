@@ -1,0 +1,73 @@
+"""Who runs the items of a stream, as the stream sees it: a task process, or slots in this one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from dibs.v1 import types_pb2 as tpb
+
+from .held import Batch
+
+
+class Standing(NamedTuple):
+    """For what there is room.
+
+    Attributes:
+        room: items that may still be dealt.
+        slots: items that run at once.
+        ahead: items that are held ready beyond those.
+    """
+
+    room: int
+    slots: int
+    ahead: int
+
+
+class Hands(Protocol):
+    """Runs items and puts what came of them into the outbox. For one loop."""
+
+    #: Set when items arrive; whoever looks after them clears it.
+    arrived: asyncio.Event
+
+    @property
+    def held(self) -> int:
+        """Items here that are not reported."""
+
+    @property
+    def finished(self) -> int:
+        """Items that have been reported, in all; those that were handed back are among them."""
+
+    @property
+    def released(self) -> int:
+        """Items that were handed back because they could not begin, in all."""
+
+    def deal(self, batch: Batch, on_wire: int) -> None:
+        """Has items run.
+
+        Args:
+            batch: the items.
+            on_wire: credit that the broker has.
+        """
+
+    def standing(self) -> Standing:
+        """For what there is room now."""
+
+    def hand_back(self) -> None:
+        """Hands back what has not begun and can go back."""
+
+    def look_after(self, now: float) -> None:
+        """To be called now and then while there are items."""
+
+    def rest(self) -> None:
+        """To be called when there has been nothing to do for a while."""
+
+    def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
+        """Tells items, by id and lease token, that somebody has cancelled them. Not all need be here."""
+
+    def running(self) -> Sequence[str]:
+        """What runs now: name and id of each."""
+
+    def items(self) -> Iterator[tpb.Delivery]:
+        """What is here and not reported; reads everything."""

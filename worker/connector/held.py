@@ -1,0 +1,118 @@
+"""What a connector knows of the items that a process has: batches, as bytes, until every item of them is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from ..begun import RING
+
+
+class Batch:
+    """Items that came together.
+
+    Attributes:
+        raw: the `WorkResponse` that they came in.
+        count: how many.
+        arrived: when, on the monotonic clock.
+        first: position of the first of them; the others follow.
+        left: how many are not reported.
+    """
+
+    __slots__ = ("arrived", "count", "first", "left", "raw")
+
+    def __init__(self, raw: bytes, count: int, arrived: float) -> None:
+        self.raw = raw
+        self.count = self.left = count
+        self.arrived = arrived
+        self.first = 0
+
+    @classmethod
+    def of(cls, deliveries: Sequence[tpb.Delivery], arrived: float) -> Batch:
+        """A batch of these."""
+        return cls(pb.WorkResponse(deliveries=deliveries).SerializeToString(), len(deliveries), arrived)
+
+    @property
+    def deliveries(self) -> Sequence[tpb.Delivery]:
+        """The items, read anew each time: only when something has gone wrong."""
+        return pb.WorkResponse.FromString(self.raw).deliveries
+
+
+class Held:
+    """Batches of one process, and which of their items are not reported. Nothing here is done for each item.
+
+    Args:
+        marks: a byte for each position, shared with the process; see `dibs.worker.begun`.
+
+    Attributes:
+        count: items that are not reported.
+        reported: items that are, in all.
+    """
+
+    def __init__(self, marks: memoryview) -> None:
+        self.count = 0
+        self.reported = 0
+        self._marks = marks
+        #: 1 for each position in use.
+        self._used = bytearray(RING)
+        self._owners: list[Batch | None] = [None] * RING
+        self._batches: dict[Batch, None] = {}
+        self._next = 0
+
+    def place(self, batch: Batch) -> list[Batch]:
+        """Gives a batch its positions; in pieces where long tasks have left no room for all of it at once."""
+        count = batch.count
+        free = bytes(count)
+        first = self._used.find(free, self._next)
+        if first < 0:
+            first = self._used.find(free)
+        if first < 0:
+            deliveries = batch.deliveries
+            assert count > 1, "a process holds more items than there are positions"
+            halves = deliveries[: count // 2], deliveries[count // 2 :]
+            return [piece for half in halves for piece in self.place(Batch.of(half, batch.arrived))]
+        end = first + count
+        self._next = end
+        self._used[first:end] = b"\1" * count
+        self._marks[first:end] = free
+        self._owners[first:end] = [batch] * count
+        batch.first = first
+        self._batches[batch] = None
+        self.count += count
+        return [batch]
+
+    def report(self, ranges: Iterable[tuple[int, int]]) -> list[Batch]:
+        """Notes that items are done: first positions and counts. The batches that they were of.
+
+        Raises:
+            ValueError: a position is not in use.
+        """
+        touched: dict[Batch, None] = {}
+        for first, count in ranges:
+            while count > 0:
+                batch = self._owners[first] if first < RING else None
+                if batch is None:
+                    raise ValueError(f"no item is at position {first}")
+                here = min(count, batch.first + batch.count - first)
+                end = first + here
+                self._used[first:end] = bytes(here)
+                self._owners[first:end] = [None] * here
+                self.count -= here
+                self.reported += here
+                batch.left -= here
+                if not batch.left:
+                    del self._batches[batch]
+                touched[batch] = None
+                count -= here
+                first = end
+        return list(touched)
+
+    def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
+        """Each item that is not reported, and its mark; reads all of them."""
+        for batch in self._batches:
+            for position, delivery in enumerate(batch.deliveries, batch.first):
+                # Another batch may have the position by now.
+                if self._owners[position] is batch:
+                    yield delivery, self._marks[position]

@@ -1,0 +1,303 @@
+"""Keeps a stream to a broker open, whichever it is, as long as there is something to do for it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from itertools import islice
+
+import grpc
+import grpc.aio
+
+from dibs.connection import Connection
+from dibs.known_limits import is_too_large
+from dibs.status import error_from_call
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from ..backoff import Backoff
+from ..limits import MAX_TOKENS
+from ..logs import Said
+from ..settings import WorkerSettings
+from ..unknown import UnknownTasks
+from .events import Announcer, EventName, Observer
+from .hands import Hands
+from .outbox import Outbox
+from .stream import WorkStream, open_call
+
+_log = logging.getLogger("dibs.worker")
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MOST_S = 2.0
+#: How often the worker looks after what it holds.
+_LOOK_EVERY_S = 0.25
+#: What still has to be said when the wait of a stop is over gets this long.
+_LAST_WORDS_S = 0.5
+#: A worker that no broker ever took on, for one of these reasons, does not try again.
+_HOPELESS = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNAUTHENTICATED,
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+#: Several brokers may stand behind one target: the next stream goes to the next one.
+_ROUND_ROBIN = ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]}))
+
+
+class Line:
+    """Serves its hands until it is stopped.
+
+    Args:
+        connection: where the brokers are.
+        task_names: names of the tasks that the hands can run, 1 to 10,000.
+        hands: who runs the items.
+        outbox: where they put what came of them.
+        settings: see there.
+        observer: told what happens, in the loop; must not block.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        task_names: Iterable[str],
+        hands: Hands,
+        outbox: Outbox,
+        settings: WorkerSettings,
+        observer: Observer | None = None,
+    ) -> None:
+        self._settings = settings
+        self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
+        self._announce = Announcer(observer)
+        self._hands = hands
+        self._outbox = outbox
+        self._unknown = UnknownTasks(outbox.entries)
+        self._hello = pb.WorkHello(
+            namespace=connection.namespace,
+            queues=settings.queues,
+            kind=tpb.QUEUE_KIND_TASK,
+            worker_id=settings.worker_id,
+            task_names=task_names,
+        )
+        self._backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+        #: Set when there may be something to say on the stream, or to end it for.
+        self._wake = asyncio.Event()
+        #: Set when a stop begins and when its wait is over: nobody pauses over that.
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stream: WorkStream | None = None
+        self._stop_asked = False
+        #: The wait of a stop is over.
+        self._out_of_time = False
+        self._ever_taken_on = False
+        #: A stream has ended.
+        self._again = False
+        self._brings_items = False
+        self._stop_begun = False
+        self._seen_finished = 0
+        self._seen_released = 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more items."""
+        return self._stop_asked
+
+    async def run(self) -> int:
+        """Works until `stop`, and then until what is here is done or the wait is over.
+
+        Returns:
+            how many items still ran, and will be delivered again if they may.
+
+        Raises:
+            BrokerError: no broker ever took this worker on, because of what it says or who it is.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._outbox.bell.connect(self._loop, self._note)
+        self._announce(EventName.STARTED)
+        if self._stop_asked:
+            self._begin_stop()
+        look_after = asyncio.create_task(self._look_after(), name="dibs-worker-look-after")
+        try:
+            async with self._connection.open_aio_channel() as channel:
+                while not self._done():
+                    if self._stop_asked and not self._outbox.pending():
+                        # Nothing to say to anybody until something here has finished.
+                        await self._woken()
+                        continue
+                    await self._serve(channel)
+        finally:
+            look_after.cancel()
+            await asyncio.gather(look_after, return_exceptions=True)
+            self._count()
+            left = self._hands.running()
+            if left:
+                _log.warning(Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:20])))
+            self._announce(EventName.STOPPED, unfinished=len(left))
+        return len(left)
+
+    def knows(self, task_names: Iterable[str]) -> None:
+        """The hands know other tasks now; the broker hears of it on another stream, if that is so."""
+        names = list(task_names)
+        if names != list(self._hello.task_names):
+            self._hello.task_names[:] = names
+            if self._stream is not None:
+                self._stream.leave()
+                self._wake.set()
+
+    def stop(self) -> None:
+        """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
+        if self._loop is None:
+            self._stop_asked = True
+        else:
+            self._loop.call_soon_threadsafe(self._begin_stop)
+
+    def _begin_stop(self) -> None:
+        if self._stop_begun:
+            return
+        self._stop_begun = self._stop_asked = True
+        self._news.set()
+        self._announce(EventName.STOPPING)
+        self._hands.hand_back()
+        self._count()
+        assert self._loop is not None
+        self._loop.call_later(self._settings.wait, self._end_wait)
+        _log.info(Said("stopping", unfinished=self._hands.held, wait=self._settings.wait))
+        self._wake.set()
+
+    def _end_wait(self) -> None:
+        """The stop has waited long enough: what has finished by now may still be said."""
+        assert self._loop is not None
+        self._out_of_time = True
+        self._news.set()
+        self._wake.set()
+        self._loop.call_later(_LAST_WORDS_S, self._end_stream)
+
+    def _end_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+
+    def _done(self) -> bool:
+        return self._stop_asked and (self._out_of_time or not (self._hands.held or self._outbox.pending()))
+
+    def _over(self) -> bool:
+        """Whether the open stream has done what it is for; asked when there is nothing to say on it.
+
+        A stop ends the stream that brings items at once, for only its end says that nothing more is on its way. What
+        is finished later is told on another one, which ends when there will be nothing more to tell.
+        """
+        return self._stop_asked and (self._brings_items or self._out_of_time or not self._hands.held)
+
+    def _takes(self) -> bool:
+        return not self._stop_asked
+
+    async def _serve(self, channel: grpc.aio.Channel) -> None:
+        """One stream from beginning to end, and the pause after it if it broke."""
+        self._brings_items = not self._stop_asked
+        target = self._connection.target
+        stream = self._stream = WorkStream(
+            open_call(channel, self._connection.metadata),
+            self._hands,
+            self._outbox,
+            self._unknown,
+            self._wake,
+            over=self._over,
+            takes=self._takes,
+            announce=self._announce,
+            target=target,
+        )
+        began = time.monotonic()
+        try:
+            await stream.run(self._next_hello())
+        except grpc.aio.AioRpcError as error:
+            self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
+            self._note_taken_on(stream, began)
+            problem = error_from_call(error)
+            if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
+                raise problem from error
+            if not self._out_of_time:
+                await self._pause(error)
+        except asyncio.CancelledError:
+            # The call was cancelled at the end of the wait, or this worker by its owner.
+            if not self._out_of_time:
+                raise
+        else:
+            self._announce(EventName.DISCONNECTED, target=target, reason="ended in peace", error=False)
+            self._note_taken_on(stream, began)
+            if stream.draining:
+                _log.info(Said("the broker goes away, looking for another one", target=target))
+        finally:
+            self._stream = None
+            self._again = True
+
+    def _next_hello(self) -> pb.WorkHello:
+        """The hello of the next stream: receipts that an earlier one has lost are made good by it."""
+        hello = pb.WorkHello()
+        hello.CopyFrom(self._hello)
+        if self._again and self._hands.held:
+            tokens = (delivery.lease_token for delivery in self._hands.items() if delivery.lease_token)
+            hello.received_tokens.extend(islice(tokens, MAX_TOKENS))
+        return hello
+
+    def _note_taken_on(self, stream: WorkStream, began: float) -> None:
+        if stream.answered or time.monotonic() - began > _BACKOFF_MOST_S:
+            self._ever_taken_on = True
+            self._backoff.reset()
+
+    async def _pause(self, error: grpc.aio.AioRpcError) -> None:
+        pause_s = self._backoff.next_s()
+        _log.warning(
+            Said(
+                "no stream to a broker, trying again",
+                target=self._connection.target,
+                code=error.code().name,
+                reason=error.details(),
+                pause=pause_s,
+            )
+        )
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._news.wait()
+
+    async def _woken(self) -> None:
+        """Returns when something has finished, or the wait is over."""
+        self._wake.clear()
+        self._outbox.bell.armed = True
+        if not self._done() and not self._outbox.pending():
+            await self._wake.wait()
+
+    def _note(self) -> None:
+        """The bell has rung."""
+        self._outbox.collect()
+        self._count()
+        self._wake.set()
+
+    def _count(self) -> None:
+        released = self._hands.released
+        finished = self._hands.finished - released
+        if finished > self._seen_finished:
+            self._announce(EventName.FINISHED, count=finished - self._seen_finished)
+            self._seen_finished = finished
+        if released != self._seen_released:
+            self._announce(EventName.RELEASED, count=released - self._seen_released)
+            self._seen_released = released
+
+    async def _look_after(self) -> None:
+        """Sees to items that wait here for long, as long as there are any."""
+        arrived = self._hands.arrived
+        while True:
+            await arrived.wait()
+            busy = True
+            while busy:
+                arrived.clear()
+                await asyncio.sleep(_LOOK_EVERY_S)
+                self._hands.look_after(time.monotonic())
+                self._count()
+                busy = self._hands.held > 0 or arrived.is_set()
+                # Credit for what is not worth holding ahead any more is taken back.
+                self._wake.set()
+            self._hands.rest()

@@ -1,0 +1,338 @@
+"""One task process, as its connector sees it: what it was dealt, what it says, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from dibs.v1 import types_pb2 as tpb
+
+from .. import frames
+from ..hello import Hello, UnknownFormat
+from ..logs import Said
+from ..pair import End, new_pair
+from ..settings import WorkerSettings
+from .hands import Standing
+from .held import Batch, Held
+from .outbox import Outbox, Part
+
+_log = logging.getLogger("dibs.worker")
+
+_MODULO = 1 << 32
+#: Bytes read at once.
+_READ = 1 << 18
+#: Buffers handed to the kernel in one write; it takes 1,024 at most.
+_AT_ONCE = 64
+#: The most that a frame can carry.
+_MAX_MS = _MODULO - 1
+#: What a process that ends gets, beyond its wait, before it is killed.
+KILL_AFTER_S = 5.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """What task processes run.
+
+    Attributes:
+        source: what to load, as for `dibs.worker.process.load.load`.
+        settings: of each process.
+        log_level: as for `dibs.worker.logs.configure`.
+        log_format: likewise.
+        environment: of each process.
+    """
+
+    source: str
+    settings: WorkerSettings
+    log_level: str
+    log_format: str
+    environment: Mapping[str, str]
+
+    def command(self, stream: int, memory: int) -> list[str]:
+        """The command of a process that inherits these descriptors."""
+        options: dict[str, object] = {
+            "stream": stream,
+            "memory": memory,
+            "threads": self.settings.threads,
+            "async-tasks": self.settings.async_tasks,
+            "wait": self.settings.wait,
+            "prefetch": self.settings.prefetch,
+            "horizon": self.settings.horizon,
+            "stale-after": self.settings.stale_after,
+            "log-level": self.log_level,
+            "log-format": self.log_format,
+        }
+        words = [f"--{name}={value}" for name, value in options.items()]
+        return [sys.executable, "-m", "dibs.worker.process", *words, "--", self.source]
+
+
+class Owner(Protocol):
+    """Who keeps the process."""
+
+    def said_hello(self, process: TaskProcess, hello: Hello) -> None:
+        """Its tasks are loaded; items may be dealt."""
+
+    def reported(self, process: TaskProcess) -> None:
+        """Items are done, or it stands otherwise than before."""
+
+    def retires(self, process: TaskProcess) -> None:
+        """It wants no more items."""
+
+    def ended(self, process: TaskProcess, code: int) -> None:
+        """It has ended, and everything that it said has been read."""
+
+
+class TaskProcess:
+    """A running process. It is started in a group of its own, so that Ctrl-C reaches the connector alone.
+
+    Args:
+        owner: told what happens.
+        outbox: where what came of items is put.
+        end: of the pair.
+        child: the process.
+
+    Attributes:
+        held: the items that it has.
+        hello: what it said of itself; None: its tasks are not loaded yet.
+        told_to_stop: so its end is no crash.
+        left: set when it has ended, or wants no more items.
+        code: of its end; None: it lives.
+    """
+
+    def __init__(self, owner: Owner, outbox: Outbox, end: End, child: asyncio.subprocess.Process) -> None:
+        self.held = Held(end.marks)
+        self.hello: Hello | None = None
+        #: Items that it handed back: in all, and as far as the owner has been told.
+        self._released = self._released_told = 0
+        self.told_to_stop = False
+        self.left = asyncio.Event()
+        self.code: int | None = None
+        self._owner = owner
+        self._outbox = outbox
+        self._stream = end.socket
+        self._child = child
+        self._reader = frames.Reader()
+        self._buffer = memoryview(bytearray(_READ))
+        #: What the socket has not taken yet; bounded by the credit.
+        self._backlog: deque[memoryview] = deque()
+        self._dealt = 0
+        #: As it said last: items dealt by then, room, items held ahead.
+        self._standing = (0, 0, 0)
+        #: Parts of items that are not reported yet, whose batches are to be found out.
+        self._recent: list[Part] = []
+        self._open = True
+        self._loop = asyncio.get_running_loop()
+        self._stream.setblocking(False)
+        self._loop.add_reader(self._stream, self._readable)
+        self._watching = asyncio.create_task(self._watch(), name=f"dibs-process-{child.pid}")
+
+    @classmethod
+    async def start(cls, owner: Owner, outbox: Outbox, program: Program) -> TaskProcess:
+        """Starts one. It is executed anew, never forked: threads of gRPC do not survive a fork."""
+        end, far = new_pair()
+        stream, memory = far.descriptors
+        try:
+            child = await asyncio.create_subprocess_exec(
+                *program.command(stream, memory),
+                stdin=asyncio.subprocess.DEVNULL,
+                # Tasks may fork; gRPC's handlers of that end children by a signal, now and then.
+                env={**program.environment, "GRPC_ENABLE_FORK_SUPPORT": "0"},
+                pass_fds=far.descriptors,
+                process_group=0,
+            )
+        except BaseException:
+            end.socket.close()
+            raise
+        finally:
+            far.close()
+        return cls(owner, outbox, end, child)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._child.pid
+
+    @property
+    def standing(self) -> Standing:
+        """For what it has room, less what has been dealt since it said so."""
+        dealt, room, ahead = self._standing
+        slots = self.hello.slots if self.hello is not None else 0
+        return Standing(max(0, room - (self._dealt - dealt) % _MODULO), slots, ahead)
+
+    def deal(self, batch: Batch, on_wire: int) -> None:
+        """Sends items; nothing is done for each of them."""
+        for piece in self.held.place(batch):
+            self._dealt += piece.count
+            arrived_ms = int(piece.arrived * 1000) % _MODULO
+            head = frames.HEAD.pack(frames.ITEMS, len(piece.raw), piece.first, max(on_wire, 0), arrived_ms)
+            self._write(head, piece.raw)
+
+    def cancel(self, id: str, token: int) -> None:
+        """Tells it that somebody has cancelled an item, which it may have or not."""
+        self._write(frames.frame(frames.CANCEL, token % _MODULO, token >> 32, body=id.encode()))
+
+    def hand_back(self) -> None:
+        """Has it hand back what has not begun and can go back."""
+        self._write(frames.frame(frames.TAKE))
+
+    def stop(self, wait_s: float) -> None:
+        """Has it end when it is done, or when the time is over; it is killed if it takes much longer."""
+        if not self.told_to_stop:
+            self.told_to_stop = True
+            if self.hello is None:
+                self.send_signal(signal.SIGTERM)
+            self._write(frames.frame(frames.STOP, int(min(wait_s * 1000, _MAX_MS))))
+        if self._child.returncode is None:  # also if there is less time now than it was told before
+            self._loop.call_later(wait_s + KILL_AFTER_S, self._kill_late, "worker process does not stop, killing it")
+
+    def send_signal(self, number: int) -> None:
+        """Sends it a signal, if it is still there."""
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self._child.kill()
+
+    async def wait(self) -> None:
+        """Returns when it has ended and its owner has been told."""
+        await self._watching
+
+    def newly_released(self) -> int:
+        """Items that it handed back since this was asked the last time."""
+        told, self._released_told = self._released_told, self._released
+        return (self._released - told) % _MODULO
+
+    def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
+        """Items that it has not reported, and their marks; reads all of them."""
+        return self.held.unreported()
+
+    def _kill_late(self, why: str) -> None:
+        if self._child.returncode is None:
+            _log.error(Said(why, pid=self.pid))
+            self.kill()
+
+    async def _watch(self) -> None:
+        code = await self._child.wait()
+        try:
+            self._end(code)
+        except Exception:  # noqa: BLE001 - the process is to be replaced all the same
+            _log.exception(Said("what a worker process held is not settled; leases bring it back", pid=self.pid))
+        finally:
+            self.code = code
+            self.left.set()
+
+    def _end(self, code: int) -> None:
+        # A child of a task may hold the other end open: what counts is that the process is gone.
+        if self._open:
+            self._read_all()
+        self._close()
+        self._owner.ended(self, code)
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._stream)
+            self._loop.remove_writer(self._stream)
+            self._backlog.clear()
+            self._stream.close()
+
+    def _readable(self) -> None:
+        try:
+            if self._read():
+                return
+        except BlockingIOError:
+            return
+        except Exception:  # noqa: BLE001 - what it says makes no sense, so that it is no use
+            _log.exception(Said("worker process says what cannot be read, killing it", pid=self.pid))
+            self.kill()
+        # Otherwise it has closed its end: it dies, as will be seen in a moment, or a task closes what is not its own.
+        self._close()
+        self._loop.call_later(KILL_AFTER_S, self._kill_late, "worker process has closed its stream, killing it")
+
+    def _read_all(self) -> None:
+        """Reads what the dead process had written."""
+        with contextlib.suppress(BlockingIOError, frames.FrameError, ValueError):
+            while self._read():
+                pass
+
+    def _read(self) -> bool:
+        """Reads once; False: the stream has ended."""
+        try:
+            count = self._stream.recv_into(self._buffer)
+        except ConnectionError:
+            return False
+        for frame in self._reader.feed(self._buffer[:count]):
+            self._take(frame)
+        return count > 0
+
+    def _take(self, frame: frames.Frame) -> None:
+        if frame.kind == frames.DONE:
+            self._take_done(frame)
+            self._owner.reported(self)
+        elif frame.kind == frames.HELLO:
+            self._take_hello(frame)
+        elif frame.kind == frames.RETIRE:
+            self._owner.retires(self)
+
+    def _take_hello(self, frame: frames.Frame) -> None:
+        try:
+            self.hello = Hello.from_frame(frame)
+        except UnknownFormat as error:
+            _log.error(Said(str(error)))
+            self.kill()
+            return
+        self._standing = (0, self.hello.slots, 0)
+        self._owner.said_hello(self, self.hello)
+
+    def _take_done(self, frame: frames.Frame) -> None:
+        self._standing = frames.STANDING.unpack_from(frame.body)
+        self._released = frame.c
+        at = frames.STANDING.size
+        end = at + frame.b * frames.RANGE.size
+        if frame.a:
+            self._recent.append(self._outbox.add(frame.body[end:], frame.a))
+        if frame.b:
+            touched = self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
+            for part in self._recent:
+                part.about = touched
+            self._recent.clear()
+
+    def _write(self, *parts: bytes) -> None:
+        """Writes without a copy; what the socket does not take waits."""
+        if self._open:
+            waiting = bool(self._backlog)
+            self._backlog.extend(map(memoryview, parts))
+            if not waiting and not self._write_on():
+                self._loop.add_writer(self._stream, self._writable)
+
+    def _writable(self) -> None:
+        if self._write_on():
+            self._loop.remove_writer(self._stream)
+
+    def _write_on(self) -> bool:
+        """Writes what waits; True: everything."""
+        backlog = self._backlog
+        try:
+            while backlog:
+                sent = self._stream.sendmsg(list(islice(backlog, _AT_ONCE)))
+                while sent:
+                    part = backlog.popleft()
+                    if sent < len(part):
+                        backlog.appendleft(part[sent:])
+                        break
+                    sent -= len(part)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # It is dead or dying, and what becomes of its items is decided then.
+            backlog.clear()
+        return True

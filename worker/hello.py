@@ -1,0 +1,105 @@
+"""What a task process says of itself when its tasks are loaded: what its connector needs, which has no code of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dibs.connection import Connection
+from dibs.v1 import admin_pb2 as apb
+
+from .frames import HELLO, Frame, frame
+
+#: Number of the format of all frames: both ends are of one version, unless an upgrade replaced files under a worker.
+FORMAT = 1
+
+
+class UnknownFormat(Exception):
+    """The process is of another version than its connector: the program has been changed under a running worker."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """What a process can do.
+
+    Attributes:
+        task_names: of the tasks that it runs.
+        slots: how many items it runs at once.
+        connection: where its brokers are.
+        group: what its schedules belong to.
+        tasks: to be registered.
+        schedules: likewise.
+    """
+
+    task_names: Sequence[str]
+    slots: int
+    connection: Connection
+    group: str
+    tasks: Sequence[apb.TaskDefinition]
+    schedules: Sequence[apb.Schedule]
+
+    def to_frame(self) -> bytes:
+        """As a frame: a = bytes of JSON, b = bytes of tasks; then the schedules."""
+        words = {
+            "format": FORMAT,
+            "task_names": list(self.task_names),
+            "slots": self.slots,
+            "group": self.group,
+            "connection": _plain(self.connection),
+        }
+        text = json.dumps(words).encode()
+        tasks = apb.RegisterTasksRequest(tasks=self.tasks).SerializeToString()
+        schedules = apb.PutSchedulesRequest(schedules=self.schedules).SerializeToString()
+        return frame(HELLO, len(text), len(tasks), body=text + tasks + schedules)
+
+    @classmethod
+    def from_frame(cls, got: Frame) -> Hello:
+        """The hello that a frame carries.
+
+        Raises:
+            UnknownFormat: the process is of another version.
+        """
+        text, tasks, schedules = got.body[: got.a], got.body[got.a : got.a + got.b], got.body[got.a + got.b :]
+        words = json.loads(text)
+        if words["format"] != FORMAT:
+            raise UnknownFormat(
+                f"the task process speaks format {words['format']}, its connector {FORMAT}: restart both"
+            )
+        return cls(
+            task_names=words["task_names"],
+            slots=words["slots"],
+            connection=_connection(words["connection"]),
+            group=words["group"],
+            tasks=list(apb.RegisterTasksRequest.FromString(tasks).tasks),
+            schedules=list(apb.PutSchedulesRequest.FromString(schedules).schedules),
+        )
+
+
+def _plain(connection: Connection) -> dict[str, Any]:
+    return {
+        "target": connection.target,
+        "namespace": connection.namespace,
+        "timeout": connection.timeout,
+        "token": connection.token,
+        "tls": connection.tls,
+        "ca": _text(connection.ca),
+        "cert": _text(connection.cert),
+        "key": _text(connection.key),
+        # Options that are no plain values are for channels of the process itself.
+        "channel_options": [
+            [name, value] for name, value in connection.channel_options if isinstance(value, str | int | float)
+        ],
+    }
+
+
+def _connection(words: dict[str, Any]) -> Connection:
+    paths = {name: None if words[name] is None else Path(words[name]) for name in ("ca", "cert", "key")}
+    options = tuple((name, value) for name, value in words["channel_options"])
+    return Connection(**{**words, **paths, "channel_options": options})
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

@@ -1,0 +1,1 @@
+"""A task process: the users' code and the slots that run it; no stream."""

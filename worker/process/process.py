@@ -1,0 +1,166 @@
+"""A task process, from its first frame to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+
+from dibs.v1 import broker_pb2 as pb
+
+from .. import frames
+from ..hello import Hello
+from ..logs import Said
+from ..pair import End
+from ..settings import WorkerSettings
+from ..stacks import print_stacks
+from .execution import Runnable
+from .reporting import Reporter
+from .slots import Slots
+
+_log = logging.getLogger("dibs.worker")
+
+#: How often a process that ends looks whether everything is done.
+_LOOK_S = 0.01
+_MODULO = 1 << 32
+#: What a slot gets to finish with an item that has been reported already, even if there is no time left.
+_LEAST_S = 0.05
+#: What idle slots get to end.
+_SLOTS_END_S = 1.0
+
+
+class Process:
+    """Runs what its connector deals it.
+
+    The main thread reads frames, slots run items, and a `Reporter` writes.
+
+    Args:
+        end: this end of the pair.
+        tasks: what can be run, by name.
+        settings: how many at once, and what a stop gives to what runs.
+    """
+
+    def __init__(self, end: End, tasks: Mapping[str, Runnable], settings: WorkerSettings) -> None:
+        self._stream = end.socket
+        self._wait = settings.wait
+        self._reporter = Reporter(end.socket)
+        self._slots = Slots(tasks, settings, self._reporter.entries, end.marks)
+        self._retiring = False
+
+    @property
+    def slots(self) -> int:
+        """How many items it runs at once."""
+        return self._slots.slots
+
+    def run(self, hello: Hello) -> bool:
+        """Works until its connector tells it to stop, or is gone.
+
+        SIGTERM makes it retire: its connector starts another one and deals it nothing more. SIGINT is for the
+        connector. SIGUSR2 prints stacks.
+
+        Returns:
+            whether all that was begun has ended.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: self._reporter.soon(self._retire))
+        # A handler, not SIG_IGN, which programs that tasks start would inherit.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        signal.signal(signal.SIGUSR2, lambda *_: print_stacks(self._slots.loops))
+        os.register_at_fork(after_in_child=self._in_forked_child)
+        self._slots.start()
+        self._reporter.start(self._slots, hello.to_frame())
+        wait_ms = self._read()
+        if wait_ms is None:
+            self._orphaned()
+            return False
+        done = self._until_done(wait_ms / 1000)
+        self._reporter.flush()
+        self._slots.stop(_SLOTS_END_S if done else 0.0)
+        return done
+
+    def _read(self) -> int | None:
+        """Deals what comes, until a stop: within how many milliseconds to end; None: the connector is gone."""
+        head = bytearray(frames.HEAD.size)
+        while self._fill(head):
+            kind, length, a, b, c = frames.HEAD.unpack(head)
+            body = bytearray(length)
+            if not self._fill(body):
+                break
+            if kind == frames.ITEMS:
+                self._deal(body, a, b, c)
+            elif kind == frames.CANCEL:
+                self._slots.cancel([(body.decode(), a | b << 32)], time.monotonic())
+            elif kind == frames.TAKE:
+                self._slots.hand_back()
+            elif kind == frames.STOP:
+                return int(a)
+        return None
+
+    def _fill(self, buffer: bytearray) -> bool:
+        """Reads as many bytes as the buffer has, without a copy; False: the stream has ended."""
+        with memoryview(buffer) as view:
+            at, end = 0, len(view)
+            while at < end:
+                try:
+                    count = self._stream.recv_into(view[at:], 0, socket.MSG_WAITALL)
+                except ConnectionError:
+                    return False
+                if not count:
+                    return False
+                at += count
+        return True
+
+    def _deal(self, body: bytearray, first: int, on_wire: int, arrived_ms: int) -> None:
+        deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries
+        now = time.monotonic()
+        # The clock is that of the machine. Items age in the connector and on the way, too.
+        age_s = ((int(now * 1000) - arrived_ms) % _MODULO) / 1000
+        self._slots.deal(deliveries, first, now - age_s, on_wire)
+        self._reporter.items_came()
+        if self._reporter.armed:
+            # What has finished by now makes room for more.
+            self._reporter.ring()
+        if self._retiring:
+            self._slots.hand_back()
+
+    def _retire(self) -> None:
+        if not self._retiring:
+            _log.info(Said("worker process retires", unfinished=self._slots.held, wait=self._wait))
+            self._retiring = True
+            self._slots.hand_back()
+            self._reporter.flush()
+            self._reporter.retire()
+
+    def _until_done(self, wait_s: float) -> bool:
+        deadline = time.monotonic() + max(wait_s, _LEAST_S)
+        while self._slots.held:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_S)
+        return True
+
+    def _orphaned(self) -> None:
+        """Nobody can be told anything any more; leases bring back what does not finish here."""
+        self._reporter.gone = True
+        self._slots.drop()
+        _log.warning(Said("the connector is gone, ending", unfinished=self._slots.held, wait=self._wait))
+        self._until_done(self._wait)
+
+    def _in_forked_child(self) -> None:
+        """A child of a task is no worker: signals are its own matter, and the stream is not."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+        self._stream.close()
+
+
+def refuse_breakpoints() -> None:
+    """Has `breakpoint()` say why it does not work here, unless the environment names a debugger of its own."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("breakpoint() has no terminal in a task process: run the worker with --processes 0")
+
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = refuse
