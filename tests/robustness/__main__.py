@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     what.add_argument("--list", action="store_true", help="tell the faults and what they may cost")
     parser.add_argument("--seed", type=int, help="of all that is left to chance; default: a new one")
     parser.add_argument("--seconds", type=float, help="how long a fault goes on; default: its own time")
+    parser.add_argument("--keep", action="store_true", help="keep histories and logs of runs in which all holds, too")
     parser.add_argument("--times", type=int, default=1, help="so often, with the next seed each time")
     options = parser.parse_args(arguments)
     if options.list:
@@ -31,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in FAULTS if options.all else options.fault:
             print(f"{name} seed {seed + turn} ...", flush=True)
             try:
-                report = run(FAULTS[name], seed + turn, options.seconds)
+                report = run(FAULTS[name], seed + turn, options.seconds, keep=options.keep)
             except NoTinyDisk as error:
                 print(f"{name}: left out: {error}", flush=True)
                 continue
@@ -52,6 +53,7 @@ def tell() -> None:
             f"at-most-once items lost: {expect.lost_once}" if expect.lost_once else "",
             f"uncounted runs of an item: {expect.uncounted}" if expect.uncounted else "",
             f"attempts of a task used unseen: {expect.unseen_tasks}" if expect.unseen_tasks else "",
+            f"attempts of a data item used unseen: {expect.unseen_data}" if expect.unseen_data else "",
             f"recovery within {expect.recovery_s:g} s",
         ]
         print(f"{'':20} may cost: {'; '.join(cost for cost in costs if cost)}")

@@ -16,6 +16,9 @@ class Expectation:
             delivery and its receipt.
         unseen_tasks: attempts of one task that may be used up although its function never began: the worker had
             received it, and froze or died as a whole.
+        unseen_data: attempts of one data item that may be used up although its consumer did not get it: a batch of a
+            Lease counts once it was written and the call has ended OK for the broker, and the connection may break just
+            then.
         because: why less is asked for than of other faults.
     """
 
@@ -23,6 +26,7 @@ class Expectation:
     lost_once: int = 0
     uncounted: int = 0
     unseen_tasks: int = 0
+    unseen_data: int = 0
     because: str = ""
 
 

@@ -79,8 +79,6 @@ def _nothing_is_lost(item: Item, kind: Kind, expect: Expectation) -> Iterator[st
         return
     if item.final_state in ENDS and not (kind.use_dead and item.final_state == "FAILED"):
         return
-    if not kind.kept and not kind.use_dead and len(item.came) >= kind.attempts:
-        return  # dropped after its last attempt, and nothing was to be kept of it
     yield f"was confirmed and is nowhere (state {item.final_state or 'not known'})"
 
 
@@ -147,7 +145,7 @@ def _attempts(item: Item, kind: Kind, expect: Expectation) -> Iterator[str]:
     most = max(item.attempts_seen, default=0)
     if not kind.once and most > kind.attempts:
         yield f"came as delivery {most} of {kind.attempts}"
-    if item.uncounted > expect.uncounted:
+    if not kind.once and item.uncounted > expect.uncounted:
         yield f"came {item.uncounted} times without being counted, {expect.uncounted} may be"
     if len(item.letters) > 1:
         yield f"became {len(item.letters)} dead letters"
@@ -180,7 +178,7 @@ def _nobody_dies_unseen(item: Item, kind: Kind, expect: Expectation) -> Iterator
     """I10: nothing is dead or failed that nobody received, and no attempt was used up by what nobody received."""
     if kind.once or not item.died or NEVER_RECEIVED in item.last_error:
         return
-    unseen = expect.unseen_tasks if kind.is_task else 0
+    unseen = expect.unseen_tasks if kind.is_task else expect.unseen_data
     if not item.came and not unseen:
         yield "is dead, and nobody ever received it"
     elif len(item.attempts_seen) < kind.attempts - unseen and item.attempts_seen and not kind.crashes:

@@ -15,6 +15,7 @@ from pathlib import Path
 import redis
 
 from ..support.imports import SOURCES
+from ..support.redis import found_programs
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -164,7 +165,7 @@ class Process:
 
 
 class RedisProcess(Process):
-    """A Redis that syncs every write.
+    """A Redis that syncs every write; the newest on this machine.
 
     Args:
         name: of it.
@@ -181,9 +182,10 @@ class RedisProcess(Process):
     def __init__(self, name: str, port: int, folder: Path, data: Path, env: Mapping[str, str]) -> None:
         data.mkdir(exist_ok=True)
         self.port, self.data = port, data
-        words = f"redis-server --port {port} --bind 127.0.0.1 --dir {data} --save".split()
-        options = ["--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"]
-        super().__init__(name, [*words, "", *options], folder, env)
+        programs = found_programs()
+        command = [programs[max(programs)], "--port", str(port), "--bind", "127.0.0.1", "--dir", str(data)]
+        command += ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0"]
+        super().__init__(name, command, folder, env)
 
     def client(self) -> redis.Redis:
         """A connection of the harness's own, which passes no proxy."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from .processes import Usage
 RUNS = SOURCES / ".cache" / "robustness"
 _WARM_S = 60.0
 _SETTLE_S, _IDLE_S = 1.0, 2.0
+#: Load goes on for so long after the recovery.
+_CALM_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -60,49 +63,54 @@ class Report:
         return f"{head}BROKEN\n{broken}\n  again: {self.command}\n  history and logs: {self.folder}"
 
 
-def run(fault: Fault, seed: int, seconds: float | None = None) -> Report:
+def run(fault: Fault, seed: int, seconds: float | None = None, *, keep: bool = False) -> Report:
     """Carry a fault out under load and check everything.
 
     Args:
         fault: what to do.
         seed: of everything that is left to chance.
         seconds: how long the fault goes on. Default: its own time.
+        keep: keep history and logs even if everything holds.
 
     Raises:
         NoTinyDisk: the fault needs a small disk, and this machine does not allow one.
     """
     folder = RUNS / f"{fault.name}-{seed}-{os.getpid()}"
     with running(folder, seed, replica=fault.replica, small_disk=fault.small_disk) as cluster:
-        time.sleep(_SETTLE_S)
-        before = {broker.name: broker.usage() for broker in cluster.brokers}
-        lives = {broker.name: broker.pid for broker in cluster.brokers}
-        cluster.start_clients()
-        until(lambda: _works(cluster), f"everybody works: {_idle_roles(cluster)}", _WARM_S)
-        undo = _happen(cluster, fault, fault.seconds if seconds is None else seconds)
-        _await_recovery(cluster, fault.expect.recovery_s)
-        if undo:
-            undo()
-        found = _finish(cluster, before, lives)
-        events = read(cluster.events)
-        found += invariants.check(events, fault.expect)
-        found += surroundings.recovery(events, cluster.roles, fault.expect.recovery_s)
-        found += surroundings.forks(events)
-        found += surroundings.ends(death for process in cluster.processes for death in process.deaths)
-        found += surroundings.tracebacks({process.name: process.said() for process in cluster.processes})
-        times = surroundings.recovered_after(events, cluster.roles).values()
-        longest = None if None in times else max(seconds for seconds in times if seconds is not None)
-        return Report(fault, seed, found, _numbers(events), longest, folder)
+        found = _carry_out(cluster, fault, fault.seconds if seconds is None else seconds)
+        report = _report(cluster, fault, found)
+    if not report.violations and not keep:
+        shutil.rmtree(folder)
+    return report
 
 
-def _happen(cluster: Cluster, fault: Fault, seconds: float) -> Callable[[], None] | None:
+def _carry_out(cluster: Cluster, fault: Fault, seconds: float) -> list[Violation]:
+    """Everything from the first item to the end of the last process; what the processes did wrong by themselves."""
+    time.sleep(_SETTLE_S)
+    before = {broker.name: broker.usage() for broker in cluster.brokers}
+    lives = {broker.name: broker.pid for broker in cluster.brokers}
+    cluster.start_clients()
+    until(lambda: not _idle_roles(cluster), "everybody works", _WARM_S)
     cluster.note(Event(what="fault begins", text=fault.name))
     undo = fault.happen(cluster, seconds)
     cluster.note(Event(what="fault ends", text=fault.name))
-    return undo
+    _await_recovery(cluster, fault.expect.recovery_s)
+    if undo:
+        undo()
+    return _finish(cluster, before, lives)
 
 
-def _works(cluster: Cluster) -> bool:
-    return not _idle_roles(cluster)
+def _report(cluster: Cluster, fault: Fault, found: list[Violation]) -> Report:
+    """Look at the history and at the logs."""
+    events = read(cluster.events)
+    found = found + invariants.check(events, fault.expect)
+    found += surroundings.recovery(events, cluster.roles, fault.expect.recovery_s)
+    found += surroundings.forks(events)
+    found += surroundings.ends(death for process in cluster.processes for death in process.deaths)
+    found += surroundings.tracebacks({process.name: process.said() for process in cluster.processes})
+    times = surroundings.recovered_after(events, cluster.roles).values()
+    longest = None if None in times else max(seconds for seconds in times if seconds is not None)
+    return Report(fault, cluster.seed, found, _numbers(events), longest, cluster.folder)
 
 
 def _idle_roles(cluster: Cluster) -> set[str]:
@@ -115,8 +123,9 @@ def _await_recovery(cluster: Cluster, within_s: float) -> None:
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         if None not in surroundings.recovered_after(read(cluster.events), cluster.roles).values():
-            return
+            break
         time.sleep(0.25)
+    time.sleep(_CALM_S)
 
 
 def _finish(cluster: Cluster, before: dict[str, Usage], lives: dict[str, int]) -> list[Violation]:

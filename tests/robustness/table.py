@@ -43,6 +43,7 @@ _MIXED = Fault(
         lost_once=400,
         uncounted=4,
         unseen_tasks=3,
+        unseen_data=2,
         because="each of the faults may cost what it may cost alone, and the next one may hit its recovery",
     ),
     seconds=30.0,
