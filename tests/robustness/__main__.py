@@ -11,18 +11,23 @@ from .run import run
 from .table import FAULTS
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run what was asked for; 1 if something was seen that must not be."""
-    parser = argparse.ArgumentParser(prog="python -m tests.robustness", description=__doc__)
-    what = parser.add_mutually_exclusive_group(required=True)
+def parser() -> argparse.ArgumentParser:
+    """What the command understands."""
+    words = argparse.ArgumentParser(prog="python -m tests.robustness", description=__doc__)
+    what = words.add_mutually_exclusive_group(required=True)
     what.add_argument("--fault", choices=FAULTS, metavar="NAME", action="append", help="this one; may be repeated")
     what.add_argument("--all", action="store_true", help="every fault, one after the other")
     what.add_argument("--list", action="store_true", help="tell the faults and what they may cost")
-    parser.add_argument("--seed", type=int, help="of all that is left to chance; default: a new one")
-    parser.add_argument("--seconds", type=float, help="how long a fault goes on; default: its own time")
-    parser.add_argument("--keep", action="store_true", help="keep histories and logs of runs in which all holds, too")
-    parser.add_argument("--times", type=int, default=1, help="so often, with the next seed each time")
-    options = parser.parse_args(arguments)
+    words.add_argument("--seed", type=int, help="of all that is left to chance; default: a new one")
+    words.add_argument("--seconds", type=float, help="how long a fault goes on; default: its own time")
+    words.add_argument("--times", type=int, default=1, help="so often, with the next seed each time")
+    words.add_argument("--keep", action="store_true", help="keep histories and logs of runs in which all holds, too")
+    return words
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for; 1 if something was seen that must not be."""
+    options = parser().parse_args(arguments)
     if options.list:
         tell()
         return 0
