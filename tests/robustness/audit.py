@@ -22,7 +22,7 @@ _CALL_S = 20.0
 
 def drained(cluster: Cluster) -> Iterator[Violation]:
     """Wait until no item waits, is delayed or leased; then end the consumers."""
-    brokers = cluster.direct()
+    brokers = cluster.direct
     end = time.monotonic() + _DRAIN_S
     while left := _left(brokers):
         if time.monotonic() > end:
@@ -57,7 +57,7 @@ def _leased(brokers: Brokers, queue: apb.QueueInfo) -> int:
 
 def audit(cluster: Cluster) -> Iterator[Violation]:
     """Note every dead letter that is left and the state of every item; nothing may have been set aside."""
-    brokers = cluster.direct()
+    brokers = cluster.direct
     for kind in (tpb.QUEUE_KIND_TASK, tpb.QUEUE_KIND_DATA):
         while take_letters(brokers, cluster.note, kind):
             pass

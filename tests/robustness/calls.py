@@ -33,9 +33,13 @@ class Broker:
     """
 
     def __init__(self, address: str) -> None:
-        channel = grpc.insecure_channel(address, _OPTIONS)
-        self.items = BrokerServiceStub(channel)
-        self.admin = AdminServiceStub(channel)
+        self._channel = grpc.insecure_channel(address, _OPTIONS)
+        self.items = BrokerServiceStub(self._channel)
+        self.admin = AdminServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
 
 
 class Brokers:
@@ -59,6 +63,11 @@ class Brokers:
         """Take the next one from now on, after a pause."""
         self._at = (self._at + 1) % len(self._all)
         time.sleep(_PAUSE_S)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for broker in self._all:
+            broker.close()
 
     def call(self, call: Callable[[Broker], T], within_s: float) -> T | None:
         """Carry a call out that is safe to repeat, on whichever broker answers.

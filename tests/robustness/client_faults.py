@@ -46,6 +46,7 @@ def slow_reader(cluster: Cluster, seconds: float) -> None:
     over.set()
     following.cancel()
     working.cancel()
+    brokers.close()
 
 
 CLIENT_FAULTS = (Fault("fork", fork), Fault("slow-reader", slow_reader))

@@ -73,6 +73,7 @@ class Cluster:
         chance: what faults take their random numbers from.
         flags: tells producers and consumers when to stop.
         note: writes to the history what the harness does.
+        direct: the brokers without a proxy, for the harness.
         roles: whoever must be seen to work: threads of producers and consumers, and workers.
     """
 
@@ -93,6 +94,7 @@ class Cluster:
         self.workers = [self._worker(number, env) for number in range(WORKERS)]
         self.clients = [self._client(name, env) for name in ("producers", "consumers")]
         self.extra: list[Process] = []
+        self.direct = Brokers([broker.address for broker in self.brokers])
         self._env = env
 
     def _worker(self, number: int, env: Mapping[str, str]) -> Process:
@@ -139,16 +141,11 @@ class Cluster:
         for client in self.clients:
             client.start()
 
-    def direct(self) -> Brokers:
-        """The brokers without a proxy."""
-        return Brokers([broker.address for broker in self.brokers])
-
     def put(self, kind: Kind, count: int, prefix: str = "") -> None:
         """Put in items of a kind that producers do not choose by themselves; `prefix` keeps their names apart."""
-        brokers = self.direct()
         for start in range(0, count, 100):
             names = [(f"{kind.name}-{prefix}{number}", kind) for number in range(start, min(start + 100, count))]
-            assert put(brokers, self.note, names, _START_S), f"{kind.name} cannot be put in"
+            assert put(self.direct, self.note, names, _START_S), f"{kind.name} cannot be put in"
 
     def extra_process(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> Process:
         """A process that only this fault needs; start it. It is ended with the others."""
@@ -181,6 +178,7 @@ class Cluster:
         """End everything that is left."""
         for process in reversed(self.processes):
             process.kill()
+        self.direct.close()
         self.proxies.close()
 
 

@@ -25,7 +25,7 @@ from . import kinds
 from .calls import PATIENCE_S, Broker, Brokers, is_outage
 from .history import FOLDER, Event, Flags, own_writer
 from .letters import take_letters
-from .roles import CONSUMER_CLIENT, CONSUMER_FOLLOW, CONSUMER_LETTERS, CONSUMER_UNARY
+from .roles import CONSUMER_CLIENT, CONSUMER_FOLLOW, CONSUMER_LETTERS, CONSUMER_STREAM, CONSUMER_UNARY
 
 #: Share of the leases that are left to run out, and of those that are given back as failed.
 _LEFT, _FAILED = 0.03, 0.05
@@ -152,6 +152,18 @@ def by_client() -> None:
             _write(event, role=CONSUMER_CLIENT)
 
 
+def by_streaming() -> None:
+    """The same over a stream of its own: what the body has not marked is done when it ends."""
+    data = dibs.Data(kinds.STREAMED_DATA, vis_timeout=kinds.DATA_STREAMED.lease_s)
+    while not _flags.up(Flags.STOP_CONSUMING):
+        try:
+            for batch in data.stream(items=5, get_timeout=0.5):
+                for id, said in batch.items():
+                    _write(Event(what="delivered", uid=said["uid"], kind=said["kind"], id=id), role=CONSUMER_STREAM)
+        except BrokerError:
+            continue
+
+
 def by_letters(addresses: list[str]) -> None:
     """Take dead letters, each answer asked for again until it has come."""
     brokers = Brokers(addresses)
@@ -169,6 +181,7 @@ def main() -> None:
         lambda: by_leases(addresses),
         lambda: by_following(addresses),
         by_client,
+        by_streaming,
         lambda: by_letters(addresses),
     ]
     threads = [threading.Thread(target=part) for part in parts]

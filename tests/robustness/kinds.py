@@ -10,7 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.v1 import types_pb2 as tpb
 
 #: Queues: those of tasks are worked by the workers, each of the others by consumers of its own.
-TASKS, DATA, FOLLOWED_DATA, CLIENT_DATA, SLOW_DATA = "tasks", "data", "followed-data", "client-data", "slow-data"
+TASKS, DATA, SLOW_DATA = "tasks", "data", "slow-data"
+FOLLOWED_DATA, CLIENT_DATA, STREAMED_DATA = "followed-data", "client-data", "streamed-data"
 #: How long results are kept: longer than any run takes.
 KEPT_S = 1800.0
 #: Crashes that an item may cause, where nothing else is said.
@@ -90,6 +91,7 @@ DATA_THRICE = Kind(name="data-thrice", queue=DATA, attempts=3, lease_s=2, use_de
 #: attempts up that nobody saw. There are enough of them.
 DATA_FOLLOWED = Kind(name="data-followed", queue=FOLLOWED_DATA, attempts=50, lease_s=2, kept=True)
 DATA_CLIENT = Kind(name="data-client", queue=CLIENT_DATA, attempts=3, lease_s=2, use_dead=True)
+DATA_STREAMED = Kind(name="data-streamed", queue=STREAMED_DATA, attempts=3, lease_s=2, use_dead=True, kept=True)
 #: What a reader that does not read is sent comes back: attempts enough that none of it dies.
 DATA_SLOW = Kind(name="data-slow", queue=SLOW_DATA, attempts=50, lease_s=3, kept=True, padding=8_000)
 
@@ -97,12 +99,12 @@ KINDS = {
     kind.name: kind
     for kind in (
         ONCE, ONCE_KEPT, SURE, THRICE, FLAKY, HOPELESS, LATER, FORKING, POISON,
-        DATA_ONCE, DATA_SURE, DATA_THRICE, DATA_FOLLOWED, DATA_CLIENT, DATA_SLOW,
+        DATA_ONCE, DATA_SURE, DATA_THRICE, DATA_FOLLOWED, DATA_CLIENT, DATA_STREAMED, DATA_SLOW,
     )
 }  # fmt: skip
 #: What producers choose from all the time; the others come with their faults.
 COMMON_TASKS = (ONCE, ONCE_KEPT, SURE, SURE, THRICE, THRICE, FLAKY, HOPELESS, LATER)
-COMMON_DATA = (DATA_ONCE, DATA_SURE, DATA_THRICE, DATA_FOLLOWED)
+COMMON_DATA = (DATA_ONCE, DATA_SURE, DATA_THRICE, DATA_FOLLOWED, DATA_STREAMED)
 
 
 def duration(seconds: float) -> Duration:

@@ -105,6 +105,7 @@ def _report(cluster: Cluster, fault: Fault, found: list[Violation]) -> Report:
     events = read(cluster.events)
     found = found + invariants.check(events, fault.expect)
     found += surroundings.recovery(events, cluster.roles, fault.expect.recovery_s)
+    found += surroundings.punctuality(events, fault.expect.recovery_s)
     found += surroundings.forks(events)
     found += surroundings.ends(death for process in cluster.processes for death in process.deaths)
     found += surroundings.tracebacks({process.name: process.said() for process in cluster.processes})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .history import Event
 from .invariants import Violation
+from .items import by_item
 from .processes import Usage
 
 #: What a broker may keep after a run of what it had not before: pools, caches, a subscription's spare connection.
@@ -41,6 +42,24 @@ def recovery(events: Iterable[Event], roles: Sequence[str], within_s: float) -> 
             yield Violation("I9", f"{role} was not seen to work again after the fault")
         elif seconds > within_s:
             yield Violation("I9", f"{role} worked again only after {seconds:.1f} s, {within_s:g} s are allowed")
+
+
+def punctuality(events: Sequence[Event], late_s: float) -> Iterator[Violation]:
+    """I7: what is delayed comes within a bounded time after it is due; during a fault, after that has ended.
+
+    Args:
+        events: in order of time.
+        late_s: how late it may be.
+    """
+    begins = next((event.wall for event in events if event.what == "fault begins"), float("inf"))
+    ends = max((event.wall for event in events if event.what == "fault ends"), default=0.0)
+    for item in by_item(events).values():
+        due = item.asked.due if item.asked else 0.0
+        if not due or not item.came:
+            continue
+        latest = due + late_s if due + late_s < begins else max(due, ends) + late_s
+        if item.came[0].wall > latest:
+            yield Violation("I7", f"{item.uid} came {item.came[0].wall - due:.1f} s after it was due: {item.tell()}")
 
 
 def resources(before: Mapping[str, Usage], after: Mapping[str, tuple[Usage, Usage]]) -> Iterator[Violation]:

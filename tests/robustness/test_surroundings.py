@@ -9,7 +9,7 @@ from pathlib import Path
 from .history import Event, Writer, processes_of, read
 from .invariants import Violation
 from .processes import Usage
-from .surroundings import ends, forks, recovered_after, recovery, resources, tracebacks
+from .surroundings import ends, forks, punctuality, recovered_after, recovery, resources, tracebacks
 
 OVER = Event(what="fault ends", mono=10.0)
 ROLES = ["producer", "worker"]
@@ -33,6 +33,29 @@ def test_a_role_that_recovers_late_or_never_is_told() -> None:
         Violation("I9", "producer worked again only after 20.0 s, 15 s are allowed"),
         Violation("I9", "worker was not seen to work again after the fault"),
     ]
+
+
+def delayed(came: float) -> list[Event]:
+    """A history with a fault from 50 to 60 and an item that was due at 52."""
+    return [
+        Event(what="asked", uid="a", kind="later", wall=20, mono=20, due=52),
+        Event(what="enqueued", uid="a", kind="later", wall=21, mono=21),
+        Event(what="fault begins", wall=50, mono=50),
+        Event(what="fault ends", wall=60, mono=60),
+        Event(what="began", uid="a", kind="later", wall=came, mono=came),
+    ]
+
+
+def test_what_was_due_during_a_fault_comes_soon_after_it() -> None:
+    assert list(punctuality(delayed(64), 5)) == []
+    (found,) = punctuality(delayed(66), 5)
+    assert found.text.startswith("a came 14.0 s after it was due")
+
+
+def test_what_was_due_before_a_fault_comes_in_its_time() -> None:
+    early = [replace(one, due=30) if one.what == "asked" else one for one in delayed(40)]
+    (found,) = punctuality(early, 5)
+    assert found.text.startswith("a came 10.0 s after it was due")
 
 
 def test_a_broker_that_uses_what_it_used_is_well() -> None:
