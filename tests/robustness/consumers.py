@@ -23,15 +23,13 @@ from dibs.v1 import types_pb2 as tpb
 
 from . import kinds
 from .calls import PATIENCE_S, Broker, Brokers, is_outage
-from .history import FOLDER, Event, Flags, own_writer
+from .history import FOLDER, UNKNOWN, Event, Flags, own_writer
 from .letters import take_letters
 from .roles import CONSUMER_CLIENT, CONSUMER_FOLLOW, CONSUMER_LETTERS, CONSUMER_STREAM, CONSUMER_UNARY
 
 #: Share of the leases that are left to run out, and of those that are given back as failed.
 _LEFT, _FAILED = 0.03, 0.05
 _ACK_S = 12.0
-#: An ack that was repeated after a lost answer finds the item gone: its first time was the one that counted.
-_DONE_BEFORE = "DONE BEFORE"
 
 _write = own_writer()
 _flags = Flags(Path(os.environ[FOLDER]))
@@ -96,11 +94,9 @@ def _settle(brokers: Brokers, delivery: tpb.Delivery, role: str) -> None:
     chance = random.random()
     if not delivery.lease_timeout.ToNanoseconds() or chance < _LEFT:
         return
-    since, tried = time.monotonic(), 0
+    since = time.monotonic()
 
     def ack(broker: Broker) -> tpb.EntryOutcome:
-        nonlocal tried
-        tried += 1
         entry = pb.AckEntry(id=delivery.id, lease_token=delivery.lease_token)
         return broker.items.Ack(pb.AckRequest(entries=[entry]), timeout=PATIENCE_S).outcomes[0]
 
@@ -113,9 +109,7 @@ def _settle(brokers: Brokers, delivery: tpb.Delivery, role: str) -> None:
 
     failing = chance < _LEFT + _FAILED
     outcome = brokers.call(nack if failing else ack, _ACK_S)
-    text = "UNKNOWN" if outcome is None else tpb.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_")
-    if text == "NOT_FOUND" and tried > 1:
-        text = _DONE_BEFORE
+    text = UNKNOWN if outcome is None else tpb.Outcome.Name(outcome.outcome).removeprefix("OUTCOME_")
     said = json.loads(delivery.content.payload)
     event = Event(
         what="nacked" if failing else "acked",
@@ -123,7 +117,7 @@ def _settle(brokers: Brokers, delivery: tpb.Delivery, role: str) -> None:
         kind=said["kind"],
         id=delivery.id,
         token=delivery.lease_token,
-        ok=text in ("OK", _DONE_BEFORE),
+        ok=text == "OK",
         since=since,
         text=text,
     )
@@ -145,10 +139,11 @@ def by_client() -> None:
             try:
                 done = data.done_data([id])
             except BrokerError as error:
-                outcome, ok = repr(error), False
+                text = f"{UNKNOWN}: {error!r}"
             else:
-                outcome, ok = ("OK", True) if done else ("NOT_FOUND", False)
-            event = Event(what="acked", uid=said["uid"], kind=said["kind"], id=id, ok=ok, since=since, text=outcome)
+                text = "OK" if done else "NOT_FOUND"
+            ok = text == "OK"
+            event = Event(what="acked", uid=said["uid"], kind=said["kind"], id=id, ok=ok, since=since, text=text)
             _write(event, role=CONSUMER_CLIENT)
 
 

@@ -19,6 +19,8 @@ class Expectation:
         unseen_data: attempts of one data item that may be used up although its consumer did not get it: a batch of a
             Lease counts once it was written and the call has ended OK for the broker, and the connection may break just
             then.
+        just_begun: tasks in all that may seem to have died unseen: they were being called when their process died, and
+            had not come to write that they began.
         because: why less is asked for than of other faults.
     """
 
@@ -27,6 +29,7 @@ class Expectation:
     uncounted: int = 0
     unseen_tasks: int = 0
     unseen_data: int = 0
+    just_begun: int = 0
     because: str = ""
 
 

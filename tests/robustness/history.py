@@ -12,6 +12,9 @@ from pathlib import Path
 #: Environment of the processes of a run: folder of the history, and who writes.
 FOLDER, ROLE = "ROBUSTNESS_HISTORY", "ROBUSTNESS_ROLE"
 
+#: Text of an ack that was not answered: it may have been carried out.
+UNKNOWN = "UNKNOWN"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Event:

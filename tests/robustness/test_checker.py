@@ -9,7 +9,7 @@ import pytest
 
 from . import kinds
 from .expectation import STRICT, Expectation
-from .history import Event
+from .history import UNKNOWN, Event
 from .invariants import check
 from .items import NEVER_RECEIVED
 from .kinds import Kind
@@ -81,7 +81,10 @@ CLEAN: dict[str, Callable[[], Story]] = {
         Story(THRICE).put().came(1, 1).came(2, 2).came(3, 3)("letter", attempt=3).state("UNKNOWN")
     ),
     "a data item that is acknowledged": lambda: Story(DATA).put().came(1, 1).acked(1).state("SUCCEEDED"),
-    "an ack whose first answer was lost": lambda: Story(DATA).put().came(1, 1)("acked", token=1, text="DONE BEFORE"),
+    "an ack whose answers were all lost": lambda: Story(DATA).put().came(1, 1).acked(1, UNKNOWN).state("SUCCEEDED"),
+    "the same where nothing is kept": lambda: (
+        Story(kinds.DATA_CLIENT).put().came(1, 1).acked(1, UNKNOWN).state("UNKNOWN")
+    ),
     "a lease that ran out": lambda: (
         Story(DATA_THRICE).put().came(1, 1).after(2.5).came(2, 2).acked(1, "LEASE_SUPERSEDED").acked(2)
     ),
@@ -172,6 +175,7 @@ def test_what_a_fault_may_cost_is_no_violation() -> None:
     assert rules(Story(THRICE).put().came(1, 1).came(2, 1)("done"), Expectation(uncounted=1)) == set()
     assert rules(Story(SURE).put().state("FAILED"), Expectation(unseen_tasks=1)) == set()
     assert rules(Story(DATA).put().state("FAILED"), Expectation(unseen_data=1)) == set()
+    assert rules(Story(SURE).put().state("FAILED"), Expectation(just_begun=1)) == set()
 
 
 def test_a_violation_tells_the_life_of_its_item() -> None:
