@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 _CHUNK = 65_536
+#: Transports that are closed need some turns of the loop to close their sockets.
+_CLOSING_S = 0.1
 
 
 class Manner(Enum):
@@ -76,8 +78,8 @@ class Proxy:
     def __init__(self, loop: asyncio.AbstractEventLoop, port: int) -> None:
         self._loop = loop
         self._state = _State(port)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.port = self._run(self._listen())
+        self._server = self._run(self._listen())
+        self.port: int = self._server.sockets[0].getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
 
     def behave(self, manner: Manner, delay_s: float = 0.0) -> None:
@@ -119,10 +121,18 @@ class Proxy:
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
-    async def _listen(self) -> int:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+    async def _listen(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+
+    def close(self) -> None:
+        """Listen no more, and close what is open."""
+
+        def end() -> None:
+            self._server.close()
+            for pair in list(self._state.pairs):
+                pair.close(reset=True)
+
+        self._do(end)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         state = self._state
@@ -180,19 +190,25 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
+        self._all: list[Proxy] = []
 
     def before(self, port: int) -> Proxy:
         """A new proxy before a server on this machine."""
-        return Proxy(self._loop, port)
+        proxy = Proxy(self._loop, port)
+        self._all.append(proxy)
+        return proxy
 
     def close(self) -> None:
         """End all of them."""
+        for proxy in self._all:
+            proxy.close()
 
         async def end() -> None:
             tasks = asyncio.all_tasks() - {asyncio.current_task()}
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.sleep(_CLOSING_S)
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
