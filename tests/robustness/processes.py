@@ -139,10 +139,15 @@ class Process:
                 self.deaths.append(f"{self.name} ended with {code} after SIGTERM")
 
     def finish(self, patience_s: float) -> None:
-        """Wait until it ends by itself, as it is meant to."""
+        """Wait until it ends by itself, as it is meant to; what goes wrong is noted in `deaths`."""
         assert self._popen is not None
-        code = self._popen.wait(patience_s)
         self._end_is_meant = True
+        try:
+            code = self._popen.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self.deaths.append(f"{self.name} did not end by itself within {patience_s:g} s")
+            self.kill()
+            return
         if code:
             self.deaths.append(f"{self.name} ended with {code}")
 

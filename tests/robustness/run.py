@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..support.imports import SOURCES
 from . import audit, invariants, surroundings
-from .cluster import Broker, Cluster, running, until
+from .cluster import Cluster, running, until
 from .faults import Fault
 from .history import Event, Flags, read
 from .invariants import Violation
@@ -88,7 +88,6 @@ def _carry_out(cluster: Cluster, fault: Fault, seconds: float) -> list[Violation
     """Everything from the first item to the end of the last process; what the processes did wrong by themselves."""
     time.sleep(_SETTLE_S)
     before = {broker.name: broker.usage() for broker in cluster.brokers}
-    lives = {broker.name: broker.pid for broker in cluster.brokers}
     cluster.start_clients()
     until(lambda: not _idle_roles(cluster), "everybody works", _WARM_S)
     cluster.note(Event(what="fault begins", text=fault.name))
@@ -97,7 +96,7 @@ def _carry_out(cluster: Cluster, fault: Fault, seconds: float) -> list[Violation
     _await_recovery(cluster, fault.expect.recovery_s)
     if undo:
         undo()
-    return _finish(cluster, before, lives)
+    return _finish(cluster, before)
 
 
 def _report(cluster: Cluster, fault: Fault, found: list[Violation]) -> Report:
@@ -129,7 +128,7 @@ def _await_recovery(cluster: Cluster, within_s: float) -> None:
     time.sleep(_CALM_S)
 
 
-def _finish(cluster: Cluster, before: dict[str, Usage], lives: dict[str, int]) -> list[Violation]:
+def _finish(cluster: Cluster, before: dict[str, Usage]) -> list[Violation]:
     """Stop the producers, drain, audit, look at the idle brokers, and end everything in order."""
     cluster.flags.wave(Flags.STOP_PRODUCING)
     producers, consumers = cluster.clients
@@ -138,10 +137,10 @@ def _finish(cluster: Cluster, before: dict[str, Usage], lives: dict[str, int]) -
     consumers.finish(_WARM_S)
     found += audit.audit(cluster)
     time.sleep(_SETTLE_S)
-    same: list[Broker] = [broker for broker in cluster.brokers if broker.pid == lives[broker.name]]
-    idle = {broker.name: broker.usage() for broker in same}
+    idle = {broker.name: broker.usage() for broker in cluster.brokers}
     time.sleep(_IDLE_S)
-    found += surroundings.resources(before, {broker.name: (idle[broker.name], broker.usage()) for broker in same})
+    after = {broker.name: (idle[broker.name], broker.usage()) for broker in cluster.brokers}
+    found += surroundings.resources(before, after)
     for process in (*cluster.workers, *cluster.brokers):
         process.stop()
     for process in cluster.processes:

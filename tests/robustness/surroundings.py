@@ -66,8 +66,8 @@ def resources(before: Mapping[str, Usage], after: Mapping[str, tuple[Usage, Usag
     """I11: an idle broker uses what it used before.
 
     Args:
-        before: by broker, idle at the start of its present life.
-        after: the same idle at the end, twice, some seconds apart.
+        before: by broker, idle at its start.
+        after: the same idle at the end, perhaps of a later life, twice, some seconds apart.
     """
     for name, (one, other) in after.items():
         first = before[name]
