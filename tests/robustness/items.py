@@ -12,8 +12,6 @@ from .kinds import KINDS, Kind
 ENDS = frozenset(("SUCCEEDED", "FAILED", "CANCELLED"))
 #: What an item says that was given up without having been received by anybody.
 NEVER_RECEIVED = "was never received"
-#: What an item says whose process died of it.
-CRASHED = "worker process crashed"
 
 
 @dataclass

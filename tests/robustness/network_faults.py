@@ -54,7 +54,7 @@ def _truncate(side: Side) -> Happening:
     def truncate(cluster: Cluster, seconds: float) -> None:
         """Connections are reset in the middle of what goes over them."""
         for _ in rounds(seconds, 0.7):
-            cluster.chance.choice(side(cluster)).truncate()
+            cluster.chance.choice(side(cluster)).truncate(cluster.chance.random())
 
     return truncate
 

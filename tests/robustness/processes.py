@@ -151,10 +151,6 @@ class Process:
         if code:
             self.deaths.append(f"{self.name} ended with {code}")
 
-    def end_was_meant(self) -> None:
-        """Say of a process that has ended that the fault was to end it."""
-        self._end_is_meant = True
-
     def usage(self) -> Usage:
         """What the process itself uses."""
         folder = Path(f"/proc/{self.pid}")

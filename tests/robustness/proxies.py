@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import socket
 import struct
 import threading
@@ -17,6 +16,8 @@ T = TypeVar("T")
 _CHUNK = 65_536
 #: Transports that are closed need some turns of the loop to close their sockets.
 _CLOSING_S = 0.1
+#: A part that was forwarded is to be read before the connection is reset, which may throw it away.
+_PART_READ_S = 0.02
 
 
 class Manner(Enum):
@@ -30,8 +31,6 @@ class Manner(Enum):
     MUTE = auto()
     #: Forwards after a while.
     DELAY = auto()
-    #: Closes new connections at once.
-    REFUSE = auto()
 
 
 @dataclass(eq=False)
@@ -47,7 +46,8 @@ class _Pair:
         for writer in (self.client, self.server):
             if reset:
                 _reset(writer)
-            writer.transport.abort() if reset else writer.close()
+            else:
+                writer.close()
 
 
 @dataclass
@@ -57,8 +57,8 @@ class _State:
     port: int
     manner: Manner = Manner.PASS
     delay_s: float = 0.0
-    #: Of the next chunk in either direction a part is forwarded, then the connection is reset.
-    truncating: bool = False
+    #: Of the next chunk in either direction this share is forwarded, then the connection is reset.
+    truncating: float | None = None
     pairs: set[_Pair] = field(default_factory=set)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,13 +104,21 @@ class Proxy:
 
         self._do(close)
 
-    def truncate(self) -> None:
-        """Forward only a part of the next chunk, in the middle of a message or not, and reset that connection."""
-        self._do(lambda: setattr(self._state, "truncating", True))
+    def truncate(self, share: float) -> None:
+        """Forward only a share of the next chunk, in the middle of a message or not, and reset that connection."""
+
+        def change() -> None:
+            self._state.truncating = share
+
+        self._do(change)
 
     def lead_to(self, port: int) -> None:
         """Connect new connections to another server."""
-        self._do(lambda: setattr(self._state, "port", port))
+
+        def change() -> None:
+            self._state.port = port
+
+        self._do(change)
 
     def _do(self, what: Callable[[], object]) -> None:
         async def carry_out() -> None:
@@ -138,15 +146,10 @@ class Proxy:
         state = self._state
         while state.manner is Manner.STALL:
             await state.changed.wait()
-        if state.manner is Manner.REFUSE:
-            _reset(writer)
-            writer.transport.abort()
-            return
         try:
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", state.port)
         except OSError:
             _reset(writer)
-            writer.transport.abort()
             return
         pair = _Pair(writer, server_writer)
         state.pairs.add(pair)
@@ -172,10 +175,10 @@ class Proxy:
                 if from_server and (pair.deaf or state.manner is Manner.MUTE):
                     pair.deaf = True
                     continue
-                if state.truncating and len(data) > 1:
-                    state.truncating = False
-                    writer.write(data[: random.randint(1, len(data) - 1)])
-                    await writer.drain()
+                if state.truncating is not None and len(data) > 1:
+                    writer.write(data[: max(1, int(state.truncating * len(data)))])
+                    state.truncating = None
+                    await asyncio.sleep(_PART_READ_S)
                     pair.close(reset=True)
                     return
                 writer.write(data)
@@ -217,8 +220,9 @@ class Proxies:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Have the connection end with an error at the other end, not in an orderly way."""
+    """Close the connection so that its other end sees an error, not an orderly end."""
     sock: socket.socket | None = writer.get_extra_info("socket")
     if sock is not None:
         with suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
