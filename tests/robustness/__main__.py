@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
+from types import FrameType
 
 from .disk import NoTinyDisk
 from .run import run
@@ -31,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         tell()
         return 0
+    signal.signal(signal.SIGTERM, _leave)  # so that no process of the run is left
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     failed = []
     for turn in range(options.times):
@@ -47,6 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     for report in failed:
         print(f"BROKEN: {report.command}")
     return 1 if failed else 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 def tell() -> None:

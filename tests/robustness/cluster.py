@@ -134,7 +134,7 @@ class Cluster:
         for worker in self.workers:
             worker.start()
         for worker in self.workers:
-            until(lambda: "tasks=" in worker.said() or not worker.alive(), f"{worker.name} is ready")  # noqa: B023
+            _await_tasks(worker)
 
     def start_clients(self) -> None:
         """Start producers and consumers."""
@@ -180,6 +180,12 @@ class Cluster:
             process.kill()
         self.direct.close()
         self.proxies.close()
+
+
+def _await_tasks(worker: Process) -> None:
+    """Return when a worker has loaded its tasks."""
+    until(lambda: "tasks=" in worker.said() or not worker.alive(), f"{worker.name} is ready")
+    assert worker.alive(), worker.said()
 
 
 def target(ways: Sequence[Proxy]) -> str:
