@@ -36,7 +36,7 @@ _flags = Flags(Path(os.environ[FOLDER]))
 
 
 def by_leases(addresses: list[str]) -> None:
-    """Lease for a moment, then settle each item by itself."""
+    """Lease for a moment, then settle each item by itself: when the call has ended, its batch counts as received."""
     brokers = Brokers(addresses)
     request = pb.LeaseRequest(
         queues=[kinds.DATA, kinds.SLOW_DATA],
@@ -45,14 +45,16 @@ def by_leases(addresses: list[str]) -> None:
         get_timeout=kinds.duration(0.5),
     )
     while not _flags.up(Flags.STOP_CONSUMING):
+        deliveries: list[tpb.Delivery] = []
         try:
             for response in brokers.present.items.Lease(request, timeout=PATIENCE_S):
-                for delivery in _received(response, CONSUMER_UNARY):
-                    _settle(brokers, delivery, CONSUMER_UNARY)
+                deliveries += _received(response, CONSUMER_UNARY)
         except grpc.RpcError as error:
             if not is_outage(error):
                 raise
             brokers.move_on()
+        for delivery in deliveries:
+            _settle(brokers, delivery, CONSUMER_UNARY)
 
 
 def by_following(addresses: list[str]) -> None:

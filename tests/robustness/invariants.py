@@ -150,8 +150,9 @@ def _attempts(item: Item, kind: Kind, expect: Expectation) -> Iterator[str]:
     most = max(item.attempts_seen, default=0)
     if not kind.once and most > kind.attempts:
         yield f"came as delivery {most} of {kind.attempts}"
-    if not kind.once and item.uncounted > expect.uncounted:
-        yield f"came {item.uncounted} times without being counted, {expect.uncounted} may be"
+    uncounted = expect.uncounted + kind.uncounted
+    if not kind.once and item.uncounted > uncounted:
+        yield f"came {item.uncounted} times without being counted, {uncounted} may be"
     if len(item.letters) > 1:
         yield f"became {len(item.letters)} dead letters"
     if item.letters and not kind.use_dead:

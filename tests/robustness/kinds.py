@@ -34,6 +34,7 @@ class Kind:
         failures: attempts in which the task raises.
         crashes: the task kills its process, each time.
         padding: bytes that its payload has for nothing.
+        uncounted: deliveries that need not count, whatever happens.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Kind:
     failures: int = 0
     crashes: bool = False
     padding: int = 0
+    uncounted: int = 0
 
     @property
     def once(self) -> bool:
@@ -87,9 +89,9 @@ POISON = Kind(name="poison", queue=TASKS, attempts=10, lease_s=3, use_dead=True,
 DATA_ONCE = Kind(name="data-once", queue=DATA)
 DATA_SURE = Kind(name="data-sure", queue=DATA, lease_s=2, kept=True)
 DATA_THRICE = Kind(name="data-thrice", queue=DATA, attempts=3, lease_s=2, use_dead=True, kept=True)
-#: A batch of a following lease counts as received once a later one was written: a connection that breaks may use
-#: attempts up that nobody saw. There are enough of them.
-DATA_FOLLOWED = Kind(name="data-followed", queue=FOLLOWED_DATA, attempts=50, lease_s=2, kept=True)
+#: A batch of a following lease counts as received once a later one was written. So the last one of a stream does not
+#: count, and a connection that breaks may use attempts up that nobody saw. There are enough of them.
+DATA_FOLLOWED = Kind(name="data-followed", queue=FOLLOWED_DATA, attempts=50, lease_s=2, kept=True, uncounted=50)
 DATA_CLIENT = Kind(name="data-client", queue=CLIENT_DATA, attempts=3, lease_s=2, use_dead=True)
 DATA_STREAMED = Kind(name="data-streamed", queue=STREAMED_DATA, attempts=3, lease_s=2, use_dead=True, kept=True)
 #: What a reader that does not read is sent comes back: attempts enough that none of it dies.

@@ -85,6 +85,9 @@ CLEAN: dict[str, Callable[[], Story]] = {
     "the same where nothing is kept": lambda: (
         Story(kinds.DATA_CLIENT).put().came(1, 1).acked(1, UNKNOWN).state("UNKNOWN")
     ),
+    "the last batch of a following lease, left alone": lambda: (
+        Story(kinds.DATA_FOLLOWED).put().came(1, 1).after(3).came(2, 1).acked(2)
+    ),
     "a lease that ran out": lambda: (
         Story(DATA_THRICE).put().came(1, 1).after(2.5).came(2, 2).acked(1, "LEASE_SUPERSEDED").acked(2)
     ),
