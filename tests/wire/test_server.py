@@ -36,6 +36,8 @@ from .streams import Worker
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 LONGEST_S = 20.0
+#: Of brokers whose Redis goes away.
+IMPATIENT = {"redis_timeout": "300ms"}
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def short_folder() -> Iterator[Path]:
 
 
 def settings(redis_url: str, **others: Any) -> Settings:
-    return Settings(**{"redis": redis_url, "listen": ("127.0.0.1:0",), "redis_timeout": "300ms", **others})
+    return Settings(**{"redis": redis_url, "listen": ("127.0.0.1:0",), **others})
 
 
 @asynccontextmanager
@@ -105,7 +107,7 @@ async def test_reflection_lists_every_service(redis_server: RedisServer) -> None
 
 
 async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: FragileRedis) -> None:
-    async with serving(fragile_redis.url) as (_, channel):
+    async with serving(fragile_redis.url, **IMPATIENT) as (_, channel):
         watch = health_of(channel).Watch(health_pb2.HealthCheckRequest(service=Services.names[0]))
         await until_told(watch, SERVING)
         fragile_redis.kill()
@@ -121,7 +123,7 @@ async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: Fragil
 
 
 async def test_a_redis_that_does_not_answer_is_noticed_too(fragile_redis: FragileRedis) -> None:
-    async with serving(fragile_redis.url) as (_, channel):
+    async with serving(fragile_redis.url, **IMPATIENT) as (_, channel):
         watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, SERVING)
         fragile_redis.freeze()
@@ -133,7 +135,7 @@ async def test_a_redis_that_does_not_answer_is_noticed_too(fragile_redis: Fragil
 
 async def test_it_starts_without_its_redis_and_serves_once_that_is_there(fragile_redis: FragileRedis) -> None:
     fragile_redis.kill()
-    async with serving(fragile_redis.url) as (_, channel):
+    async with serving(fragile_redis.url, **IMPATIENT) as (_, channel):
         watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, NOT_SERVING)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
