@@ -327,6 +327,7 @@ def test_what_was_on_its_way_to_a_worker_that_vanished_comes_back_at_once(kind: 
             silent.wait()
 
         work = stub.Work(requests())
+        assert next(work).HasField("limits")
         assert [delivery.id for delivery in next(work).deliveries] == [id]
         work.cancel()
         silent.set()

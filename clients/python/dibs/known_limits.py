@@ -23,20 +23,17 @@ class KnownLimits:
 
     Attributes:
         now: what a broker takes, as far as is known.
-        told: whether a broker has said all of it.
         batch_items: entries that one request may have.
         entry_bytes: bytes of entries that one request may carry.
     """
 
-    __slots__ = ("batch_items", "entry_bytes", "now", "told")
+    __slots__ = ("batch_items", "entry_bytes", "now")
 
     def __init__(self) -> None:
-        self.told = False
         self._know(CONTRACT)
 
     def hear(self, limits: tpb.Limits) -> None:
         """Keep to what a broker has announced."""
-        self.told = True
         self._know(self.now.with_message(limits))
 
     def hear_refusal(self, error: BrokerError, size: int = 0) -> bool:
