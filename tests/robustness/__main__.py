@@ -8,7 +8,7 @@ import signal
 import sys
 from types import FrameType
 
-from .disk import NoTinyDisk
+from .disk import NoSmallDisk
 from .run import run
 from .table import FAULTS
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name} seed {seed + turn} ...", flush=True)
             try:
                 report = run(FAULTS[name], seed + turn, options.seconds, keep=options.keep)
-            except NoTinyDisk as error:
+            except NoSmallDisk as error:
                 print(f"{name}: left out: {error}", flush=True)
                 continue
             print(report, flush=True)

@@ -32,14 +32,17 @@ def drained(cluster: Cluster) -> Iterator[Violation]:
     cluster.flags.wave(Flags.STOP_CONSUMING)
 
 
-def _left(brokers: Brokers) -> list[str]:
-    """What still is in queues, a text for each."""
+def _queues(brokers: Brokers) -> list[apb.QueueInfo]:
     request = apb.ListQueuesRequest(page_size=1_000)
     reply = brokers.call(lambda broker: broker.admin.ListQueues(request, timeout=PATIENCE_S), _CALL_S)
-    if reply is None:
-        return ["no broker says what"]
+    assert reply is not None, "no broker tells the queues"
+    return list(reply.queues)
+
+
+def _left(brokers: Brokers) -> list[str]:
+    """What still is in queues, a text for each."""
     left = []
-    for queue in reply.queues:
+    for queue in _queues(brokers):
         leased = _leased(brokers, queue) if queue.leased else 0
         if queue.ready or queue.delayed or leased:
             left.append(f"{queue.name}: {queue.ready} ready, {queue.delayed} delayed, {leased} leased")
@@ -68,8 +71,7 @@ def audit(cluster: Cluster) -> Iterator[Violation]:
             known = names[result.id]
             said = Event(what="state", uid=known.uid, kind=known.kind, id=result.id, text=f"{state}: {result.error}")
             cluster.note(said)
-    reply = brokers.present.admin.ListQueues(apb.ListQueuesRequest(page_size=1_000), timeout=PATIENCE_S)
-    for queue in reply.queues:
+    for queue in _queues(brokers):
         if queue.set_aside:
             yield Violation("I1", f"{queue.set_aside} items of {queue.name} were set aside")
 

@@ -15,7 +15,7 @@ from ..support.ports import free_port
 from ..support.processes import environment
 from . import history
 from .calls import Brokers
-from .disk import tiny_disk
+from .disk import disk
 from .history import Event, Flags, Writer
 from .kinds import Kind
 from .processes import Process, RedisProcess, send
@@ -67,7 +67,7 @@ class Cluster:
         folder: of logs, data and history.
         seed: of everything that is left to chance.
         replica: there is a second Redis, which follows the first.
-        data: folder of what Redis stores. Default: inside of `folder`.
+        data: folder of what Redis stores.
 
     Attributes:
         chance: what faults take their random numbers from.
@@ -77,7 +77,7 @@ class Cluster:
         roles: whoever must be seen to work: threads of producers and consumers, and workers.
     """
 
-    def __init__(self, folder: Path, seed: int, *, replica: bool, data: Path | None = None) -> None:
+    def __init__(self, folder: Path, seed: int, *, replica: bool, data: Path) -> None:
         self.folder, self.seed = folder, seed
         self.events = folder / "history"
         self.events.mkdir(parents=True)
@@ -86,8 +86,8 @@ class Cluster:
         self.note = Writer(self.events, "harness")
         self.proxies = Proxies()
         env = environment({history.FOLDER: str(self.events), "NO_COLOR": "1"})
-        self.redis = RedisProcess("redis", free_port(), folder, data or folder / "redis", env)
-        self.replica = RedisProcess("replica", free_port(), folder, folder / "replica", env) if replica else None
+        self.redis = RedisProcess("redis", free_port(), folder, data / "redis", env)
+        self.replica = RedisProcess("replica", free_port(), folder, data / "replica", env) if replica else None
         self.brokers = [
             Broker(f"broker{number}", self.redis.port, self.proxies, folder, env) for number in range(BROKERS)
         ]
@@ -206,11 +206,11 @@ def running(folder: Path, seed: int, *, replica: bool = False, small_disk: bool 
     """A cluster in an empty folder, ended with the with.
 
     Raises:
-        NoTinyDisk: `small_disk`, and this machine does not allow one.
+        NoSmallDisk: `small_disk`, and this machine does not allow one.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with tiny_disk(small_disk) as data:
+    with disk(small=small_disk) as data:
         cluster = Cluster(folder, seed, replica=replica, data=data)
         try:
             cluster.start()

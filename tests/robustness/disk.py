@@ -1,4 +1,5 @@
-"""A disk that is soon full, for Redis to write to."""
+"""Where Redis stores its data: in memory, so that other users of this machine's disk do not hold it up, or where it is
+soon full."""
 
 from __future__ import annotations
 
@@ -10,35 +11,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-#: Enough for a run, with some room to fill up.
+#: Of a small disk: enough for a run, with some room to fill up.
 SIZE_MIB = 48
+#: Files in it outlive the processes that wrote them, as long as the machine runs.
+_MEMORY = Path("/dev/shm")
 
 
-class NoTinyDisk(Exception):
+class NoSmallDisk(Exception):
     """A small file system cannot be mounted here; the text says why."""
 
 
 @contextmanager
-def tiny_disk(wanted: bool) -> Iterator[Path | None]:
-    """A folder on a file system of its own of `SIZE_MIB`; None if it is not wanted.
+def disk(*, small: bool) -> Iterator[Path]:
+    """An empty folder, removed with the with.
+
+    Args:
+        small: on a file system of its own of `SIZE_MIB`.
 
     Raises:
-        NoTinyDisk: only root may mount, or the mount is refused.
+        NoSmallDisk: only root may mount one, or the mount is refused.
     """
-    if not wanted:
-        yield None
-        return
-    if os.geteuid() or shutil.which("mount") is None:
-        raise NoTinyDisk("only root can mount a small file system to fill up")
-    folder = Path(tempfile.mkdtemp(prefix="dibs-disk-"))
+    folder = Path(tempfile.mkdtemp(prefix="dibs-redis-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
     try:
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder)]
-        done = subprocess.run(mount, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise NoTinyDisk(f"no small file system can be mounted: {done.stderr.strip()}")
-        try:
+        if small:
+            with _mounted(folder):
+                yield folder
+        else:
             yield folder
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _mounted(folder: Path) -> Iterator[None]:
+    if os.geteuid() or shutil.which("mount") is None:
+        raise NoSmallDisk("only root can mount a small file system to fill up")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MIB}m", "tmpfs", str(folder)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoSmallDisk(f"no small file system can be mounted: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -73,7 +73,7 @@ def run(fault: Fault, seed: int, seconds: float | None = None, *, keep: bool = F
         keep: keep history and logs even if everything holds.
 
     Raises:
-        NoTinyDisk: the fault needs a small disk, and this machine does not allow one.
+        NoSmallDisk: the fault needs a small disk, and this machine does not allow one.
     """
     folder = RUNS / f"{fault.name}-{seed}-{os.getpid()}"
     with running(folder, seed, replica=fault.replica, small_disk=fault.small_disk) as cluster:
