@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 #: What this version writes: 1 has leases that stand together, and parked items.
 FORMAT = 1
 _LOOK_S = 5.0
+#: How long a goodbye waits for Redis; whoever does not hear it finds out in `_LIFETIME_US`.
+_GOODBYE_S = 0.5
 #: A broker that was not heard of for so long is gone.
 _LIFETIME_US = 15_000_000
 
@@ -56,8 +58,9 @@ class Peers:
         await asyncio.gather(self._task, return_exceptions=True)
         self._task = None
         try:
-            await self._meet((self._name, FORMAT, 0))
-        except EngineError as error:
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._meet((self._name, FORMAT, 0))
+        except (EngineError, TimeoutError) as error:
             _log.debug("could not say goodbye to the other brokers: %s", error)
 
     async def look(self) -> None:
