@@ -32,7 +32,7 @@ class WorkerSettings:
             ``async def`` tasks: while every thread is busy the worker asks for nothing that might need one.
         async_tasks: how many ``async def`` tasks run at once, 1-8,000. Default 100.
         wait: seconds that a stopping worker gives to what runs, 0 or more. Default 10.
-        prefetch: most items to hold beyond those that run, 0-8,000. Default 1,024. As many are held as begin within
+        prefetch: most items to hold beyond those that run, 0-8,000. Default 2,048. As many are held as begin within
             `horizon` by the task time measured of late: many quick tasks, no long ones.
         horizon: seconds; see `prefetch`. Default 0.025: about what a round trip to the broker costs when both
             ends are busy, and less than 0.05, within which an item that was handed to a worker should begin.
@@ -45,7 +45,7 @@ class WorkerSettings:
     threads: int = 1
     async_tasks: int = 100
     wait: float = 10.0
-    prefetch: int = 1024
+    prefetch: int = 2048
     horizon: float = 0.025
     stale_after: float = 1.0
     worker_id: str = field(default_factory=default_worker_id)
