@@ -20,7 +20,8 @@ from grpc_reflection.v1alpha import reflection
 from . import health
 from .drain import Drain
 from .embedded import EmbeddedRedis
-from .engine.engine import Engine, EngineConfig
+from .engine.config import EngineConfig
+from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .health import Health
 from .listening import open_listeners, server_options

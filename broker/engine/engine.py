@@ -6,14 +6,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from itertools import groupby, repeat
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from . import keys
 from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
+from .config import EngineConfig
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
 from .errors import EngineClosed, EngineNotStarted, LateCall, Unavailable
@@ -23,6 +23,7 @@ from .locks import Locks
 from .peers import Peers
 from .queues import Queues
 from .receipts import Receipts
+from .replies import item_status, lease_reply
 from .schedules import Schedules
 from .scripts import Scripts
 from .snapshots import Snapshots
@@ -45,7 +46,6 @@ from .types import (
     Record,
     Refresh,
     Refreshed,
-    State,
     Until,
     decode_record,
 )
@@ -68,42 +68,6 @@ _ENQUEUED = {outcome.value: outcome for outcome in Enqueued}
 #: What the items of a group have in common; see enqueue.lua.
 _TERMS = attrgetter("spec", "due", "conflict")
 _UNTRACKED = LeaseCall("", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """Settings of the engine.
-
-    Attributes:
-        redis_url: where Redis is, in redis-py's URL form.
-        key_prefix: start of every key.
-        request_window_ms: how long a request id is remembered.
-        once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
-        task_retention_us: how long a task is known after its last registration.
-        poll_interval_s: seconds between looks, without a known reason, at a namespace where somebody waits.
-        idle_poll_interval_s: the same where nobody does, if longer.
-        timeout_s: seconds until an unanswered Redis call fails.
-        allow_eviction: work with a Redis that may evict keys.
-        reply_bytes: bytes of items that one reply hands out or lists, counted as ``lua/include/weight.lua`` does.
-        item_bytes: bytes of a single item that a reply still holds, alone: at least `reply_bytes`; larger ones are set
-            aside.
-        share_from: from how many on leases of one call stand together in Redis, which is cheaper; 0: never.
-        clock: include that gives scripts the time; tests take ``clock_shifted``.
-    """
-
-    redis_url: str
-    key_prefix: str = "dibs"
-    request_window_ms: int = 120_000
-    once_retention_us: int = 86_400_000_000
-    task_retention_us: int = 30 * 86_400_000_000
-    poll_interval_s: float = 0.8
-    idle_poll_interval_s: float = 60.0
-    timeout_s: float = 2.0
-    allow_eviction: bool = False
-    reply_bytes: int = 3 * 1024 * 1024
-    item_bytes: int = 4 * 1024 * 1024 - 8 * 1024
-    share_from: int = 16
-    clock: str = "clock"
 
 
 class EnqueueCall(NamedTuple):
@@ -288,23 +252,7 @@ class Engine:
             raise LateCall("lease: the call came too late, or a later one has overtaken it")
         if due >= 0:
             self._timers.due(namespace, due)
-        items: list[Leased] = []
-        for at in range(0, len(stretches), 6):
-            count, token, attempt, attempts, lease_us, error = stretches[at : at + 6]
-            last_error = error.decode(errors="replace")
-            first, end = len(items), len(items) + count
-            common = [repeat(value, count) for value in (token, attempt, attempts, lease_us, last_error)]
-            columns = zip(map(bytes.decode, ids[first:end]), *common, records[first:end], strict=True)
-            items += map(Leased._make, columns)
-        count, *tasks = parked
-        return LeaseReply(
-            items,
-            now,
-            drained=len(items) < max_items and not again,
-            parked=max(count, 0),
-            parked_tasks=[task.decode(errors="replace") for task in tasks],
-            untaught=count < 0,
-        )
+        return lease_reply(max_items, now, again, ids, records, stretches, parked)
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
         """Looks at ready items without taking them, in the order in which they would be leased."""
@@ -507,7 +455,7 @@ class Engine:
                 args += (id, "" if token is None else token)
         with self.receipts.carried(namespace) as receipts:
             if receipts:
-                args += (len(receipts), *receipts)
+                args += receipts
             return [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
 
     async def _nack(self, namespace: str, entries: list[Nack]) -> list[Outcome]:
@@ -528,7 +476,7 @@ class Engine:
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
         args: list[Argument] = [until.value, _WATCH_US, int(bodies), self.config.reply_bytes, len(ids), *ids]
         replies = await self._call("lookup", namespace, args)
-        return [_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
+        return [item_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
 
 
 def _weigh_enqueues(calls: Sequence[EnqueueCall]) -> int:
@@ -544,22 +492,3 @@ def _weigh_enqueues(calls: Sequence[EnqueueCall]) -> int:
 def _weigh_acks(entries: Sequence[Ack]) -> int:
     size = sum(len(entry.result) for entry in entries if entry.result)
     return max(len(entries), size // _WEIGHED_BYTES)
-
-
-def _status(id: str, reply: list[Any]) -> ItemStatus:
-    state, deliveries, cancel, kind, queue, record, error, ending, left_out = reply
-    failure = error.decode(errors="replace")
-    if ending[:1] == b"E":
-        failure = ending[1:].decode(errors="replace")
-    return ItemStatus(
-        id=id,
-        state=State(state.decode()),
-        deliveries=deliveries,
-        cancel_requested=cancel == 1,
-        kind=Kind(kind.decode()) if kind else None,
-        queue=queue.decode(),
-        record=decode_record(record) if record else None,
-        error=failure,
-        result=ending[1:] if ending[:1] == b"R" else None,
-        truncated=left_out == 1,
-    )

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import redis
 
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 
 from ..support.redis import RedisServer
 from .helpers import Clock

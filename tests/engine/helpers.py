@@ -10,7 +10,8 @@ from typing import Any
 import redis
 
 from dibs.broker.engine import keys
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import (
     Ack,
     Kind,

@@ -11,7 +11,8 @@ import pytest
 import redis
 
 from dibs.broker.engine.checks import check_server
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import EngineClosed, Unavailable, UnsuitableRedis
 
 from ..support.redis import RedisServer, running

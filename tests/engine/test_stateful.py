@@ -26,8 +26,9 @@ from hypothesis.stateful import (
 )
 
 from dibs.broker.engine import keys
+from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import Cleared
 from dibs.broker.engine.types import (
     ENDED,

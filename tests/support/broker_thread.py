@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 

@@ -12,7 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs import Dibs
 from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc

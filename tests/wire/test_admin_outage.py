@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import grpc
 import pytest
 
-from dibs.broker.engine.engine import EngineConfig
+from dibs.broker.engine.config import EngineConfig
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import lock_pb2 as lpb
 from dibs.v1 import lock_pb2_grpc

@@ -12,7 +12,7 @@ import redis
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import EngineConfig
+from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.keys import namespace_prefix
 from dibs.broker.limits import Limits
 from dibs.v1 import broker_pb2 as pb

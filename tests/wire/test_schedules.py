@@ -16,7 +16,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.v1 import admin_pb2 as pb

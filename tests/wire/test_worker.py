@@ -14,7 +14,8 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
-from dibs.broker.engine.engine import Engine, EngineConfig
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.context import CURRENT_TASK
