@@ -19,7 +19,7 @@ from ..pair import End
 from ..settings import WorkerSettings
 from ..stacks import print_stacks
 from .execution import Runnable
-from .reporting import Reporter
+from .reporting import Reporter, leave
 from .slots import Slots
 
 _log = logging.getLogger("dibs.worker")
@@ -108,6 +108,10 @@ class Process:
                     count = self._stream.recv_into(view[at:], 0, socket.MSG_WAITALL)
                 except ConnectionError:
                     return False
+                except OSError:
+                    # A task has closed what is not its own. Its connector sees to what this process held.
+                    _log.exception("the stream to the connector cannot be read, ending the process")
+                    leave()
                 if not count:
                     return False
                 at += count
