@@ -20,7 +20,7 @@ from .errors import EngineClosed, EngineNotStarted, LateCall, Unavailable
 from .faults import translate
 from .hints import Hints
 from .locks import Locks
-from .peers import Peers
+from .peers import FORMAT, Peers
 from .queues import Queues
 from .receipts import Receipts
 from .replies import item_status, lease_reply
@@ -96,11 +96,14 @@ class Engine:
         self._pipe = Pipe(config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=config.timeout_s)
         # For subscriptions, which wait for ever.
         self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
-        channel = keys.hints_channel(config.key_prefix)
+        channel, of_format = self._channels = (
+            keys.hints_channel(config.key_prefix),
+            keys.format_channel(config.key_prefix, FORMAT),
+        )
         self._scripts = Scripts(self._pipe, channel, config.clock)
         self._timers = Timers(self._advance, self._pause_s)
-        self.hints = Hints(self._client, channel, self._timers.hasten)
-        self.peers = Peers(self._meet, self.hints.origin, self.hints.subscribed)
+        self.hints = Hints(self._client, channel, of_format, self._timers.hasten)
+        self.peers = Peers(self._count_listeners, self.hints.subscribed)
         self._open = False
         self._closed = False
         self.receipts = Receipts(self.arrived)
@@ -365,9 +368,11 @@ class Engine:
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )
 
-    async def _meet(self, args: Sequence[Argument]) -> Any:
-        self._check_open("meet")
-        return await self._scripts.call("meet", keys.common_prefix(self.config.key_prefix), "", args)
+    async def _count_listeners(self) -> tuple[int, int]:
+        self._check_open("peers")
+        async with self._translated("peers"):
+            _, listening, _, knowing = await self._pipe.call("PUBSUB", "NUMSUB", *self._channels)
+        return listening, knowing
 
     async def _call_known(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         """As `_call`, for what makes a namespace one that is in use."""

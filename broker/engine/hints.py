@@ -41,6 +41,7 @@ class Hints:
     Args:
         client: for the subscription.
         channel: of the hints.
+        of_format: listened to as well, on the same connection, so that others can tell what this engine knows.
         on_waiting: told of a namespace when the first one waits there.
 
     Attributes:
@@ -49,9 +50,11 @@ class Hints:
         waiting: how many wait for queues and items, by namespace; those where nobody does are not in it.
     """
 
-    def __init__(self, client: redis_async.Redis, channel: str, on_waiting: Callable[[str], None]) -> None:
+    def __init__(
+        self, client: redis_async.Redis, channel: str, of_format: str, on_waiting: Callable[[str], None]
+    ) -> None:
         self._client = client
-        self._channel = channel
+        self._channels = (channel, of_format)
         self._on_waiting = on_waiting
         self.waiting: dict[str, int] = {}
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
@@ -202,7 +205,8 @@ class Hints:
         while not self._closing:
             try:
                 async with self._client.pubsub() as pubsub:
-                    await pubsub.subscribe(self._channel)
+                    # One command: nobody sees one without the other.
+                    await pubsub.subscribe(*self._channels)
                     while not self._closing:
                         message = await pubsub.get_message(timeout=None)
                         if message is None:

@@ -74,8 +74,9 @@ cannot be read is set aside by whoever would have handed it out or moved it; a s
 A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the zsets ``d:names`` and ``d:ends``; see
 ``lua/include/directory.lua``.
 
-Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; ``<prefix>:brokers``, a zset of
-``<broker> <format>`` → when it must have been heard of again; and the publish/subscribe channel ``<prefix>:hints``.
+Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; and the publish/subscribe channels
+``<prefix>:hints``, to which all brokers listen, and ``<prefix>:hints:<format>``, to which those listen that know that
+format, see ``peers.py``.
 """
 
 from __future__ import annotations
@@ -86,11 +87,6 @@ def namespace_prefix(prefix: str, namespace: str) -> str:
     return f"{prefix}:{{{namespace}:0}}:"
 
 
-def common_prefix(prefix: str) -> str:
-    """Start of every key that belongs to no namespace."""
-    return f"{prefix}:"
-
-
 def namespaces(prefix: str) -> str:
     """Key of the set of namespaces in use."""
     return f"{prefix}:namespaces"
@@ -99,3 +95,8 @@ def namespaces(prefix: str) -> str:
 def hints_channel(prefix: str) -> str:
     """Publish/subscribe channel of wake-up hints."""
     return f"{prefix}:hints"
+
+
+def format_channel(prefix: str, number: int) -> str:
+    """Channel to which brokers listen that know a format."""
+    return f"{hints_channel(prefix)}:{number}"

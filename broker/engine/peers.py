@@ -1,17 +1,17 @@
-"""Which brokers work on the same Redis: what earlier versions cannot read is not written while one of them is there.
+"""Whether every broker on the same Redis reads what this one writes: what earlier versions cannot read is not written
+while one of them is there.
 
-Brokers note every few seconds that they are there and which format they write. Those from before that note nothing, but
-each broker of any version has one subscription to the hints channel, so that one too many gives them away.
+Brokers of any version have one subscription each to the hints channel, and those of this format one more, on the same
+connection, to a channel that is named after it. So long as both have as many listeners, no broker is of an earlier
+version, however brokers come, go or die.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-from .connections import Argument
 from .errors import EngineError
 
 _log = logging.getLogger(__name__)
@@ -19,29 +19,21 @@ _log = logging.getLogger(__name__)
 #: What this version writes: 1 has leases that stand together, and parked items.
 FORMAT = 1
 _LOOK_S = 5.0
-#: How long a goodbye waits for Redis; whoever does not hear it finds out in `_LIFETIME_US`.
-_GOODBYE_S = 0.5
-#: A broker that was not heard of for so long is gone.
-_LIFETIME_US = 15_000_000
 
 
 class Peers:
     """Looks who else is there.
 
     Args:
-        meet: runs ``meet.lua`` with these arguments.
-        name: of this broker, unlike any other's.
+        count: how many listen to the hints, and how many of them know this format.
         subscribed: set while this broker listens to hints itself.
 
     Attributes:
         current: whether every broker that is there reads what this one writes, as of the last look.
     """
 
-    def __init__(
-        self, meet: Callable[[Sequence[Argument]], Awaitable[Any]], name: str, subscribed: asyncio.Event
-    ) -> None:
-        self._meet = meet
-        self._name = name
+    def __init__(self, count: Callable[[], Awaitable[tuple[int, int]]], subscribed: asyncio.Event) -> None:
+        self._count = count
         self._subscribed = subscribed
         self._task: asyncio.Task[None] | None = None
         self.current = False
@@ -51,22 +43,16 @@ class Peers:
         self._task = asyncio.create_task(self._loop(), name="dibs-peers")
 
     async def close(self) -> None:
-        """Stops looking, and says so to the others as far as Redis answers."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
-        try:
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._meet((self._name, FORMAT, 0))
-        except (EngineError, TimeoutError) as error:
-            _log.debug("could not say goodbye to the other brokers: %s", error)
+        """Stops looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
 
     async def look(self) -> None:
         """Looks now. Raises `EngineError`."""
-        there, lowest, listening = await self._meet((self._name, FORMAT, _LIFETIME_US))
-        self.current = self._subscribed.is_set() and lowest >= FORMAT and listening == there
+        listening, knowing = await self._count()
+        self.current = self._subscribed.is_set() and listening == knowing
 
     async def _loop(self) -> None:
         while True:

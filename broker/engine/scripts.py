@@ -63,7 +63,6 @@ _GROWING = frozenset(
         "list_tasks",
         "list_workers",
         "look_schedules",
-        "meet",
         "peek",
         "plan_schedules",
         "put_schedules",

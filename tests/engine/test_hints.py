@@ -308,7 +308,7 @@ async def test_the_subscription_ends_at_once_at_whatever_step_of_its_beginning(
     """redis-py writes inside of asyncio.wait_for if it is let, which may swallow the cancellation."""
     for steps in range(40):
         client = connect(redis_server.url + options, connect_timeout_s=5)
-        hints = Hints(client, CHANNEL, lambda _: None)
+        hints = Hints(client, CHANNEL, f"{CHANNEL}:1", lambda _: None)
         hints.start()
         for _ in range(steps):
             await asyncio.sleep(0)
@@ -336,7 +336,7 @@ async def test_the_subscription_ends_even_if_its_cancellation_gets_lost(
 
     monkeypatch.setattr(PubSub, method, deaf)
     client = connect(redis_server.url, connect_timeout_s=5)
-    hints = Hints(client, CHANNEL, lambda _: None)
+    hints = Hints(client, CHANNEL, f"{CHANNEL}:1", lambda _: None)
     hints.start()
     await until(begun)
     async with asyncio.timeout(5):

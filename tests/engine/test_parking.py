@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import redis
 
 from dibs.broker.engine.engine import Engine
@@ -9,6 +11,7 @@ from dibs.broker.engine.queues import Section
 from dibs.broker.engine.types import Kind, LeaseCall, LeaseQuery, LeaseReply, State
 from dibs.broker.engine.workers import WorkerReport, skill_set
 
+from .conftest import MakeEngine
 from .helpers import (
     LEASED,
     NS,
@@ -20,6 +23,7 @@ from .helpers import (
     nack,
     new,
     state_of,
+    until,
 )
 
 
@@ -118,6 +122,40 @@ async def test_a_paused_queue_delivers_nothing_that_is_parked_in_it(engine: Engi
     assert await sift(engine, other, 1000, "q") == []
     await engine.queues.pause(NS, Kind.TASK, "q", paused=False)
     assert await sift(engine, other) == ["u"]
+
+
+async def test_resuming_a_queue_wakes_those_who_wait_for_what_is_parked_in_it(
+    make_engine: MakeEngine, raw: redis.Redis
+) -> None:
+    engine = await make_engine(poll_interval_s=1e6)
+    known, other = teach(raw, "known"), teach(raw, "unknown")
+    await put_task(engine, "unknown", "u")
+    await sift(engine, known)
+    await engine.queues.pause(NS, Kind.TASK, "q", paused=True)
+    await until(engine.hints.subscribed)
+    ready = asyncio.Event()
+    with engine.hints.on_ready(NS, Kind.TASK, (), ready.set):
+        call = LeaseCall("", 0, skills=other)
+        assert not (await engine.lease(NS, TASKS, 1, note_hunger=True, call=call)).items
+        await engine.queues.pause(NS, Kind.TASK, "q", paused=False)
+        await until(ready)
+
+
+async def test_who_missed_the_hint_finds_what_is_parked_at_the_next_look(
+    make_engine: MakeEngine, raw: redis.Redis
+) -> None:
+    engine = await make_engine(poll_interval_s=0.05)
+    await put_task(engine, "unknown", "u", queue="open")
+    await put_task(engine, "unknown", "v", queue="shut")
+    await sift(engine, teach(raw, "known"))
+    await engine.queues.pause(NS, Kind.TASK, "shut", paused=True)
+    opened, shut = asyncio.Event(), asyncio.Event()
+    with (
+        engine.hints.on_ready(NS, Kind.TASK, ("shut",), shut.set),
+        engine.hints.on_ready(NS, Kind.TASK, ("open",), opened.set),
+    ):
+        await until(opened)
+    assert not shut.is_set()
 
 
 async def test_parked_items_can_be_cancelled_deleted_and_replaced(engine: Engine, raw: redis.Redis) -> None:

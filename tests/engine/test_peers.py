@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import redis
 
 from dibs.broker.engine import keys
@@ -47,26 +45,26 @@ async def test_a_broker_that_only_listens_is_of_an_earlier_version(make_engine: 
         assert await shares(engine, raw) == 0
 
 
-async def test_a_broker_that_writes_less_is_noticed(make_engine: MakeEngine, raw: redis.Redis) -> None:
-    engine = await make_engine()
-    raw.zadd(keys.common_prefix("dibs") + "brokers", {"another 0": 4e15})
-    assert await met(engine) == [False]
+async def test_a_broker_that_died_does_not_hide_one_of_an_earlier_version(
+    make_engine: MakeEngine, raw: redis.Redis
+) -> None:
+    engine, dead = await make_engine(), await make_engine()
+    assert await met(engine, dead) == [True, True]
+    # As if killed: its subscription ends, and it says goodbye to nobody.
+    await dead.hints.close()
+    with raw.pubsub() as old:  # type: ignore[no-untyped-call]
+        old.subscribe(keys.hints_channel("dibs"))
+        old.get_message(timeout=5)
+        await engine.peers.look()
+        assert not engine.peers.current
 
 
-async def test_a_broker_that_goes_is_not_missed(make_engine: MakeEngine, raw: redis.Redis) -> None:
-    engine, other = await make_engine(), await make_engine()
-    assert await met(engine, other) == [True, True]
-    await other.close()
-    async with asyncio.timeout(10):
-        while not (await met(engine))[0]:  # noqa: ASYNC110 - Redis notices a closed subscription when it does
-            await asyncio.sleep(0.01)
-    assert raw.zcard(keys.common_prefix("dibs") + "brokers") == 1
-
-
-async def test_one_that_is_killed_is_forgotten_in_time(make_engine: MakeEngine, raw: redis.Redis) -> None:
-    raw.zadd(keys.common_prefix("dibs") + "brokers", {"dead 1": 1.0})
-    engine = await make_engine()
-    assert await met(engine) == [True]
+async def test_a_broker_that_died_is_not_missed(make_engine: MakeEngine) -> None:
+    engine, dead = await make_engine(), await make_engine()
+    assert await met(engine, dead) == [True, True]
+    await dead.hints.close()
+    await engine.peers.look()
+    assert engine.peers.current
 
 
 async def test_who_does_not_listen_itself_cannot_tell(make_engine: MakeEngine) -> None:

@@ -194,3 +194,17 @@ async def test_receipts_ride_on_every_call_that_settles(engine: Engine, raw: red
     assert raw.zcard(PREFIX + "unreceived") == 1
     await engine.lease(NS, TASKS, 1, call=LeaseCall("me", 2, receipts=[tokens[3]]))
     assert raw.zscore(PREFIX + "unreceived", tokens[3]) is None
+
+
+async def test_the_crashes_of_an_item_end_with_it_whatever_ends_beside_it(engine: Engine, raw: redis.Redis) -> None:
+    await put(engine, "x", "a", spec=FEW)
+    fails, crashes = await lease(engine)
+    await engine.nack(
+        NS,
+        [
+            Nack(fails.id, fails.token, NackReason.FAILED, 0, "no"),
+            Nack(crashes.id, crashes.token, NackReason.CRASHED, 0, "crashed"),
+        ],
+    )
+    assert await state_of(engine, "a") is State.FAILED
+    assert not raw.exists(PREFIX + "trouble")

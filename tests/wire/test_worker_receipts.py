@@ -91,6 +91,16 @@ async def test_the_next_stream_says_what_was_received_on_the_last_one_and_is_sti
     assert gate.calls == 4
 
 
+async def test_a_token_that_many_items_share_is_said_once(serve: Any) -> None:
+    gate = Gate()
+    broker = Breaking([*(delivery(f"a{n}", 5) for n in range(50)), delivery("b", 6)], receipt=True)  # type: ignore[abstract]
+    async with working(await serve(broker), {"task": Job("task", gate)}, stale_after=60) as worker:
+        await worker.until(EventName.CONNECTED, 2)
+        _, second = [await asyncio.wait_for(broker.hellos.get(), 10) for _ in range(2)]
+        assert sorted(second.received_tokens) == [5, 6]
+        gate.open()
+
+
 async def test_what_was_not_receipted_goes_back_and_runs_only_if_nobody_else_may(serve: Any) -> None:
     gate = Gate()
     gate.open()

@@ -86,7 +86,7 @@ end
 
 -- Whether a crash was one too many.
 local function is_poison(id, run)
-  return redis.call('HINCRBY', P .. 'trouble', id, 1000) >= run.spec.crashes * 1000
+  return note_trouble(id, 1000) >= run.spec.crashes * 1000
 end
 
 local function settle(id, run, reason, delay, failure)

@@ -7,6 +7,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include parked
 --- @include standing
 
 local kind, queue = ARGV[3], ARGV[4]
@@ -20,5 +21,7 @@ end
 local changed_now = redis.call('SREM', P .. 'paused:' .. kind, queue)
 if changed_now == 1 and redis.call('EXISTS', P .. 'queue:' .. kind .. ':' .. queue) == 1 then
   index_ready(kind, queue)
+elseif changed_now == 1 and select(2, parked_in(kind, queue)) > 0 then
+  wake(kind, queue)
 end
 return changed_now

@@ -10,6 +10,12 @@ local function is_trouble()
   return any_trouble
 end
 
+-- Counts what went wrong with an item; answers the count.
+local function note_trouble(id, number)
+  any_trouble = true
+  return redis.call('HINCRBY', P .. 'trouble', id, number)
+end
+
 local function forget(id)
   redis.call('HDEL', P .. 'item', id)
   redis.call('HDEL', P .. 'run', id)

@@ -55,6 +55,22 @@ local function parked_in(kind, queue)
   return sets, count
 end
 
+-- Queues with parked items that are not paused.
+local function open_parked_queues(kind)
+  local queues, seen = {}, {}
+  for _, task in ipairs(is_any_parked(kind) and redis.call('SMEMBERS', P .. 'parkedtasks:' .. kind) or {}) do
+    for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
+      if not seen[queue] then
+        seen[queue] = true
+        if redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 0 then
+          queues[#queues + 1] = queue
+        end
+      end
+    end
+  end
+  return queues
+end
+
 -- Ids that are parked, from a position on, one task after the other: at most `count`, perhaps fewer though more follow.
 local function slice_of_parked(sets, first, count)
   for _, set in ipairs(sets) do

@@ -43,7 +43,7 @@ end
 -- waits, and its run is to be written.
 local function end_unreceived(id, run)
   run.used = run.used - 1
-  if redis.call('HINCRBY', P .. 'trouble', id, 1) % 1000 >= MOST_UNRECEIVED then
+  if note_trouble(id, 1) % 1000 >= MOST_UNRECEIVED then
     bury(id, run, 'was never received')
     return false
   end
