@@ -19,6 +19,9 @@ from .unknown_tasks import UnknownTasks
 
 _log = logging.getLogger(__name__)
 
+#: Pause after something that must not happen.
+_AFTER_FAULT_S = 1.0
+
 
 class Dispatch:
     """Owns the groups, the callers, and what is on its way back to Redis.
@@ -59,7 +62,7 @@ class Dispatch:
                 query,
                 UnknownTasks(self._engine, self.returns, self._own, namespace, task_names) if task_names else None,
             )
-            self._own(group.pump(), f"dibs-lease-{namespace}")
+            self._own(self._pump(group, namespace), f"dibs-lease-{namespace}")
         group.consumers[consumer] = None
         group.credited()
         try:
@@ -110,6 +113,14 @@ class Dispatch:
         await self._orphans.close(left())
         await self.returns.close(left())
         await self._engine.receipts.close(left())
+
+    async def _pump(self, group: Group, namespace: str) -> None:
+        while True:
+            try:
+                return await group.pump()
+            except Exception:  # noqa: BLE001 - its streams would wait for ever, and so would all that join them
+                _log.exception("dealing out in namespace %s failed; leases bring back what it held", namespace)
+                await asyncio.sleep(_AFTER_FAULT_S)
 
     def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

@@ -382,8 +382,11 @@ class Engine:
     async def _know(self, namespace: str) -> None:
         if namespace not in self._namespaces:
             self._check_open("namespaces")
+            key = keys.namespaces(self.config.key_prefix)
             async with self._translated("namespaces"):
-                await self._pipe.call("SADD", keys.namespaces(self.config.key_prefix), namespace)
+                # Looked up first: nothing can be added while memory is full, and what another broker knows is there.
+                if not await self._pipe.call("SISMEMBER", key, namespace):
+                    await self._pipe.call("SADD", key, namespace)
             self._namespaces.add(namespace)
             self._timers.add(namespace)
 

@@ -16,7 +16,10 @@ key                     type    holds                                           
 ``queue:k:q``           list    ids that are ready, first in first out; may hold stale ones      lease, clear
 ``stale:k``             hash    q → entries of ``queue:k:q`` that lead nowhere                   lease
 ``delayed:k:q``         zset    id → due time                                                    promotion, cancel
-``leased:k:q``          zset    id → deadline                                                    ack, nack, expiry
+``leased:k:q``          zset    id → deadline; ``*<share>`` → deadline of what was leased        ack, nack, expiry
+                                together
+``shareids:k:q``        hash    share ``<token>.<deadline>`` → its ids, one a line               its last lease
+``shareleft:k:q``       hash    share → how many of them are still leased so                     its last lease
 ``answer:<caller>``     string  15 digits: number of the caller's last lease call; 1 if it has   the caller's next
                                 ``copies``; what it leased, packed: terms, queues, ends, tokens  call, arrived, 10
                                                                                                  min
@@ -30,6 +33,9 @@ key                     type    holds                                           
                                 earlier
 ``parkedtasks:k``       set     tasks of which items are parked                                  lease, once empty
 ``parkedqueues:k:<t>``  set     queues in which items of that task are parked                    lease, once empty
+``parkedin:k:q``        set     tasks of which items are parked in that queue                    lease, once empty
+``parkedpairs:k``       string  how many pairs of queue and task are parked                      lease, once empty
+``parkorder``           string  last order in ``parked``                                         lease, once empty
 ``parked:k:q:<t>``      zset    id → order; ready items of a task that nobody who asked knows    lease, cancel,
                                                                                                  delete
 ``aside:k:q``           zset    id → when it was set aside: no delivery can carry it             redrive, delete, a

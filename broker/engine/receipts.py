@@ -71,10 +71,11 @@ class Receipts:
             raise
 
     async def tell(self, namespace: str) -> None:
-        """Tells what there is to tell of a namespace, now. Raises `EngineError`."""
+        """Tells what there is to tell of a namespace, now; not what comes meanwhile. Raises `EngineError`."""
         untold = self._untold.get(namespace)
-        while untold is not None and untold:
-            await untold.tell_some()
+        if untold is not None:
+            for _ in range(untold.calls):
+                await untold.tell_some()
 
     async def close(self, within_s: float) -> None:
         """Tells everything, and gives up after so many seconds."""
@@ -119,6 +120,11 @@ class _Untold:
     def __bool__(self) -> bool:
         """Whether there is something to tell."""
         return bool(self._tokens or self._answers)
+
+    @property
+    def calls(self) -> int:
+        """How many calls it takes to tell it."""
+        return math.ceil(max(len(self._tokens), len(self._answers)) / _MOST_TOLD)
 
     def received(self, tokens: Iterable[int]) -> None:
         if not self._tokens:

@@ -45,6 +45,8 @@ _DRAINING = frozenset(
         "restore",
         "set_priority",
         "take_dead",
+        # Small, and nobody leases by names of tasks before it.
+        "teach_skills",
     }
 )
 #: Scripts that only grow what is stored, or change nothing.
@@ -70,7 +72,6 @@ _GROWING = frozenset(
         "register_tasks",
         "skill_names",
         "snapshot",
-        "teach_skills",
     }
 )
 

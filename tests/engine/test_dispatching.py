@@ -112,6 +112,23 @@ async def test_items_that_are_put_back_twice_since_the_answer_was_lost_come_once
     assert await lease(engine) == []
 
 
+async def test_a_fault_while_dealing_out_is_told_and_does_not_end_it(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    dispatch = Dispatch(engine)
+    stream = Faulty(1)
+    with dispatch.serve(NS, TASKS, stream):
+        await put(engine, "a")
+        async with asyncio.timeout(5):
+            await stream.failed.wait()
+        await put(engine, "b")
+        async with asyncio.timeout(5):
+            await stream.full.wait()
+    assert ids_of(stream.got) == ["b"]
+    assert "on purpose" in caplog.text
+    await dispatch.close(5)
+
+
 class Stream:
     """Takes as many items as it has credit.
 
@@ -132,3 +149,17 @@ class Stream:
 
     def note_unknown(self, names: Sequence[str]) -> None:
         raise AssertionError(names)
+
+
+class Faulty(Stream):
+    """Cannot take the first items that it gets."""
+
+    def __init__(self, credit: int) -> None:
+        super().__init__(credit)
+        self.failed = asyncio.Event()
+
+    def deliver(self, items: Sequence[Leased], now_us: int) -> None:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise RuntimeError("on purpose")
+        super().deliver(items, now_us)

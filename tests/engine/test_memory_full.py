@@ -14,6 +14,7 @@ from dibs.broker.engine.types import (
     Cancelled,
     Conflict,
     Kind,
+    LeaseCall,
     Leased,
     LeaseQuery,
     Nack,
@@ -22,6 +23,7 @@ from dibs.broker.engine.types import (
     Refresh,
     State,
 )
+from dibs.broker.engine.workers import skill_set
 
 from ..support.redis import running
 from .conftest import MakeEngine
@@ -195,3 +197,20 @@ async def test_items_go_in_again_when_there_is_room(still: Engine, raw: redis.Re
     raw.config_set("maxmemory", 0)
     await put(still, "full", spec=LEASED._replace(queue="after"))
     assert (await lease_one(still, LeaseQuery(Kind.TASK, ("after",)))).id == "full"
+
+
+async def test_who_begins_to_ask_by_names_of_tasks_is_served(still: Engine, leased: list[Leased]) -> None:
+    digest = skill_set(["", "other"])
+    await still.workers.teach(NS, digest, ["", "other"])
+    call = LeaseCall("", 0, skills=digest, sift=True)
+    assert len((await still.lease(NS, TASKS, 1000, call=call)).items) == 20
+
+
+async def test_another_broker_serves_a_namespace_that_is_newer_than_itself(
+    make_engine: MakeEngine, still: Engine, raw: redis.Redis
+) -> None:
+    path = raw.get_connection_kwargs()["path"]
+    other = await make_engine(url=f"unix://{path}", clock="clock_shifted", poll_interval_s=1e6)
+    await put(still, "a")
+    raw.config_set("maxmemory", 1)
+    assert ids_of(await lease(other)) == ["a"]

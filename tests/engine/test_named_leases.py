@@ -82,6 +82,18 @@ async def test_items_of_two_specs_in_one_queue_come_once_each_when_asked_again(s
     assert sorted(await tracked(still, 2, LeaseCall("me", 1))) == sorted(first)
 
 
+async def test_an_item_that_left_another_share_comes_once_when_asked_again(still: Engine, clock: Clock) -> None:
+    await still.hints.subscribed.wait()
+    await still.peers.look()
+    await put(still, *(f"i{n}" for n in range(50)))
+    first, *_ = await tracked(still, 50, LeaseCall("you", 1))
+    await nack(still, first, NackReason.RELEASED)
+    # Its new lease ends when that of its earlier share does.
+    (again,) = await tracked(still, 1, LeaseCall("me", 1))
+    assert again.id == first.id
+    assert await tracked(still, 1, LeaseCall("me", 1)) == [again]
+
+
 async def test_a_copy_of_a_call_that_found_nothing_takes_nothing(engine: Engine) -> None:
     assert await tracked(engine, 10, LeaseCall("me", 1)) == []
     await put(engine, "a", spec=ONCE)

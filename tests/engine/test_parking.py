@@ -171,6 +171,21 @@ async def test_parked_items_can_be_cancelled_deleted_and_replaced(engine: Engine
     assert raw.keys(PREFIX + "parked*") == []
 
 
+async def test_an_entry_that_a_replaced_item_left_behind_is_passed_once(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "unknown", "u")
+    await put_task(engine, "known", "k0")
+    # Its first entry leads nowhere, but is what it is parked by.
+    await engine.enqueue(NS, "", [new("u", LEASED, conflict="r", body=body("unknown"))])
+    await put_task(engine, "known", "k1", "k2")
+    for expected in ("k0", "k1"):
+        assert await sift(engine, known, 1) == [expected]
+    (counts,) = await engine.queues.describe(NS, Kind.TASK, ["q"])
+    assert counts is not None
+    assert (counts.ready, counts.leased) == (2, 2)
+    assert ids_of(await lease(engine)) == ["u", "k2"]
+
+
 async def test_a_parked_item_is_waiting(engine: Engine, raw: redis.Redis) -> None:
     await put_task(engine, "unknown", "u")
     await sift(engine, teach(raw, "known"))

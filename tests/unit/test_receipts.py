@@ -95,6 +95,7 @@ async def test_an_answer_that_comes_while_the_last_is_told_of_is_told_of_too() -
     receipts = Receipts(tell)
     receipts.answered("ns", "me", 1, kept=True)
     await receipts.tell("ns")
+    await receipts.tell("ns")
     assert calls == [[("me", 1)], [("me", 2)]]
 
 
@@ -117,6 +118,20 @@ async def test_a_call_tells_a_thousand_at_most(monkeypatch: pytest.MonkeyPatch) 
     # Of more than may wait the oldest are dropped.
     assert [len(tokens) for _, _, tokens in told.calls] == [1_000, 1_000, 500]
     assert told.calls[0][2][0] == 500
+
+
+async def test_telling_ends_although_more_comes_all_the_time() -> None:
+    async def tell(namespace: str, answers: Sequence[tuple[str, int]], tokens: Sequence[int]) -> None:
+        told.extend(tokens)
+        receipts.received(namespace, [tokens[-1] + 1])
+        await asyncio.sleep(0)
+
+    told: list[int] = []
+    receipts = Receipts(tell)
+    receipts.received("ns", range(2500))
+    async with asyncio.timeout(5):
+        await receipts.tell("ns")
+    assert told[:2500] == list(range(2500))
 
 
 async def test_nothing_is_left_running_when_nothing_is_left_to_tell() -> None:

@@ -201,7 +201,9 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   if not spec or run == UNREADABLE then
     put_aside(id, queue, spec and RUN_UNREADABLE or RECORD_UNREADABLE)
     return false
-  elseif spec.tail ~= tail or (has_stale and redis.call('ZSCORE', P .. 'delayed:' .. tail, id)) then
+  elseif spec.tail ~= tail then
+    return true
+  elseif has_stale and (redis.call('ZSCORE', P .. 'delayed:' .. tail, id) or is_parked(id, spec, record)) then
     return true
   end
   local bytes = #record + #id + ITEM_OVERHEAD

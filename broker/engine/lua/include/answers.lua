@@ -24,9 +24,11 @@ local function kept_answer(caller, has_copies)
     ids[#ids + 1], records[#records + 1] = copies[i], copies[i + 1]
   end
 
-  local function add(id, text)
+  local function add(id, share, text)
     local run = text and parse_run(text) or UNREADABLE
-    local record = run ~= UNREADABLE and tokens[int(run.token)] and redis.call('HGET', P .. 'item', id)
+    -- What has left another share that ends at the same time stands there as well.
+    local is_here = run ~= UNREADABLE and tokens[int(run.token)] and (not share or is_in_share(run, share))
+    local record = is_here and redis.call('HGET', P .. 'item', id)
     if record then
       ids[#ids + 1], records[#records + 1] = id, record
       local failure = redis.call('HGET', P .. 'error', id) or ''
@@ -38,9 +40,9 @@ local function kept_answer(caller, has_copies)
 
   for _, set in ipairs(sets) do
     for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'leased:' .. set[1], set[2], set[2])) do
-      local found = ids_of_entry(set[1], entry)
+      local found, share = ids_of_entry(set[1], entry)
       for i, text in ipairs(hash_values('run', found)) do
-        add(found[i], text)
+        add(found[i], share, text)
       end
     end
   end

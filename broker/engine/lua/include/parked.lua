@@ -39,6 +39,11 @@ local function task_of(record)
   return string.sub(record, first, first + length - 1)
 end
 
+-- Whether an item is parked. An entry that it has in the list as well is stale.
+local function is_parked(id, spec, record)
+  return is_any_parked(spec.kind) and redis.call('ZSCORE', parked_key(spec.tail, task_of(record)), id)
+end
+
 -- What is parked in a queue: {task, key, size} each, by the names of the tasks, and how many items in all.
 local function parked_in(kind, queue)
   local sets, count = {}, 0
