@@ -84,6 +84,20 @@ def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
         assert "the worker ended with code" in dev.output
 
 
+@pytest.mark.parametrize(
+    ("words", "env", "source"),
+    [((), {"DIBS_TARGET": "redis://x"}, "DIBS_TARGET"), (("--target", "redis://x"), {}, "--target")],
+)
+def test_a_worker_with_a_target_that_is_none_ends_at_once(
+    words: tuple[str, ...], env: dict[str, str], source: str, tmp_path: Path
+) -> None:
+    (tmp_path / "their_tasks.py").write_text("import dibs\n\n@dibs.task\ndef hello() -> None: ...\n")
+    done = run_dibs("worker", str(tmp_path / "their_tasks.py"), *words, env=env)
+    assert done.returncode == 78
+    assert f"the target 'redis://x' from {source} has the scheme 'redis', which is none of gRPC's" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_password_of_a_redis_is_neither_in_a_log_nor_in_the_list_of_processes(tmp_path: Path) -> None:
     (tmp_path / "my_tasks.py").write_text("")
     url = "redis://:S3cret@127.0.0.1:1/3"

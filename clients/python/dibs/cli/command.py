@@ -153,7 +153,7 @@ def _guarded(session: Session, body: Callable[[], Exit | None]) -> Exit:
 
 def complain(session: Session, error: BaseException) -> None:
     """Say on standard error what went wrong."""
-    target = session.connection.target
+    target = session.connection.place
     if session.as_json:
         print(dump({"error": facts_of(error, target)}), file=sys.stderr)
     else:
