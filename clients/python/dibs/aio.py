@@ -151,11 +151,12 @@ class AsyncDibs(AsyncAdministration):
         never_skip: bool = False,
         *,
         timezone: str | tzinfo | None = None,
+        seconds: bool = False,
         name: str | None = None,
         **delivery: Unpack[Delivery],
     ) -> AsyncTaskDecorator:
         """As `Dibs.cron_task`."""
-        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, **delivery))
+        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, seconds, **delivery))
 
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
         """A task of that definition that is enqueued through this instance; see `Task.on`."""
