@@ -120,6 +120,30 @@ def test_a_lock_is_held_by_one(app: Dibs, broker: BrokerThread) -> None:
         pass
 
 
+def test_a_lock_that_was_lost_says_so_at_its_end(app: Dibs) -> None:
+    def outlast(error: Exception | None) -> None:
+        with app.lock("it", duration=0.05):
+            time.sleep(0.1)
+            if error is not None:
+                raise error
+
+    with pytest.raises(NoLock, match="was lost before its end"):
+        outlast(None)
+    with pytest.raises(KeyError) as caught:
+        outlast(KeyError())
+    assert "was lost before its end" in caught.value.__notes__[0]
+    with app.lock("it", duration=30):
+        pass
+
+
+@pytest.mark.parametrize(
+    "conn", [AsyncDibs("127.0.0.1:1"), "127.0.0.1:1", 0, object()], ids=lambda conn: str(type(conn))
+)
+def test_a_lock_goes_with_an_instance(conn: Any) -> None:
+    with pytest.raises(TypeError, match="goes with a Dibs or None"):
+        SimpleLock(conn, "it")
+
+
 def test_a_lock_that_ran_out_is_lost(app: Dibs) -> None:
     lost = app.lock("it", duration=0.05)
     with lost:
