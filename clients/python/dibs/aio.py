@@ -42,6 +42,8 @@ T = TypeVar("T")
 class AsyncDibs(AsyncAdministration):
     """A `Dibs` for asyncio: the same names, to be awaited. Belongs to the event loop of its first call.
 
+    When that loop is closed, as `asyncio.run` does, the next call opens a connection in its own.
+
     Args:
         target: as for `Dibs`.
         namespace: as for `Dibs`.
