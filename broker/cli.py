@@ -16,10 +16,11 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from dibs.contract.log_lines import send_to_stderr
+
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
 from .listening import CannotListen
-from .logs import configure
 from .options import Option, options
 from .server import Server
 from .settings import BadSettings, Settings
@@ -97,7 +98,7 @@ def run(config: Path | None, **given: Any) -> None:
         given["listen"] = ",".join(given["listen"])
     try:
         settings = Settings.load({name: value for name, value in given.items() if value not in (None, [])}, config)
-        configure(settings.log_level, settings.log_format)
+        send_to_stderr(settings.log_level.upper(), settings.log_format)
         asyncio.run(serve(settings))
     except (BadSettings, CannotListen, EmbeddedRedisError, UnsuitableRedis) as error:
         print(f"dibs broker: {error}", file=sys.stderr)

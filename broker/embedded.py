@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from .addresses import MAX_SOCKET_PATH
 
@@ -40,10 +40,11 @@ _RESTART_MOST_S = 5.0
 #: First major version that keeps its append-only file as a folder; older ones do not see such data.
 _FOLDER_AOF_SINCE = 7
 
-# Has the kernel end the server with its broker (prctl 1 is PR_SET_PDEATHSIG), then becomes the server. A program of
-# its own instead of a preexec_fn: that would fork a process full of gRPC's threads.
+# Closes the server's files to others, has the kernel end it with its broker (prctl 1 is PR_SET_PDEATHSIG), and then
+# becomes the server. A program of its own instead of a preexec_fn: that would fork a process full of gRPC's threads.
 _LAUNCH = """
 import ctypes, os, signal, sys
+os.umask(0o077)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     if os.getppid() != int(sys.argv[1]):
@@ -78,7 +79,7 @@ class EmbeddedRedis:
     """One private Redis server on a unix socket.
 
     Args:
-        data_dir: folder for its data, log and locks; made if it is not there.
+        data_dir: folder for its data, log and locks; made if it is not there, and closed to everybody else.
         server: path of the server program; None: look for one.
 
     Attributes:
@@ -107,10 +108,7 @@ class EmbeddedRedis:
         """Starts the server and waits until it has loaded its data and answers. Raises `EmbeddedRedisError`."""
         async with AsyncExitStack() as stack:
             program = self._program or find_server()
-            try:
-                self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise EmbeddedRedisError(f"--data-dir {self.data_dir} cannot be made: {error.strerror}") from None
+            _make_private(self.data_dir)
             stack.enter_context(_locked(self.data_dir / "broker.lock", f"another broker uses {self.data_dir}"))
             self._socket = _short_socket(self.data_dir)
             await self._end_leftover()
@@ -169,7 +167,10 @@ class EmbeddedRedis:
 
     async def _spawn(self, program: str) -> None:
         refusal = f"a Redis of an earlier run still uses {self.data_dir}"
-        with _locked(self.data_dir / "redis.lock", refusal) as lock, self._log_file.open("ab") as log:
+        with (
+            _locked(self.data_dir / "redis.lock", refusal) as lock,
+            _appending(self._log_file) as log,
+        ):
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())),
                 *(program, *self._options()),
@@ -257,6 +258,30 @@ class EmbeddedRedis:
             "logfile": "",
         }
         return [word for name, value in options.items() for word in (f"--{name}", value)]
+
+
+def _make_private(folder: Path) -> None:
+    """Makes the data folder if it is not there, and lets nobody else into it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+    except OSError as error:
+        raise EmbeddedRedisError(f"--data-dir {folder} cannot be made: {error.strerror}") from None
+    if not found.st_mode & 0o077:
+        return
+    # Closing a folder such as /tmp would harm everybody who works in it.
+    if found.st_mode & stat.S_ISVTX:
+        raise EmbeddedRedisError(f"--data-dir {folder} is shared by everybody: name a folder of its own in it")
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        # A volume that belongs to root and is open to our group, for one; what is written from now on is ours alone.
+        _log.warning("others may look into --data-dir %s, which cannot be closed to them: %s", folder, error.strerror)
+
+
+def _appending(path: Path) -> BinaryIO:
+    """A file to append to, which nobody else may read if it is new."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "ab")
 
 
 @contextlib.contextmanager

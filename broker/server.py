@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -25,6 +24,7 @@ from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .health import Health
 from .listening import open_listeners, server_options
+from .redis_url import shown_redis_url
 from .services import Services
 from .settings import BadSettings, Settings
 from .units import microseconds
@@ -135,7 +135,7 @@ class Server:
     async def _redis_url(self, stack: AsyncExitStack) -> str:
         settings = self._settings
         if settings.redis is not None:
-            _log.info("working on the Redis at %s", _without_password(settings.redis))
+            _log.info("working on the Redis at %s", shown_redis_url(settings.redis))
             return settings.redis
         embedded = await stack.enter_async_context(EmbeddedRedis(settings.data_dir))
         _log.info("working on a private Redis, its data in %s", embedded.data_dir)
@@ -181,11 +181,6 @@ async def _connect(engine: Engine, *, quietly: bool = False) -> bool:
         _log.log(logging.DEBUG if quietly else logging.ERROR, "Redis is not there, trying again: %s", error)
         return False
     return True
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 @contextlib.contextmanager

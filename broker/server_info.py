@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator
 
@@ -15,6 +14,7 @@ from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .identity import Identity
 from .limits import Limits
+from .redis_url import shown_redis_url
 from .rooms import fitting_names
 from .units import format_size, format_span, parse_size
 
@@ -67,8 +67,4 @@ def _written(value: object, *, is_size: bool) -> str:
         return format_size(value)
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
-    text = str(value)
-    if "://" in text:
-        parts = urlsplit(text)
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
-    return text
+    return shown_redis_url(value) if isinstance(value, str) and "://" in value else str(value)

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -24,6 +23,7 @@ from pydantic_settings import (
 
 from .addresses import check_address, is_local
 from .limits import Limits
+from .redis_url import check_redis_url, read_redis_url
 from .units import Span
 
 ENV_PREFIX = "DIBS_"
@@ -46,7 +46,9 @@ def _split(value: object) -> object:
 class Settings(BaseSettings, Limits):
     """Settings of a broker; immutable. Build with `Settings.load`, or directly with keyword arguments."""
 
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     listen: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
         default=("127.0.0.1:7411",),
@@ -58,7 +60,13 @@ class Settings(BaseSettings, Limits):
         description="Take plaintext connections from other hosts; else only loopback and unix sockets.",
     )
     redis: str | None = Field(
-        default=None, description="Redis to work on: redis://, rediss:// or unix:// URL. Default: a private one."
+        default=None,
+        repr=False,
+        description="Redis to work on: redis://, rediss:// or unix:// URL. Default: a private one.",
+    )
+    redis_file: Path | None = Field(
+        default=None,
+        description="File that holds the URL of the Redis to work on, such as a mounted secret; instead of --redis.",
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -177,14 +185,26 @@ class Settings(BaseSettings, Limits):
     @field_validator("redis")
     @classmethod
     def _redis_url(cls, value: str | None) -> str | None:
-        if value is not None and urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("must be a redis://, rediss:// or unix:// URL")
-        return value
+        return value if value is None else check_redis_url(value)
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _redis_in_a_file(cls, given: Any) -> Any:
+        """The file is read once; from then on its URL is as if it had been given."""
+        path = given.get("redis_file")
+        if not path:
+            return given
+        if given.get("redis"):
+            raise ValueError("--redis (DIBS_REDIS) and --redis-file (DIBS_REDIS_FILE) cannot both be given")
+        try:
+            return {**given, "redis": read_redis_url(Path(path))}
+        except ValueError as error:
+            raise ValueError(f"--redis-file {path}: {error}") from None
 
     @model_validator(mode="after")
     def _together(self) -> Self:

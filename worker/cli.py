@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dibs.errors import BrokerError
+from dibs.targets import read_target
 
 from .connector.task_process import Program
 from .hello import Hello
@@ -171,17 +172,23 @@ def _tell(hello: Hello, settings: WorkerSettings, target: str | None, namespace:
         )
     )
     for name, asked, used in (
-        ("--target", target, connection.target),
+        ("--target", target and read_target(target).name, connection.target),
         ("--namespace", namespace, connection.namespace),
     ):
-        if asked is not None and asked.removeprefix("https://").rstrip("/") != used:
+        if asked and asked != used:
             _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
 
 
 def _connect_by_environment(
     target: str | None, namespace: str | None, token: str | None, ca: Path | None, cert: Path | None, key: Path | None
 ) -> None:
-    """Passes the options on to instances that connect by the environment, here and in the worker processes."""
+    """Passes the options on to instances that connect by the environment, here and in the worker processes.
+
+    Raises:
+        ValueError: the target is none.
+    """
+    if target:
+        read_target(target, "--target")
     said = {
         "DIBS_TARGET": target,
         "DIBS_NAMESPACE": namespace,

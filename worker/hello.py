@@ -81,6 +81,7 @@ class Hello:
 def _plain(connection: Connection) -> dict[str, Any]:
     return {
         "target": connection.target,
+        "source": connection.source,
         "namespace": connection.namespace,
         "timeout": connection.timeout,
         "token": connection.token,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class EngineConfig:
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
 
-    redis_url: str
+    redis_url: str = field(repr=False)
     key_prefix: str = "dibs"
     request_window_ms: int = 120_000
     once_retention_us: int = 86_400_000_000

@@ -45,7 +45,7 @@ def function1() -> None:
     note("function1")
 
 
-@dibs.cron_task("* * * * * *", queue="low")
+@dibs.cron_task("* * * * * *", seconds=True, queue="low")
 def function2() -> None:
     note("function2")
 

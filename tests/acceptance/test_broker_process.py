@@ -57,6 +57,8 @@ def test_a_second_signal_ends_it_at_once() -> None:
         (("--listen", "0.0.0.0:0"), {}, "listen on loopback, or say --insecure"),
         (("--grace", "soon"), {}, "--grace (DIBS_GRACE) is 'soon'"),
         (("--config", "/no/such/file"), {}, "--config /no/such/file cannot be read"),
+        (("--redis", "redis://:a/b@127.0.0.1:1"), {}, "--redis (DIBS_REDIS): must be redis://[user:password@]host"),
+        ((), {"DIBS_REDIS_FILE": "/no/such/file"}, "--redis-file /no/such/file: cannot be read"),
         ((), {"DIBS_MAX_CREDIT": "-1"}, "--max-credit (DIBS_MAX_CREDIT) is '-1'"),
     ],
 )
@@ -80,6 +82,36 @@ def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running_dibs("dev", "no_such_module", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
         assert dev.wait() == 1
         assert "the worker ended with code" in dev.output
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "source"),
+    [((), {"DIBS_TARGET": "redis://x"}, "DIBS_TARGET"), (("--target", "redis://x"), {}, "--target")],
+)
+def test_a_worker_with_a_target_that_is_none_ends_at_once(
+    words: tuple[str, ...], env: dict[str, str], source: str, tmp_path: Path
+) -> None:
+    (tmp_path / "their_tasks.py").write_text("import dibs\n\n@dibs.task\ndef hello() -> None: ...\n")
+    done = run_dibs("worker", str(tmp_path / "their_tasks.py"), *words, env=env)
+    assert done.returncode == 78
+    assert f"the target 'redis://x' from {source} has the scheme 'redis', which is none of gRPC's" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_password_of_a_redis_is_neither_in_a_log_nor_in_the_list_of_processes(tmp_path: Path) -> None:
+    (tmp_path / "my_tasks.py").write_text("")
+    url = "redis://:S3cret@127.0.0.1:1/3"
+    (tmp_path / "url").write_text(url)
+    with running_broker("--redis-file", str(tmp_path / "url")) as broker:
+        broker.until_printed("working on the Redis at redis://127.0.0.1:1/3\n")
+        assert "S3cret" not in broker.output
+    with running_dibs("dev", "my_tasks", "--listen", "127.0.0.1:0", "--redis", url, cwd=tmp_path) as dev:
+        dev.until_printed("DIBS_TARGET=")
+        family = [child.cmdline() for child in psutil.Process(dev.process.pid).children(recursive=True)]
+        assert family
+        assert "S3cret" not in str(family)
+        assert "S3cret" not in dev.output
+        assert "working on the Redis at redis://127.0.0.1:1/3" in dev.output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells children of their parent's death on Linux only")

@@ -494,3 +494,15 @@ def test_top_reports_until_it_is_interrupted(broker: Broker) -> None:
         assert top.wait() == Exit.INTERRUPTED
         first, second = (json.loads(line) for line in top.output.splitlines()[:2])
     assert (first["in_per_second"], second["in_per_second"]) == (None, 0)
+
+
+def test_a_lone_surrogate_ends_no_command(dibs: Dibs) -> None:
+    dibs("enqueue", "t", "--queue", "odd", "--id", "odd-1", "--args", '["\\ud800", "\u202e"]')
+    assert "\\ud800" in dibs("tasks", "odd", "--args").out
+    said = dibs("show", "odd-1").out
+    assert "\\ud800" in said
+    assert "\\u202e" in said
+    written = dibs("show", "odd-1", "--json").out
+    assert "\u202e" not in written
+    assert json.loads(written)["items"][0]["content"]["payload"]["args"] == ["\ud800", "\u202e"]
+    dibs("clear", "odd")

@@ -42,7 +42,7 @@ def steady():
 """
 
 BY_THE_CLOCK = """
-@dibs.cron_task("* * * * * *", never_skip=True, attempts=10, vis_timeout=1, name="clock")
+@dibs.cron_task("* * * * * *", seconds=True, never_skip=True, attempts=10, vis_timeout=1, name="clock")
 def by_the_clock():
     note()
 """

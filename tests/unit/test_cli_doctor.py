@@ -199,3 +199,12 @@ def test_what_could_not_be_asked_for_fails() -> None:
     finding = found(facts, "namespace")
     assert finding.status is Status.FAIL
     assert "not yours" in finding.text
+
+
+def test_a_proxy_on_the_way_is_named() -> None:
+    facts = well()
+    facts.proxy = "proxy:3128 (https_proxy)"
+    assert found(facts, "proxy") == Finding(Status.OK, "proxy", "calls go through proxy:3128 (https_proxy)")
+    away = Facts("host:7411", "1.2.0", error=errors.Unavailable("x: Connection refused"), proxy=facts.proxy)
+    assert found(away, "proxy").status is Status.WARN
+    assert "no_proxy" in found(away, "proxy").advice

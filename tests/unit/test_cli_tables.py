@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -256,3 +258,16 @@ def test_tasks_that_no_worker_knows_are_named() -> None:
     ]
     many = [queue(parked_tasks=[parked(f"t{n}", 10 - n) for n in range(8)])]
     assert unknown_tasks(many)[5:] == ["so do calls of 3 other tasks"]
+
+
+@pytest.mark.parametrize("evil", ["\x1b]0;x\x07", "\x9b2J", "\x00", "\u202e", "\u200f", "\u2028", "\ud800", "a\nid"])
+def test_of_an_item_nothing_reaches_the_terminal_as_it_is(evil: str) -> None:
+    payload = json.dumps({"args": [evil], "kwargs": {evil: evil}}).encode()
+    # The contract's strings are UTF-8: lone surrogates come in payloads and results alone.
+    there = evil.encode("utf-8", "ignore").decode()
+    content = tpb.Content(task_name=f"t{there}", payload=payload, headers={f"name{there}": there})
+    shown = text(item_fields(pb.ItemResult(id="i", content=content, error=there, result=json.dumps(evil).encode())))
+    shown.encode()
+    assert "header name" in shown
+    assert evil not in shown
+    assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cf") and char != "\n"]

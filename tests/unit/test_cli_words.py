@@ -73,7 +73,7 @@ def test_rates(per_second: float | None, text: str) -> None:
 
 
 def test_what_would_steer_a_terminal_is_shown_instead() -> None:
-    assert words.plain("a\x1b[31mred\x07\x9b\u202e") == r"a\x1b[31mred\x07\x9b\x202e"
+    assert words.plain("a\x1b[31mred\x07\x9b\u202e") == r"a\x1b[31mred\x07\x9b\u202e"
     assert words.plain("two\nlines\tand a tab") == "two\nlines\tand a tab"
     assert words.one_line("two\n lines") == "two lines"
     assert words.plain("abcdef", limit=4) == "abc…"

@@ -68,7 +68,7 @@ def test_a_period_below_a_second_needs_consent() -> None:
     ],
 )
 def test_five_fields_and_six_with_the_second_first(expression: str, due: datetime) -> None:
-    assert cron_next(expression) == due.replace(tzinfo=UTC)
+    assert cron_next(expression, seconds=len(expression.split()) == 6) == due.replace(tzinfo=UTC)
 
 
 def test_an_expression_is_meant_in_its_time_zone() -> None:
@@ -124,6 +124,14 @@ def test_an_expression_that_makes_no_sense_is_refused_at_decoration(expression: 
 def test_a_time_zone_that_is_not_known_is_refused_at_decoration(zone: Any) -> None:
     with pytest.raises(ValueError, match="timezone"):
         RecordingDibs().cron_task("* * * * *", timezone=zone)
+
+
+def test_six_fields_are_taken_only_where_the_first_is_said_to_be_the_second() -> None:
+    with pytest.raises(ValueError, match="six fields: say seconds=True if the first is the second"):
+        RecordingDibs().cron_task("0 5 * * * 2027")
+    with pytest.raises(ValueError, match="five fields, but seconds=True"):
+        RecordingDibs().cron_task("0 5 * * *", seconds=True)
+    assert cron_next("30 0 5 * * tue", seconds=True).second == 30
 
 
 def test_the_schedule_is_a_plain_value() -> None:

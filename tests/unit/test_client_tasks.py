@@ -102,10 +102,17 @@ def test_keywords_of_a_call_go_before_options(app: RecordingDibs) -> None:
     assert app.last.queue == "other"
 
 
+@pytest.mark.parametrize("delay", [-1, -0.5, timedelta(seconds=-1), 0])
+def test_a_negative_delay_is_none(app: RecordingDibs, delay: Any) -> None:
+    app.task(name="t")(lambda: None).execute(delay=delay)
+
+    assert not app.last.HasField("delay")
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"delay": -1}, "delay"),
+        ({"delay": float("-inf")}, "delay"),
         ({"delay": "soon"}, "delay"),
         ({"at": datetime(2030, 1, 1)}, "at"),
         ({"attempts": 0}, "attempts"),

@@ -67,7 +67,7 @@ def test_the_broker_imports_of_the_client_the_stubs_and_what_both_need() -> None
     ] == []
 
 
-@pytest.mark.parametrize("module", ["dibs.cron", "dibs.wire", "dibs.contract.limits"])
+@pytest.mark.parametrize("module", ["dibs.cron", "dibs.wire", "dibs.contract.limits", "dibs.contract.texts"])
 def test_what_client_and_broker_share_depends_on_nothing_of_the_package(module: str) -> None:
     assert module in MODULES
     assert [str(found) for found in IMPORTS if found.importer == module and found.within("dibs")] == []

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from pydantic import ValidationError
+from redis.asyncio.connection import parse_url
 
 from dibs.broker.addresses import is_local
 from dibs.broker.limits import Limits
+from dibs.broker.redis_url import shown_redis_url
 from dibs.broker.settings import BadSettings, Settings, default_data_dir
 
 
@@ -79,6 +82,9 @@ def test_lengths_and_amounts_are_written_with_units(monkeypatch: pytest.MonkeyPa
         ({"listen": "unix:/" + "x" * 120}, "longer than 103 bytes"),
         ({"listen": ""}, "--listen (DIBS_LISTEN)"),
         ({"redis": "http://x"}, "must be a redis://, rediss:// or unix:// URL"),
+        ({"redis": "redis://h/zero"}, "--redis (DIBS_REDIS): has a database that is no number"),
+        ({"redis": "redis://h", "redis_file": "/x"}, "--redis-file (DIBS_REDIS_FILE) cannot both be given"),
+        ({"redis_file": "/nowhere/url"}, "--redis-file /nowhere/url: cannot be read: No such file"),
         ({"key_prefix": "{a}"}, "--key-prefix (DIBS_KEY_PREFIX) is '{a}'"),
         ({"log_level": "loud"}, "--log-level (DIBS_LOG_LEVEL) is 'loud'"),
         ({"max_payload_bytes": "4MiB"}, "max_message_bytes must be at least"),
@@ -160,3 +166,67 @@ def test_settings_are_remembered_by_identity_since_hashing_every_field_for_every
     loaded = Settings.load({})
     assert hash(loaded) == id(loaded)
     assert loaded != Settings.load({})
+
+
+AMBIGUOUS = [
+    "redis://:Pa55/word@host:6379/0",
+    "redis://:Pa55#word@host:6379/0",
+    "redis://:Pa55?word@host:6379/0",
+    "redis://user:5Pa55/5@host",
+    "redis://:1234/Pa55@host",
+    "redis://:Pa55@word@host:1",
+    "redis://:Pa55[word@host:1",
+    "redis://host:Pa55",
+    "redis://host:6379/0#Pa55",
+    "unix://:Pa55/word@/run/redis.sock",
+    "unix://:Pa55?word@/run/redis.sock",
+    "unix://:Pa55#word@/run/redis.sock",
+    "unix://run/Pa55.sock",
+]
+
+
+@pytest.mark.parametrize("url", AMBIGUOUS)
+def test_a_password_that_reads_in_two_ways_is_refused_with_the_right_spelling(url: str, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"{url}\n")
+    for options in ({"redis": url}, {"redis_file": tmp_path / "url"}):
+        with pytest.raises(BadSettings, match="are written %2F %23 %3F") as caught:
+            Settings.load(options)
+        assert "Pa55" not in str(caught.value)
+    with pytest.raises(ValidationError) as refused:
+        Settings(redis=url)
+    assert "Pa55" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host", "redis://host"),
+        ("redis://:Pa55%2Fword%23%3F%40@host:6379/3", "redis://host:6379/3"),
+        ("rediss://user:Pa55@[::1]:1/2?ssl_cert_reqs=none&password=Pa55", "rediss://[::1]:1/2"),
+        ("redis://host:1?db=4", "redis://host:1/4"),
+        ("redis://Pa55@host:1/", "redis://host:1"),
+        ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ("unix://user:Pa55@/run/a@b.sock?db=2&password=Pa55", "unix:///run/a@b.sock?db=2"),
+    ],
+)
+def test_of_a_url_scheme_host_port_and_database_are_shown(url: str, shown: str, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(f"\n {url} \n")
+    settings = Settings.load({"redis_file": str(tmp_path / "url")})
+    assert settings.redis == url
+    assert shown_redis_url(url) == shown
+    assert "Pa55" not in repr(settings)
+    assert Settings.load({"redis": url}).redis == url
+
+
+def test_a_password_with_everything_in_it_reaches_redis_as_it_is() -> None:
+    password = "a/b#c?d@e[f]g%h:i j"
+    url = f"redis://user:{quote(password, safe='')}@host:1/0"
+    assert parse_url(Settings.load({"redis": url}).redis or "")["password"] == password
+
+
+@pytest.mark.parametrize("content", [b"", b"redis://a redis://b", b"\xff\xfe", b"x" * 70_000])
+def test_a_file_that_holds_no_url_is_refused(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "url").write_bytes(content)
+    monkeypatch.setenv("DIBS_REDIS_FILE", str(tmp_path / "url"))
+    with pytest.raises(BadSettings, match=r"^--redis-file .*url: (must|holds)"):
+        Settings.load({})

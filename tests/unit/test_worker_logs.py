@@ -65,3 +65,45 @@ def test_json_stays_one_object_a_line(capsys: Captured) -> None:
 def test_other_levels_and_formats_are_refused(level: str, log_format: str, what: str) -> None:
     with pytest.raises(ValueError, match=f"the log {what} is"):
         configure(level, log_format)
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("evil", ["\x1b[2J", "\x9b31m", "\u202eabc", "\u2028", "\0", "\ud800", "\u200f"])
+def test_no_text_reaches_the_log_as_it_is(capsys: Captured, log_format: str, evil: str) -> None:
+    configure(log_format=log_format)
+    log = logging.getLogger("somebody")
+    log.error("said %s", evil)
+    log.error(Said("task failed", error=evil, traceback=f"ValueError: {evil}"))
+    try:
+        raise ValueError(evil)
+    except ValueError:
+        log.exception(Said("broken", names=[evil]))
+    written = capsys.readouterr().err
+    assert evil not in written
+    assert written.count("ValueError: ") == 2
+    written.encode()
+
+
+def test_a_message_of_several_lines_forges_none(capsys: Captured) -> None:
+    configure()
+    logging.getLogger("somebody").error("one\n2026-01-01 ERROR forged\r\nthree")
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith("one")
+    assert rest == ["    2026-01-01 ERROR forged\\x0d", "    three"]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_line_is_cut_however_long_its_texts_are(capsys: Captured, log_format: str) -> None:
+    configure(log_format=log_format)
+    log = logging.getLogger("somebody")
+    long = "x" * 1_000_000
+    log.error(long)
+    log.error(Said("task failed", error=long, names=[long], traceback=f"first {long} last"))
+    try:
+        raise ValueError(f"{long} last")
+    except ValueError:
+        log.exception("broken")
+    written = capsys.readouterr().err
+    assert len(written) < 50_000
+    assert "first" not in written
+    assert written.count("last") == 2, "a traceback keeps its end"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dibs import (
+    DEADLETTER_QUEUE,
     AsyncDibs,
     Backoff,
     Dibs,
@@ -24,7 +25,7 @@ from dibs.registration import Registered, described, registration
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
 from ..support.broker_thread import BrokerThread
-from ..support.by_hand import finish, take
+from ..support.by_hand import fail, finish, take
 
 
 def register(app: Dibs, group: str = "jobs") -> Registered:
@@ -57,6 +58,22 @@ def test_sizes_of_queues(app: Dibs) -> None:
     assert app.queue_sizes() == [("default", 2, 3)]
     app.Data("data").put_data([1, 2])
     assert app.queue_sizes(is_data=True) == [("data", 2, 2)]
+
+
+@pytest.mark.parametrize("name", [True, "morgue"])
+def test_a_queue_of_dead_letters_is_cleared(app: Dibs, name: bool | str) -> None:
+    mortal = app.task(name="mortal", vis_timeout=30, use_dead=name)(lambda: None)
+    for _ in range(2):
+        mortal.execute()
+    for delivery in take(app, 2):
+        fail(app, delivery, "no")
+    dead = DEADLETTER_QUEUE if name is True else str(name)
+    letters = app.Data(dead, is_tasks=True, is_dead=True)
+    assert letters.currently_available() == (2, 0)
+    assert app.clear_queue(dead, is_data=True) == 0, "those of data are others"
+    assert app.clear_queue(dead) == 2
+    assert letters.currently_available() == (0, 0)
+    assert app.clear_queue(dead) == 0
 
 
 def test_a_queue_is_cleared(app: Dibs) -> None:
@@ -118,6 +135,30 @@ def test_a_lock_is_held_by_one(app: Dibs, broker: BrokerThread) -> None:
             pass
     with app.lock("it", duration=30):
         pass
+
+
+def test_a_lock_that_was_lost_says_so_at_its_end(app: Dibs) -> None:
+    def outlast(error: Exception | None) -> None:
+        with app.lock("it", duration=0.05):
+            time.sleep(0.1)
+            if error is not None:
+                raise error
+
+    with pytest.raises(NoLock, match="was lost before its end"):
+        outlast(None)
+    with pytest.raises(KeyError) as caught:
+        outlast(KeyError())
+    assert "was lost before its end" in caught.value.__notes__[0]
+    with app.lock("it", duration=30):
+        pass
+
+
+@pytest.mark.parametrize(
+    "conn", [AsyncDibs("127.0.0.1:1"), "127.0.0.1:1", 0, object()], ids=lambda conn: str(type(conn))
+)
+def test_a_lock_goes_with_an_instance(conn: Any) -> None:
+    with pytest.raises(TypeError, match="goes with a Dibs or None"):
+        SimpleLock(conn, "it")
 
 
 def test_a_lock_that_ran_out_is_lost(app: Dibs) -> None:

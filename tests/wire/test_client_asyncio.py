@@ -170,6 +170,22 @@ def test_another_event_loop_is_told_apart(broker: BrokerThread) -> None:
     loop.close()
 
 
+@pytest.mark.parametrize("closing", [True, False])
+def test_at_module_level_it_serves_one_loop_after_the_other(broker: BrokerThread, closing: bool) -> None:
+    adibs = AsyncDibs(broker.target)
+    queue = adibs.Data("q", vis_timeout=30)
+
+    async def work(number: int) -> None:
+        await queue.put_data([number])
+        async for batch in queue.stream(get_timeout=0.3):
+            assert list(batch.values()) == [number]
+        if closing:
+            await adibs.close()
+
+    for number in range(3):
+        asyncio.run(work(number))
+
+
 def test_of_goes_without_other_arguments(app: Dibs) -> None:
     with pytest.raises(ValueError, match="of goes without"):
         AsyncDibs("127.0.0.1:1", of=app)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -65,6 +66,26 @@ def test_what_counts_as_several_items(app: Dibs) -> None:
     assert list(queue.put_data("text").values()) == ["text"]
     assert queue.put_data([]) == {}
     assert list(queue.get_data(100).values()) == [1, 2, 1, 2, 1, 2, [1, 2], {"a": 1}, "text"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{1: "a", 2: "b"}.keys(), {"a": 1, "b": 2}.values(), {1, 2}, frozenset((1, 2)), range(1, 3), deque((1, 2))],
+    ids=lambda data: type(data).__name__,
+)
+def test_every_iterable_but_a_mapping_and_a_text_is_several_items(app: Dibs, data: Any) -> None:
+    queue = app.Data("q")
+    assert sorted(queue.put_data(data).values()) == [1, 2]
+    with pytest.raises(PayloadError):
+        queue.put_data(b"bytes")
+
+
+def test_a_negative_wait_is_none(app: Dibs) -> None:
+    queue = app.Data("q", vis_timeout=30)
+    queue.put_data([1], delay=-5)
+    assert list(queue.get_data(get_timeout=-1).values()) == [1]
+    assert queue.get_data(get_timeout=-1) == {}
+    assert not app.task(name="t")(lambda: None).execute().wait(-1)
 
 
 def test_many_items_go_in_chunks(app: Dibs) -> None:
@@ -332,10 +353,10 @@ def test_bad_arguments_are_named(app: Dibs) -> None:
         with pytest.raises(ValueError, match="items"):
             queue.get_data(items)  # type: ignore[arg-type]
     calls: dict[str, Callable[[], object]] = {
-        "get_timeout": lambda: queue.get_data(get_timeout=-1),
+        "get_timeout": lambda: queue.get_data(get_timeout=float("nan")),
         "attempts": lambda: queue.get_data(attempts=0),
         "chunksize": lambda: queue.put_data([1], chunksize=0),
-        "delay": lambda: queue.put_data([1], delay=-1),
+        "delay": lambda: queue.put_data([1], delay=float("nan")),
         "vis_timeout": lambda: queue.refresh_data(["x"], vis_timeout=0),
         "data queues": lambda: app.Data("q", is_tasks=True).put_data([1]),
         "die": lambda: app.Data(DEADLETTER_QUEUE).put_data([1]),

@@ -233,7 +233,7 @@ def test_bad_arguments_are_refused_at_once(app: Dibs, queue: Data) -> None:
     calls: tuple[Callable[[], object], ...] = (
         lambda: queue.stream(0),
         lambda: queue.stream(vis_timeout=0),
-        lambda: queue.stream(get_timeout=-1),
+        lambda: queue.stream(get_timeout=float("nan")),
         lambda: queue.stream(prefetch=-1),
         lambda: queue.stream(prefetch=9_001),
         lambda: app.Data("q").stream(),

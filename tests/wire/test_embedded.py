@@ -56,6 +56,33 @@ async def test_it_is_durable_and_never_evicts(data_dir: Path, redis_program: str
     }
 
 
+@pytest.mark.parametrize("mode", [None, 0o755, 0o777])
+async def test_nobody_else_can_read_its_data(data_dir: Path, redis_program: str, mode: int | None) -> None:
+    if mode is not None:
+        data_dir.mkdir()
+        data_dir.chmod(mode)
+    before = os.umask(0)
+    try:
+        async with EmbeddedRedis(data_dir, redis_program) as server, connected(server) as client:
+            await client.set("key", "value")
+            await client.bgrewriteaof()
+            found = {path: path.stat().st_mode & 0o777 for path in (data_dir, *data_dir.rglob("*"))}
+    finally:
+        os.umask(before)
+    assert found[data_dir] == 0o700
+    assert len(found) > 4
+    assert [path for path, allowed in found.items() if allowed & 0o077] == []
+
+
+async def test_a_folder_that_everybody_shares_is_not_closed_to_them(data_dir: Path, redis_program: str) -> None:
+    data_dir.mkdir()
+    data_dir.chmod(0o1777)
+    with pytest.raises(EmbeddedRedisError, match="shared by everybody: name a folder of its own"):
+        await EmbeddedRedis(data_dir, redis_program).start()
+    assert data_dir.stat().st_mode & 0o7777 == 0o1777
+    assert list(data_dir.iterdir()) == []
+
+
 async def test_nothing_is_left_of_it_after_a_stop(data_dir: Path, redis_program: str) -> None:
     server = EmbeddedRedis(data_dir, redis_program)
     await server.start()

@@ -215,7 +215,7 @@ class Line:
         except grpc.aio.AioRpcError as error:
             self._announce(EventName.DISCONNECTED, target=target, reason=error.details(), error=True)
             self._note_taken_on(stream, began)
-            problem = error_from_call(error)
+            problem = error_from_call(error, self._connection.place)
             if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
                 raise problem from error
             if not self._out_of_time:

@@ -67,7 +67,8 @@ def load(source: str) -> Instance:
             with ``:name`` behind it, for those of that instance.
 
     Raises:
-        LoadError: there is no such module, it raises, or there is no such instance or no task in it.
+        LoadError: there is no such module, it raises, there is no such instance or no task in it, or what says where
+            the instance connects makes no sense.
     """
     name, _, attribute = source.partition(":")
     module = import_module(module_name(name))
@@ -81,6 +82,10 @@ def load(source: str) -> Instance:
         if attribute:
             raise LoadError(f"no task is registered with {source}: is the module imported that defines them?")
         raise LoadError(f"importing {name} registered no task with the default instance{_hint(name, module)}")
+    try:
+        _ = found.connection
+    except ValueError as error:
+        raise LoadError(str(error)) from error
     return found
 
 

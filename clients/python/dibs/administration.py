@@ -57,7 +57,7 @@ class Administration:
         """Remove all items of a queue that wait or are delayed. What is being worked on stays.
 
         Args:
-            queue: name of the queue.
+            queue: name of the queue; that of a queue of dead letters removes those.
             delete: forget the queue as well, with its priority.
             is_data: it is a queue of data.
 

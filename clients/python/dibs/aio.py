@@ -42,6 +42,8 @@ T = TypeVar("T")
 class AsyncDibs(AsyncAdministration):
     """A `Dibs` for asyncio: the same names, to be awaited. Belongs to the event loop of its first call.
 
+    When that loop is closed, as `asyncio.run` does, the next call opens a connection in its own.
+
     Args:
         target: as for `Dibs`.
         namespace: as for `Dibs`.
@@ -151,11 +153,12 @@ class AsyncDibs(AsyncAdministration):
         never_skip: bool = False,
         *,
         timezone: str | tzinfo | None = None,
+        seconds: bool = False,
         name: str | None = None,
         **delivery: Unpack[Delivery],
     ) -> AsyncTaskDecorator:
         """As `Dibs.cron_task`."""
-        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, **delivery))
+        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, seconds, **delivery))
 
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
         """A task of that definition that is enqueued through this instance; see `Task.on`."""

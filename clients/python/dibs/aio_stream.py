@@ -117,7 +117,7 @@ class AsyncConsumer(Marks):
             try:
                 await self._one(pauses)
             except grpc.RpcError as broken:
-                problem = error_from_call(broken)
+                problem = error_from_call(broken, self._transport.connection.place)
                 now = time.monotonic()
                 ever = ever or now - opened > TAKEN_ON_SECONDS
                 learned = self._transport.limits.hear_refusal(problem)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class AioTransport:
-    """A channel of the running event loop, opened when it is first needed.
+    """A channel of the running event loop, opened when it is first needed, and again when that loop is closed.
 
     Args:
         connection: where to connect.
@@ -65,7 +65,7 @@ class AioTransport:
             try:
                 reply = await self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
             except grpc.RpcError as error:
-                pause = attempts.pause_after(error_from_call(error), safe=operation.safe)
+                pause = attempts.pause_after(error_from_call(error, self.connection.place), safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
             await asyncio.sleep(pause)
@@ -121,11 +121,17 @@ class AioTransport:
     def method(self, rpc: Rpc) -> Any:
         """The callable of one RPC on the open channel; as `Transport.method`."""
         loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop and self._loop.is_closed():
+            # Nobody can close the channel in its own loop any more; it closes itself when it is dropped.
+            self._channel, self._loop, self._stubs = None, None, {}
         if self._channel is None or self._loop is None:
             self._channel = self.connection.open_aio_channel()
             self._loop = loop
         elif self._loop is not loop:
-            raise DibsError("an AsyncDibs belongs to the event loop of its first call; close it there, or make another")
+            raise DibsError(
+                "an AsyncDibs belongs to the event loop of its first call until that is closed: "
+                "close it there, or make another"
+            )
         stub = self._stubs.get(rpc.stub)
         if stub is None:
             stub = self._stubs[rpc.stub] = rpc.stub(self._channel)

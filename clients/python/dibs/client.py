@@ -45,8 +45,8 @@ class Dibs(Administration, TaskMaking):
     `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`, `DIBS_CLIENT_CERT_FILE`, `DIBS_CLIENT_KEY_FILE`.
 
     Args:
-        target: where the broker is: ``host:port``, ``unix:/path``, ``https://host:port`` for TLS. Default
-            ``127.0.0.1:7411``.
+        target: where the broker is: ``host:port``, ``unix:/path``, ``https://host:port`` for TLS. A host without a
+            port has 7411, or 443 after ``https://``. Default ``127.0.0.1:7411``.
         namespace: isolated set of queues, tasks and results on that broker. Default ``default``.
         timeout: how long a call may take with all its retries; seconds or a timedelta. Default 30 s.
         token: bearer token; needs TLS unless the broker is on this machine.
@@ -57,7 +57,8 @@ class Dibs(Administration, TaskMaking):
         channel_options: further gRPC channel options.
 
     Raises:
-        ValueError: a value is out of range, a certificate without key, or a token that would travel unencrypted.
+        ValueError: a value is out of range, a target is none, a certificate has no key, or a token would travel
+            unencrypted.
 
     Example::
 

@@ -12,12 +12,13 @@ import grpc
 import grpc.aio
 import grpc.experimental
 
+from .targets import DEFAULT_PORT, is_local, read_target
 from .times import Seconds, to_seconds
 
 if TYPE_CHECKING:
     from _typeshed import StrPath
 
-DEFAULT_TARGET = "127.0.0.1:7411"
+DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
@@ -43,13 +44,16 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+#: For what is on this machine: a proxy that the environment names is for elsewhere.
+_WITHOUT_PROXY = ("grpc.enable_http_proxy", 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Everything that is needed to reach a broker. Immutable.
 
     Attributes:
-        target: ``host:port``, ``unix:/path``, or any other gRPC target; a leading ``https://`` asks for TLS.
+        target: ``host:port``, ``unix:/path``, or any other gRPC target.
         namespace: namespace of everything done over it.
         timeout: seconds that a call may take with all its retries.
         token: bearer token to send; None for none.
@@ -58,6 +62,7 @@ class Connection:
         cert: PEM file with the client's certificate chain, for mutual TLS.
         key: PEM file with the key of `cert`.
         channel_options: further gRPC channel options; they go before the package's own.
+        source: what named the target, such as ``DIBS_TARGET``, for errors; "": the program did.
     """
 
     target: str = DEFAULT_TARGET
@@ -69,6 +74,7 @@ class Connection:
     cert: Path | None = None
     key: Path | None = None
     channel_options: tuple[tuple[str, Any], ...] = ()
+    source: str = field(default="", compare=False)
 
     @classmethod
     def build(
@@ -91,25 +97,27 @@ class Connection:
         `DIBS_CLIENT_CERT_FILE` and `DIBS_CLIENT_KEY_FILE`.
 
         Raises:
-            ValueError: a certificate without its key or the reverse, a timeout that is not above 0, a token that
-                would go over the network unencrypted, or a channel option that turns gRPC's retries on.
+            ValueError: a target that is none, a certificate without its key or the reverse, a timeout that is not
+                above 0, a token that would go over the network unencrypted, or a channel option that turns gRPC's
+                retries on.
         """
 
         def path(given: StrPath | None, variable: str) -> Path | None:
             value = os.fspath(given) if given is not None else environ.get(variable)
             return Path(value) if value else None
 
-        target = target or environ.get("DIBS_TARGET") or DEFAULT_TARGET
+        in_environment = environ.get("DIBS_TARGET")
+        source = "the default"
+        if target or in_environment:
+            source = "DIBS_TARGET" if not target or target == in_environment else ""
+        name, asks_for_tls = read_target(target or in_environment or DEFAULT_TARGET, source)
         ca_file = path(ca, "DIBS_CA_FILE")
         cert_file = path(cert, "DIBS_CLIENT_CERT_FILE")
         key_file = path(key, "DIBS_CLIENT_KEY_FILE")
-        if target.startswith("https://"):
-            target = target.removeprefix("https://").rstrip("/")
-            tls = True if tls is None else tls
         if tls is None:
-            tls = any((ca_file, cert_file, key_file))
+            tls = asks_for_tls or any((ca_file, cert_file, key_file))
         connection = cls(
-            target=target,
+            target=name,
             namespace=namespace or environ.get("DIBS_NAMESPACE") or DEFAULT_NAMESPACE,
             timeout=DEFAULT_TIMEOUT_SECONDS if timeout is None else to_seconds(timeout, "timeout"),
             token=token or environ.get("DIBS_TOKEN") or None,
@@ -118,6 +126,7 @@ class Connection:
             cert=cert_file,
             key=key_file,
             channel_options=tuple(channel_options),
+            source=source,
         )
         connection._check()
         return connection
@@ -133,6 +142,11 @@ class Connection:
             raise ValueError(f"a token for {self.target} would travel unencrypted: use TLS")
 
     @property
+    def place(self) -> str:
+        """The target, and what named it, for sentences."""
+        return f"{self.target} ({self.source})" if self.source else self.target
+
+    @property
     def metadata(self) -> Metadata | None:
         """What to send with every call; None for nothing."""
         return (("authorization", f"Bearer {self.token}"),) if self.token else None
@@ -141,7 +155,8 @@ class Connection:
     def options(self) -> tuple[tuple[str, Any], ...]:
         """The gRPC channel options, in order of precedence."""
         given = {name for name, _ in self.channel_options}
-        return self.channel_options + tuple(option for option in _CHANNEL_OPTIONS if option[0] not in given)
+        own = (*_CHANNEL_OPTIONS, _WITHOUT_PROXY) if is_local(self.target) else _CHANNEL_OPTIONS
+        return self.channel_options + tuple(option for option in own if option[0] not in given)
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """TLS credentials; None for plaintext.
@@ -172,14 +187,3 @@ class Connection:
         if credentials is None:
             return grpc.aio.insecure_channel(self.target, self.options)
         return grpc.aio.secure_channel(self.target, credentials, self.options)
-
-
-def is_local(target: str) -> bool:
-    """Whether a target is on this machine: a unix socket, or a loopback address."""
-    if target.startswith(("unix:", "unix-abstract:")):
-        return True
-    host = target.rpartition("/")[2]  # dns:///localhost:7411
-    for scheme in ("dns:", "ipv4:", "ipv6:"):
-        host = host.removeprefix(scheme)
-    host = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.rpartition(":")[0] or host
-    return host in ("localhost", "::1") or host.startswith("127.")

@@ -97,7 +97,8 @@ class Data(BaseData):
         Inside of a `batch` they go with it, and are there when it ends.
 
         Args:
-            data: a list, tuple or iterator of items; anything else is one item.
+            data: a list or any other iterable of items, such as a set or a generator; a mapping, a text, and what is no
+                iterable are one item.
             use_dead: instead of the queue's.
             is_one: `data` is one item even if it is a list.
             chunksize: items of one request; more than the broker takes, 1,000 as a rule, are sent in several.

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -22,7 +22,7 @@ from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .operations import MAX_BATCH
 from .policy import Policy, checked_attempts
-from .times import Seconds, to_duration, to_seconds
+from .times import Seconds, to_duration, to_seconds, to_wait
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 
@@ -89,7 +89,7 @@ class BaseData:
         """What the items of one `put_data` have in common."""
         if self.is_tasks or self.is_dead:
             raise ValueError("data is put into data queues; tasks are enqueued by their execute, and dead letters die")
-        seconds = to_seconds(delay, "delay")
+        seconds = to_wait(delay, "delay")
         if seconds and not self.vis_timeout:
             raise ValueError("a delay needs a queue with vis_timeout above 0")
         dead = self.use_dead if use_dead is None else _dead_choice(use_dead)
@@ -136,7 +136,7 @@ class BaseData:
     ) -> Flow[dict[str, Any]]:
         most = _checked_items(items)
         peek, lease_timeout = self._visibility(vis_timeout)
-        wait = 0.0 if get_timeout is None or peek else to_seconds(get_timeout, "get_timeout")
+        wait = 0.0 if get_timeout is None or peek else to_wait(get_timeout, "get_timeout")
         if self.is_dead:
             return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
         deliveries: Sequence[tpb.Delivery] = ()
@@ -242,7 +242,7 @@ class BaseData:
         seconds = self.vis_timeout if vis_timeout is None else to_seconds(vis_timeout, "vis_timeout")
         if self.is_dead or not seconds:
             raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
-        wait = None if get_timeout is None else to_seconds(get_timeout, "get_timeout")
+        wait = None if get_timeout is None else to_wait(get_timeout, "get_timeout")
         value = task_entry if self.is_tasks else _data_of
         return Holding(self._namespace, self.queue, self._kind, seconds, prefetch, self._limits), value, wait
 
@@ -318,13 +318,18 @@ def _data_of(delivery: tpb.Delivery) -> Any:
     return data_value(delivery.content.payload)
 
 
+#: Iterables that are one item all the same: JSON's objects and texts, and bytes, which are refused as an item.
+_ONE_ITEM = (Mapping, str, bytes, bytearray, memoryview)
+
+
 def listed(data: Any, is_one: bool) -> list[Any] | tuple[Any, ...]:
     """The items that `put_data` was given."""
     if is_one:
         return [data]
     if isinstance(data, list | tuple):
         return data
-    return list(data) if isinstance(data, Iterator) else [data]
+    is_one = isinstance(data, _ONE_ITEM) or not isinstance(data, Iterable)
+    return [data] if is_one else list(data)
 
 
 def _dead_choice(use_dead: bool | QueueName | None) -> bool | str:

@@ -74,10 +74,11 @@ def cron_recipe(
     name: str | None,
     never_skip: bool,
     timezone: str | tzinfo | None,
+    seconds: bool,
     **delivery: Unpack[Delivery],
 ) -> Recipe:
     """For `cron_task`."""
-    schedule = Cron.build(crontab, timezone=timezone, never_skip=never_skip)
+    schedule = Cron.build(crontab, timezone=timezone, never_skip=never_skip, seconds=seconds)
     return Recipe(Policy.build(**delivery), queue, name, schedule)
 
 

@@ -26,7 +26,7 @@ from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
 from .retry import is_transient
 from .states import State, state_from_wire
-from .times import Seconds, to_seconds
+from .times import Seconds, to_wait
 from .v1 import broker_pb2 as pb
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def look_up(namespace: str, id: str, *, include_content: bool = False) -> Flow[p
 
 def look_up_until(namespace: str, id: str, until: Until, timeout: Seconds | None) -> Flow[pb.ItemResult]:
     """What is known of one item when it has got that far, or when the time is up (None: never)."""
-    deadline = None if timeout is None else time.monotonic() + to_seconds(timeout, "timeout")
+    deadline = None if timeout is None else time.monotonic() + to_wait(timeout, "timeout")
     while True:
         left = LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
         wait = min(left, LONGEST_WAIT_SECONDS)
@@ -86,7 +86,7 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
     found = yield from look_up_until(namespace, id, "done", timeout)
     state = state_from_wire(found.state)
     if not state.is_over:
-        waited = f"{to_seconds(timeout or 0, 'timeout'):g} s"
+        waited = f"{to_wait(timeout or 0, 'timeout'):g} s"
         raise TaskNotFinished(f"task {name or '(unnamed)'} {id} is {state.status} after {waited}")
     if state is State.CANCELLED:
         raise TaskCancelled(id, name, found.error)

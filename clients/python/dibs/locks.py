@@ -14,6 +14,7 @@ from .v1.lock_pb2_grpc import LockServiceStub
 
 if TYPE_CHECKING:
     from .aio import AsyncDibs
+    from .client import Dibs
 
 ACQUIRE = Rpc(LockServiceStub, "Acquire")
 REFRESH = Rpc(LockServiceStub, "RefreshLock")
@@ -59,13 +60,20 @@ class _Hold:
         except FailedPrecondition as error:
             if error.reason != _LOST:
                 raise
+            self._owner = ""
             raise NoLock(f"the lock {self.name!r} was lost: its time had run out") from error
 
-    def _release(self, namespace: str) -> Flow[None]:
+    def _release(self, namespace: str, raised: BaseException | None) -> Flow[None]:
         owner, self._owner = self._owner, ""
-        if owner:
-            request = pb.ReleaseRequest(namespace=namespace, name=self.name, owner=owner)
-            yield from do(Operation(RELEASE, request, _nothing))
+        if not owner:
+            return
+        request = pb.ReleaseRequest(namespace=namespace, name=self.name, owner=owner)
+        if (yield from do(Operation(RELEASE, request, _was_ours))):
+            return
+        text = f"the lock {self.name!r} was lost before its end: its time had run out"
+        if raised is None:
+            raise NoLock(text)
+        raised.add_note(text)
 
 
 class SimpleLock(_Hold):
@@ -74,13 +82,15 @@ class SimpleLock(_Hold):
     It is held for `duration`, unless refreshed; then somebody else may take it, while the body still runs.
 
     Args:
-        conn: the `Dibs` whose connection to use. Anything else, such as None: the default instance.
+        conn: the `Dibs` whose connection to use; None: the default instance.
         name: name of the lock, 1-256 printable characters.
         duration: how long it is held without a refresh, 1 ms to 30 days; seconds or a timedelta. Default 1 s.
 
     Raises:
+        TypeError: `conn` is something else, such as an `AsyncDibs`, which has `lock`.
         ValueError: `duration` is not above 0.
-        NoLock: at the beginning of the ``with``, if somebody holds it.
+        NoLock: at the beginning of the ``with``, if somebody holds it; at its end, if it was lost meanwhile and nobody
+            has said so. When the body raises, that goes on, with a note.
 
     Example::
 
@@ -90,21 +100,23 @@ class SimpleLock(_Hold):
                 lock.refresh()
     """
 
-    def __init__(self, conn: object, name: str, duration: Seconds = 1) -> None:
+    def __init__(self, conn: Dibs | None, name: str, duration: Seconds = 1) -> None:
         super().__init__(name, duration)
         from .client import Dibs
         from .instance import default
 
-        self._dibs = conn if isinstance(conn, Dibs) else default()
+        if conn is not None and not isinstance(conn, Dibs):
+            raise TypeError(f"a SimpleLock goes with a Dibs or None, not with {conn!r:.200}; an AsyncDibs has lock()")
+        self._dibs = conn if conn is not None else default()
 
     def __enter__(self) -> SimpleLock:
         """Take it."""
         self._dibs.run(self._acquire(self._dibs.namespace))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Free it, if it is still ours."""
-        self._dibs.run(self._release(self._dibs.namespace))
+    def __exit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
+        """Free it. Raises NoLock if it is not ours any more."""
+        self._dibs.run(self._release(self._dibs.namespace, raised))
 
     def refresh(self, duration: Seconds | None = None) -> None:
         """Start its time anew.
@@ -136,13 +148,18 @@ class AsyncLock(_Hold):
         await self._dibs.run(self._acquire(self._dibs.namespace))
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        """Free it, if it is still ours."""
-        await self._dibs.run(self._release(self._dibs.namespace))
+    async def __aexit__(self, kind: object, raised: BaseException | None, trace: object) -> None:
+        """Free it. Raises NoLock if it is not ours any more."""
+        await self._dibs.run(self._release(self._dibs.namespace, raised))
 
     async def refresh(self, duration: Seconds | None = None) -> None:
         """As `SimpleLock.refresh`."""
         await self._dibs.run(self._refresh(self._dibs.namespace, duration))
+
+
+def _was_ours(reply: pb.ReleaseResponse, repeated: bool) -> bool:
+    # The answer to an earlier attempt, which may have freed it, got lost.
+    return reply.released or repeated
 
 
 def _nothing(_: object, __: bool) -> None:

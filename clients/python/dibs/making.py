@@ -180,6 +180,7 @@ class TaskMaking:
         name: str | None = None,
         *,
         timezone: str | tzinfo | None = None,
+        seconds: bool = False,
         vis_timeout: Seconds = 0,
         use_dead: bool | str | None = False,
         backoff: Backoff | None = None,
@@ -188,8 +189,8 @@ class TaskMaking:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
 
         Args:
-            crontab: five fields (minute, hour, day of month, month, day of week), or six with the second before them.
-                Months and days may be names, such as ``jan`` and ``tue``.
+            crontab: five fields: minute, hour, day of month, month, day of week; with `seconds`, the second
+                first. Months and days may be names, such as ``jan`` and ``tue``.
             queue: as for `task`.
             never_skip: as for `periodic_task`.
             attempts: as for `task`.
@@ -197,6 +198,8 @@ class TaskMaking:
             save_results: as for `task`.
             name: as for `task`.
             timezone: time zone of the expression: its name or a ZoneInfo. Default UTC.
+            seconds: the expression has six fields, the first of which is the second. Without it six fields are refused:
+                elsewhere the sixth is the year.
             vis_timeout: as for `task`.
             use_dead: as for `task`.
             backoff: as for `task`.
@@ -217,6 +220,7 @@ class TaskMaking:
             name,
             never_skip,
             timezone,
+            seconds,
             attempts=attempts,
             retry_delay=retry_delay,
             save_results=save_results,

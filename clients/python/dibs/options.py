@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from .names import QueueName, queue_name
 from .policy import checked_attempts
-from .times import Seconds, to_duration, to_seconds
+from .times import Seconds, to_duration, to_wait
 from .v1 import broker_pb2 as pb
 
 #: What to do when a task of that id is known already: leave it, take its place, or raise AlreadyExists.
@@ -43,7 +43,7 @@ class Options:
         if self.delay is not None and self.at is not None:
             raise ValueError("delay and at do not go together")
         if self.delay is not None:
-            to_seconds(self.delay, "delay")
+            to_wait(self.delay, "delay")
         if self.at is not None and self.at.tzinfo is None:
             raise ValueError("at must have a time zone")
         if self.attempts is not None:
@@ -67,7 +67,7 @@ class Options:
     def apply(self, item: pb.EnqueueItem) -> None:
         """Set what they say about when and whether the item is taken."""
         if self.delay is not None:
-            seconds = to_seconds(self.delay, "delay")
+            seconds = to_wait(self.delay, "delay")
             if seconds:
                 item.delay.CopyFrom(to_duration(seconds))
         elif self.at is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from . import admin
 from .errors import NotFound
 from .flows import Flow, do
-from .names import QueueName, queue_name
+from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .times import Seconds, to_duration, to_seconds
 from .v1 import admin_pb2 as pb
 from .v1 import types_pb2 as tpb
@@ -53,11 +53,19 @@ def set_priority(namespace: str, queue: QueueName, priority: float | None, *, is
 
 
 def clear_queue(namespace: str, queue: QueueName, *, delete: bool, is_data: bool) -> Flow[int]:
-    """Remove what waits in a queue, and the queue itself if asked."""
+    """Remove what waits in a queue, and the queue itself if asked; of a queue of dead letters, all of them."""
+    name, kind = queue_name(queue), kind_of(is_data)
+    removed = 0
     try:
-        return (yield from do(admin.clear_queue(namespace, queue_name(queue), kind_of(is_data), delete=delete)))
+        removed = yield from do(admin.clear_queue(namespace, name, kind, delete=delete))
+        if name != DEADLETTER_QUEUE:
+            return removed
     except NotFound:
-        return 0
+        pass
+    try:
+        return removed + (yield from do(admin.purge_dead_letters(namespace, name, kind)))
+    except NotFound:
+        return removed
 
 
 def flush_tasks(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import UnknownTask
+from .same_function import is_same, loading_of
 
 MAX_NAME_LENGTH = 256
 _MAIN_MODULES = ("__main__", "__mp_main__")
@@ -22,7 +23,11 @@ class Named(Protocol):
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function that it runs."""
+        """What a worker calls."""
+
+    @property
+    def target(self) -> Callable[..., Any]:
+        """The function that it is made of."""
 
 
 T = TypeVar("T", bound=Named)
@@ -33,21 +38,32 @@ class Registry(Generic[T]):
 
     def __init__(self) -> None:
         self._tasks: dict[str, T] = {}
+        #: Of each task's module, when the task was registered; tells a reload from another function of that name.
+        self._loadings: dict[str, object] = {}
 
     def register(self, task: T) -> T:
         """Make `task` known under its name. The same function defined anew (a reload) takes its old place.
 
         Raises:
-            ValueError: another function has that name already, or the name is empty, longer than 256
-                characters or not printable.
+            ValueError: another function has that name already, as functions of one factory, lambdas, and what a
+                decorator without `functools.wraps` makes have; or the name is empty, longer than 256 characters or
+                not printable.
         """
         name = task.name
         if not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
             raise ValueError(f"the name of a task has 1-{MAX_NAME_LENGTH} printable characters, not {name!r}")
         known = self._tasks.get(name)
-        if known is not None and default_name(known.function) != default_name(task.function):
-            raise ValueError(f"there is another task {name!r}: {default_name(known.function)}")
+        if known is not None:
+            generated = default_name(known.target)
+            if generated != default_name(task.target):
+                raise ValueError(f"there is another task {name!r}: {generated}")
+            if not is_same(known.target, self._loadings[name], task.target, generated):
+                raise ValueError(
+                    f"there is another task {name!r} that is made of another function: give each a name of its own "
+                    "with name=, or use functools.wraps in the decorator that made them"
+                )
         self._tasks[name] = task
+        self._loadings[name] = loading_of(task.target)
         return task
 
     def get(self, name: str) -> T:

@@ -67,8 +67,21 @@ class Cron:
     never_skip: bool = False
 
     @classmethod
-    def build(cls, crontab: str, *, timezone: str | tzinfo | None = None, never_skip: bool = False) -> Cron:
+    def build(
+        cls,
+        crontab: str,
+        *,
+        timezone: str | tzinfo | None = None,
+        never_skip: bool = False,
+        seconds: bool = False,
+    ) -> Cron:
         """Check what `cron_task` was given.
+
+        Args:
+            crontab: the expression.
+            timezone: of the expression.
+            never_skip: see the class.
+            seconds: whether the expression has six fields, with the second first.
 
         Raises:
             ValueError: the expression or the time zone makes no sense; the text names which.
@@ -79,6 +92,13 @@ class Cron:
         expression = " ".join(crontab.split())
         cron = _cron()
         zone = _zone_name(timezone)
+        count = len(expression.split())
+        if count == 6 and not seconds:
+            raise ValueError(
+                f"crontab {crontab!r} has six fields: say seconds=True if the first is the second; years have none"
+            )
+        if count == 5 and seconds:
+            raise ValueError(f"crontab {crontab!r} has five fields, but seconds=True puts the second before them")
         try:
             cron.check_cron(expression)
         except cron.BadCron as error:

@@ -42,8 +42,13 @@ CLASSES: dict[grpc.StatusCode, type[BrokerError]] = {
 }
 
 
-def error_from_call(error: grpc.RpcError) -> BrokerError:
-    """The exception for a call that ended with an error, with what its details say."""
+def error_from_call(error: grpc.RpcError, place: str) -> BrokerError:
+    """The exception for a call that ended with an error, with what its details say.
+
+    Args:
+        error: how it ended.
+        place: where the call went, for what gRPC says by itself because no broker did.
+    """
     code: grpc.StatusCode = error.code()
     text: str = error.details() or ""
     # grpc's typing gives the entries no type; they are pairs.
@@ -53,7 +58,12 @@ def error_from_call(error: grpc.RpcError) -> BrokerError:
             status = status_pb2.Status.FromString(value)
             if status.code == code.value[0]:
                 return error_from_status(status)
-    return CLASSES.get(code, BrokerError)(text or _plain(code), code=code)
+    text = text or _plain(code)
+    said = {
+        grpc.StatusCode.UNAVAILABLE: f"no broker answers at {place}: {text}",
+        grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer from {place} in time: {text}",
+    }
+    return CLASSES.get(code, BrokerError)(said.get(code, text), code=code)
 
 
 def error_from_status(status: status_pb2.Status) -> BrokerError:

@@ -55,6 +55,11 @@ class BaseTask(Generic[P, R]):
         return self.definition.function
 
     @property
+    def target(self) -> Callable[..., Any]:
+        """The function that it is made of."""
+        return self.definition.target
+
+    @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return self.definition.is_async

@@ -29,6 +29,21 @@ def to_seconds(value: Seconds, name: str) -> float:
     return seconds
 
 
+def to_wait(value: Seconds, name: str) -> float:
+    """`value` in seconds, for what is waited: less than none is none.
+
+    Args:
+        value: seconds, or a timedelta.
+        name: what the caller calls it, for the error.
+
+    Raises:
+        ValueError: it is not finite, or not a number.
+    """
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    is_negative = isinstance(seconds, int | float) and float("-inf") < seconds < 0
+    return 0.0 if is_negative else to_seconds(value, name)
+
+
 def to_duration(seconds: float) -> Duration:
     """`seconds`, zero or more, as a Duration, to the nearest nanosecond."""
     whole = int(seconds)

@@ -80,7 +80,7 @@ class Transport:
             try:
                 reply = self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
             except grpc.RpcError as error:
-                pause = attempts.pause_after(error_from_call(error), safe=operation.safe)
+                pause = attempts.pause_after(error_from_call(error, self.connection.place), safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
             time.sleep(pause)

@@ -358,6 +358,6 @@ class Calls:
         try:
             yield from call
         except grpc.RpcError as error:
-            raise error_from_call(error) from None
+            raise error_from_call(error, self.connection.place) from None
         finally:
             call.cancel()

@@ -64,6 +64,7 @@ class Facts:
         info: what it says of itself; None: it did not answer.
         latency: seconds that it took to answer.
         asked: this machine's clock in the middle of that call.
+        proxy: what calls go through on their way there, and which variable says so; "": nothing.
         failures: what could not be asked for, and why.
     """
 
@@ -78,6 +79,7 @@ class Facts:
     workers: Sequence[admin.WorkerInfo] = ()
     schedules: Sequence[admin.ScheduleInfo] = ()
     failures: dict[str, BrokerError] = field(default_factory=dict)
+    proxy: str = ""
 
     def setting(self, name: str) -> str:
         """A setting of the broker's; empty when it does not tell."""
@@ -87,7 +89,7 @@ class Facts:
 
 def examine(facts: Facts) -> list[Finding]:
     """All checks, the fundamental ones first; what rests on one that fails is left out."""
-    findings = list(_connection(facts))
+    findings = [*_proxy(facts), *_connection(facts)]
     if facts.info is None:
         return findings
     findings += _versions(facts, facts.info)
@@ -96,6 +98,13 @@ def examine(facts: Facts) -> list[Finding]:
         for check in _ON_REDIS:
             findings += check(facts, facts.info)
     return findings
+
+
+def _proxy(facts: Facts) -> Iterator[Finding]:
+    if facts.proxy:
+        advice = "name the broker's host in no_proxy if they are not to"
+        status = Status.OK if facts.error is None else Status.WARN
+        yield Finding(status, "proxy", f"calls go through {facts.proxy}", advice if facts.error else "")
 
 
 def _connection(facts: Facts) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from .exits import Exit, Refused, code_of, facts_of, sentence_of
 from .machine import dump
 from .session import Session
 from .values import span
-from .words import plain
 
 #: Heading of the shared options in the help.
 _PANEL = "Connection"
@@ -154,11 +153,11 @@ def _guarded(session: Session, body: Callable[[], Exit | None]) -> Exit:
 
 def complain(session: Session, error: BaseException) -> None:
     """Say on standard error what went wrong."""
-    target = session.connection.target
+    target = session.connection.place
     if session.as_json:
         print(dump({"error": facts_of(error, target)}), file=sys.stderr)
     else:
-        session.note(f"dibs: {plain(sentence_of(error, target))}")
+        session.note(f"dibs: {sentence_of(error, target)}")
 
 
 class DefaultGroup(TyperGroup):

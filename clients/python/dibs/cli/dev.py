@@ -89,7 +89,8 @@ class Dev:
         async with AsyncExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="dibs-dev-"))
             stack.callback(shutil.rmtree, folder)
-            broker = await stack.enter_async_context(self._child("broker", self._broker_command(folder / "ready")))
+            command = self._broker_command(folder / "ready")
+            broker = await stack.enter_async_context(self._child("broker", command, self._environment()))
             address = await self._address(broker, folder / "ready")
             if address is None:
                 return
@@ -103,13 +104,27 @@ class Dev:
         self._console.print(Text(f"{name} │ ", style=_COLOURS[name]) + Text(line), soft_wrap=True)
 
     def _broker_command(self, ready: Path) -> list[str]:
-        where = ["--redis", self._plan.redis] if self._plan.redis else ["--data-dir", str(self._plan.data_dir)]
         listen = self._plan.listen or _free_address()
+        where = [] if self._plan.redis else ["--data-dir", str(self._plan.data_dir)]
         return ["broker", "--listen", listen, "--ready-file", str(ready), "--log-level", self._plan.log_level, *where]
 
+    def _environment(self) -> dict[str, str] | None:
+        """Of the broker. The URL of a Redis goes there: everybody may see the words of a command."""
+        if not self._plan.redis:
+            return None
+        return {**os.environ, "DIBS_REDIS": self._plan.redis, "DIBS_REDIS_FILE": ""}
+
     @asynccontextmanager
-    async def _child(self, name: str, words: Sequence[str]) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Runs inside the with; at its end it is told to stop and awaited. It ends with this process in any case."""
+    async def _child(
+        self, name: str, words: Sequence[str], environment: dict[str, str] | None = None
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Runs inside the with; at its end it is told to stop and awaited. It ends with this process in any case.
+
+        Args:
+            name: that its lines bear.
+            words: of its command, behind `dibs`.
+            environment: of its own; None: ours.
+        """
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-u", "-m", "dibs.cli.child", str(os.getpid()), *words),
             stdin=asyncio.subprocess.DEVNULL,
@@ -118,6 +133,7 @@ class Dev:
             # Not for the terminal's Ctrl-C: the order of their ends matters.
             start_new_session=True,
             limit=_MAX_LINE,
+            env=environment,
         )
         self._children[name] = process
         assert process.stdout is not None

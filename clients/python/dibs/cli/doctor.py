@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BrokerError
+from ..targets import proxy_for
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from .calls import Calls
 from .checks import Facts, Finding, Status, examine
@@ -42,7 +44,7 @@ def doctor(session: Session) -> Exit:
 
 def gather(calls: Calls) -> Facts:
     """Ask the broker for everything that the checks look at; what cannot be had is a fact too."""
-    facts = Facts(calls.connection.target, _own_version())
+    facts = Facts(calls.connection.place, _own_version(), proxy=proxy_for(calls.connection.target, os.environ))
     # The first call opens the connection; what it takes says nothing of the broker.
     try:
         calls.server_info()

@@ -36,7 +36,7 @@ def health(
                 metadata=session.connection.metadata,
             )
         except grpc.RpcError as error:
-            raise error_from_call(error) from None
+            raise error_from_call(error, session.connection.place) from None
     word = _Status.Name(answer.status)
     if session.as_json:
         session.document(status=word)

@@ -9,7 +9,6 @@ is null. Payloads and results are given as the JSON that they hold; what is not 
 from __future__ import annotations
 
 import base64
-import json
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -18,12 +17,13 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..codec import decode_json
+from ..contract.texts import json_text
 from ..errors import PayloadError
 
 
 def dump(value: object) -> str:
     """`value` as one line of JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(", ", ": "))
+    return json_text(value)
 
 
 def as_json(message: Message) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from rich.prompt import Confirm
 from rich.text import Text
 
 from ..connection import Connection
+from ..contract.texts import json_text, plain
 from .calls import Calls
 from .exits import Exit, Refused
 from .machine import as_json, dump
@@ -71,20 +71,20 @@ class Session:
             print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:
-        """Print one sentence, as it is."""
-        print(text)
+        """Print one sentence."""
+        print(plain(text))
 
     def note(self, text: str) -> None:
         """A remark for people, apart from the results."""
-        self.err.print(Text(text))
+        self.err.print(Text(plain(text)))
 
     def document(self, **members: Any) -> None:
         """Print the command's one JSON document; messages become objects."""
-        print(json.dumps({name: _plain(value) for name, value in members.items()}, ensure_ascii=False, indent=2))
+        print(json_text({name: _as_value(value) for name, value in members.items()}, indent=2))
 
     def line(self, **members: Any) -> None:
         """Print one JSON object on a line, at once: one of many."""
-        print(dump({name: _plain(value) for name, value in members.items()}), flush=True)
+        print(dump({name: _as_value(value) for name, value in members.items()}), flush=True)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask before something is destroyed, if a person can be asked.
@@ -94,25 +94,25 @@ class Session:
         """
         if yes or not sys.stdin.isatty():
             return
-        if not Confirm.ask(Text(question), console=self.err, default=False):
+        if not Confirm.ask(Text(plain(question)), console=self.err, default=False):
             raise Refused("nothing was done", Exit.NO)
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
         """Show that something takes a while, if a person looks on."""
         if self.err.is_terminal and not self.as_json:
-            with self.err.status(Text(text)):
+            with self.err.status(Text(plain(text))):
                 yield
         else:
             yield
 
 
-def _plain(value: Any) -> Any:
+def _as_value(value: Any) -> Any:
     if isinstance(value, Message):
         return as_json(value)
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         return value
-    return [_plain(one) for one in value]
+    return [_as_value(one) for one in value]
 
 
 def _console(*, stderr: bool) -> Console:

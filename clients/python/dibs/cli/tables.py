@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from .words import plain
+from .words import one_line, plain
 
 
 def table(*columns: str) -> Table:
@@ -37,7 +37,7 @@ def fields(pairs: Iterable[tuple[str, RenderableType]]) -> Table:
     made.add_column(style="bold", no_wrap=True)
     made.add_column(overflow="fold")
     for name, value in pairs:
-        made.add_row(name, value)
+        made.add_row(Text(one_line(name)), value)
     return made
 
 

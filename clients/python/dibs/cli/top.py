@@ -92,7 +92,7 @@ def _watch(session: Session, history: History) -> None:
                 try:
                     history.add(look(calls))
                 except DibsError as error:
-                    history.fail(sentence_of(error, connection.target))
+                    history.fail(sentence_of(error, connection.place))
                 live.update(draw(), refresh=True)  # type: ignore[arg-type]
                 due = max(due + history.interval, time.monotonic())
                 if pressed.within(due - time.monotonic()) in ("q", "Q"):

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import json
-import re
 from datetime import UTC, datetime
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..codec import decode_call, decode_json
+from ..contract.texts import one_line, plain
 from ..errors import PayloadError
 from ..v1.types_pb2 import QUEUE_KIND_DATA, Content, ItemState, QueueKind
 
+__all__ = [
+    "NOTHING",
+    "age",
+    "arguments",
+    "compact",
+    "count",
+    "kind_word",
+    "moment",
+    "one_line",
+    "payload",
+    "plain",
+    "priority",
+    "rate",
+    "seconds_of",
+    "since",
+    "size",
+    "state_word",
+]
+
 #: What stands where there is nothing to say.
 NOTHING = "–"
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def plain(text: str, limit: int = 0) -> str:
-    """Text from elsewhere, made harmless: what would steer a terminal is shown as its escape.
-
-    Args:
-        text: anything.
-        limit: cut off after so many characters, with an ellipsis; 0 for never.
-    """
-    safe = _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
-    return safe if not limit or len(safe) <= limit else safe[: limit - 1] + "…"
-
-
-def one_line(text: str, limit: int = 0) -> str:
-    """`plain` text without line breaks and tabs."""
-    return plain(" ".join(text.split()), limit)
 
 
 def count(number: int) -> str:
