@@ -26,10 +26,13 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 #: gRPC's own retries, by a service config or by themselves: they do not know which calls may be made again.
 _RETRIES = "grpc.enable_retries"
 
+#: How long the answer to a ping may take; gRPC waits for the longer of the two, and 60 s unless told otherwise.
+_KEEPALIVE_TIMEOUT, _PING_TIMEOUT = "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms"
+
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # A broker or a network that vanished without a word is noticed in half a minute while something waits for it.
     ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    (_KEEPALIVE_TIMEOUT, 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # The pauses between calls are ours (see retry.py); the connection itself is to be tried again soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -141,7 +144,10 @@ class Connection:
     def options(self) -> tuple[tuple[str, Any], ...]:
         """The gRPC channel options, in order of precedence."""
         given = {name for name, _ in self.channel_options}
-        return self.channel_options + tuple(option for option in _CHANNEL_OPTIONS if option[0] not in given)
+        options = self.channel_options + tuple(option for option in _CHANNEL_OPTIONS if option[0] not in given)
+        if _PING_TIMEOUT in given:
+            return options
+        return (*options, (_PING_TIMEOUT, dict(options)[_KEEPALIVE_TIMEOUT]))
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """TLS credentials; None for plaintext.
