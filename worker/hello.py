@@ -83,6 +83,7 @@ def _plain(connection: Connection) -> dict[str, Any]:
         "target": connection.target,
         "namespace": connection.namespace,
         "timeout": connection.timeout,
+        "try_timeout": connection.try_timeout,
         "token": connection.token,
         "tls": connection.tls,
         "ca": _text(connection.ca),

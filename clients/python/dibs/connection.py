@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = "127.0.0.1:7411"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+DEFAULT_TRY_TIMEOUT_SECONDS = 5.0
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -55,6 +56,8 @@ class Connection:
         target: ``host:port``, ``unix:/path``, or any other gRPC target; a leading ``https://`` asks for TLS.
         namespace: namespace of everything done over it.
         timeout: seconds that a call may take with all its retries.
+        try_timeout: seconds that the first attempt at a call may take, without what it asks the broker to wait. A call
+            that may be made again then is, over a new channel, and may take twice as long.
         token: bearer token to send; None for none.
         tls: whether to use TLS.
         ca: PEM file with the authorities to trust; None for the system's.
@@ -66,6 +69,7 @@ class Connection:
     target: str = DEFAULT_TARGET
     namespace: str = DEFAULT_NAMESPACE
     timeout: float = DEFAULT_TIMEOUT_SECONDS
+    try_timeout: float = DEFAULT_TRY_TIMEOUT_SECONDS
     token: str | None = field(default=None, repr=False)
     tls: bool = False
     ca: Path | None = None
@@ -80,6 +84,7 @@ class Connection:
         namespace: str | None = None,
         *,
         timeout: Seconds | None = None,
+        try_timeout: Seconds | None = None,
         token: str | None = None,
         tls: bool | None = None,
         ca: StrPath | None = None,
@@ -115,6 +120,9 @@ class Connection:
             target=target,
             namespace=namespace or environ.get("DIBS_NAMESPACE") or DEFAULT_NAMESPACE,
             timeout=DEFAULT_TIMEOUT_SECONDS if timeout is None else to_seconds(timeout, "timeout"),
+            try_timeout=(
+                DEFAULT_TRY_TIMEOUT_SECONDS if try_timeout is None else to_seconds(try_timeout, "try_timeout")
+            ),
             token=token or environ.get("DIBS_TOKEN") or None,
             tls=tls,
             ca=ca_file,
@@ -128,6 +136,8 @@ class Connection:
     def _check(self) -> None:
         if self.timeout <= 0:
             raise ValueError("timeout must be above 0")
+        if self.try_timeout <= 0:
+            raise ValueError("try_timeout must be above 0")
         if dict(self.channel_options).get(_RETRIES):
             raise ValueError(f"{_RETRIES} stays off: gRPC would make calls again that must not be made twice")
         if (self.cert is None) != (self.key is None):

@@ -1,0 +1,118 @@
+"""One of two brokers freezes: whoever called it is answered by the other, soon and without an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from dibs import AsyncDibs, DeadlineExceeded, Dibs
+
+from ..support import redis as redis_support
+from ..support.fleet import Fleet
+
+#: An attempt that gets no answer in 5 s, and one with the other broker.
+SOON_S = 8.0
+#: As long as the broker was asked to wait, on top.
+WAITED_S = 8.0
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    """Two brokers on the newest Redis; clients call the first of them as long as it answers."""
+    programs = redis_support.found_programs()
+    with redis_support.running(programs[max(programs)]) as server, Fleet(server.url) as fleet:
+        fleet.start()
+        yield fleet
+
+
+def both(fleet: Fleet) -> str:
+    return "ipv4:" + ",".join(fleet.addresses)
+
+
+def in_seconds(call: Callable[[], Any]) -> tuple[float, Any]:
+    """How long a call took, and what it returned."""
+    began = time.monotonic()
+    value = call()
+    return time.monotonic() - began, value
+
+
+def test_blocking_calls_are_answered_by_the_other_broker(fleet: Fleet) -> None:
+    with Dibs(fleet.addresses[1]) as sound, ExitStack() as open_clients, ThreadPoolExecutor(16) as pool:
+        apps = [open_clients.enter_context(Dibs(both(fleet))) for _ in range(4)]
+        executing, putting, getting, waiting = apps
+        task = executing.task(name="t", queue="tasks")(lambda: None)
+        for app in apps:
+            app.known_queues()
+        task.execute()
+        sound.Data("there").put_data("x")
+
+        late = pool.submit(in_seconds, lambda: waiting.Data("late").get_data(get_timeout=60))
+        time.sleep(0.5)  # so that it waits at the broker
+        fleet.members[0].freeze()
+        calls = [
+            pool.submit(in_seconds, task.execute),
+            pool.submit(in_seconds, lambda: putting.Data("put").put_data("y")),
+            pool.submit(in_seconds, lambda: getting.Data("there").get_data()),
+            *(pool.submit(in_seconds, task.execute) for _ in range(8)),
+        ]
+        sound.Data("late").put_data("z")
+
+        took = [call.result() for call in calls]
+        assert max(seconds for seconds, _ in took) < SOON_S
+        assert list(took[2][1].values()) == ["x"]
+        seconds, found = late.result()
+        assert list(found.values()) == ["z"]
+        assert seconds < 0.5 + SOON_S + WAITED_S
+        # Nothing was done twice, also when the frozen broker gets to what it was sent.
+        fleet.members[0].thaw()
+        with Dibs(fleet.addresses[0]) as thawed:
+            thawed.known_queues()
+        assert sound.Data("put").currently_available() == (1, 0)
+        assert sound.Data("tasks", is_tasks=True).currently_available() == (10, 0)
+        # And the client stays where it was answered.
+        assert in_seconds(task.execute)[0] < 1
+
+
+def test_asyncio_calls_are_answered_by_the_other_broker(fleet: Fleet) -> None:
+    async def timed(call: Coroutine[Any, Any, Any]) -> tuple[float, Any]:
+        began = time.monotonic()
+        value = await call
+        return time.monotonic() - began, value
+
+    async def calls() -> list[tuple[float, Any]]:
+        async with AsyncDibs(both(fleet)) as app:
+            task = app.task(name="t", queue="tasks")(lambda: None)
+            await task.execute()
+            await app.Data("there").put_data("x")
+            fleet.members[0].freeze()
+            return list(
+                await asyncio.gather(
+                    timed(task.execute()), timed(app.Data("put").put_data("y")), timed(app.Data("there").get_data())
+                )
+            )
+
+    took = asyncio.run(calls())
+    assert max(seconds for seconds, _ in took) < SOON_S
+    assert list(took[2][1].values()) == ["x"]
+    with Dibs(fleet.addresses[1]) as sound:
+        assert sound.Data("put").currently_available() == (1, 0)
+        assert sound.Data("tasks", is_tasks=True).currently_available() == (2, 0)
+
+
+def test_what_must_not_be_repeated_waits_for_its_answer(fleet: Fleet) -> None:
+    with Dibs(both(fleet), timeout=3, try_timeout=0.5) as app:
+        dead = app.Data("DEADLETTER_QUEUE", is_dead=True)
+        dead.currently_available()
+        fleet.members[0].freeze()
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            dead.redrive()
+        assert 2.9 < time.monotonic() - began < 5
+        # The next call goes to the other broker at once.
+        assert in_seconds(dead.currently_available)[0] < 2
