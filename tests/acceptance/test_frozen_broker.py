@@ -14,12 +14,16 @@ import pytest
 from dibs import AsyncDibs, DeadlineExceeded, Dibs
 
 from ..support import redis as redis_support
+from ..support.balancers import running_balancer
 from ..support.fleet import Fleet
+from ..support.waiting import until as wait_until
 
 #: An attempt that gets no answer in 5 s, and one with the other broker.
 SOON_S = 8.0
 #: As long as the broker was asked to wait, on top.
 WAITED_S = 8.0
+#: nginx does not look whether a broker lives: the second attempt may meet the frozen one again, until nginx gives up.
+WITH_BAD_LUCK_S = 4.0
 
 
 @pytest.fixture
@@ -116,3 +120,25 @@ def test_what_must_not_be_repeated_waits_for_its_answer(fleet: Fleet) -> None:
         assert 2.9 < time.monotonic() - began < 5
         # The next call goes to the other broker at once.
         assert in_seconds(dead.currently_available)[0] < 2
+
+
+@pytest.mark.parametrize("kind", ["nginx", "haproxy"])
+def test_calls_through_a_balancer_are_answered_by_the_other_broker(fleet: Fleet, kind: str) -> None:
+    with (
+        running_balancer(kind, fleet.addresses) as balancer,
+        ExitStack() as open_clients,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        if kind == "haproxy":
+            wait_until(lambda: set(balancer.states().values()) == {"UP"})
+        apps = [open_clients.enter_context(Dibs(balancer.target)) for _ in range(4)]
+        tasks = [app.task(name="t", queue="tasks")(lambda: None) for app in apps]
+        for task in tasks:  # their streams are on both brokers
+            task.execute()
+        fleet.members[0].freeze()
+        took = list(pool.map(lambda task: in_seconds(task.execute)[0], tasks))
+        assert max(took) < {"haproxy": SOON_S, "nginx": SOON_S + WITH_BAD_LUCK_S}[kind]
+        # Those that had the frozen one were late, and only those.
+        assert min(took) < 1 < 5 < max(took)
+    with Dibs(fleet.addresses[1]) as sound:
+        assert sound.Data("tasks", is_tasks=True).currently_available() == (8, 0)
