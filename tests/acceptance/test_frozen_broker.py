@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ from ..support import redis as redis_support
 from ..support.balancers import running_balancer
 from ..support.fleet import Fleet
 from ..support.waiting import until as wait_until
+from ..support.worker_process import running_worker
 
 #: An attempt that gets no answer in 5 s, and one with the other broker.
 SOON_S = 8.0
 #: As long as the broker was asked to wait, on top.
 WAITED_S = 8.0
+#: A ping after 20 s, its answer for 10 s, another stream, and a busy machine.
+PINGED_S = 38.0
 #: nginx does not look whether a broker lives: the second attempt may meet the frozen one again, until nginx gives up.
 WITH_BAD_LUCK_S = 4.0
 
@@ -142,3 +146,41 @@ def test_calls_through_a_balancer_are_answered_by_the_other_broker(fleet: Fleet,
         assert min(took) < 1 < 5 < max(took)
     with Dibs(fleet.addresses[1]) as sound:
         assert sound.Data("tasks", is_tasks=True).currently_available() == (8, 0)
+
+
+def test_streams_go_to_the_other_broker_when_their_pings_are_not_answered(tmp_path: Path) -> None:
+    programs = redis_support.found_programs()
+    with (
+        redis_support.running(programs[max(programs)]) as server,
+        Fleet(server.url) as fleet,
+        ExitStack() as open_things,
+    ):
+        frozen, other = fleet.members
+        frozen.start()  # alone: so all streams are on it
+        open_things.enter_context(running_worker(both(fleet), tmp_path))
+        consumer = open_things.enter_context(Dibs(both(fleet)))
+        with Dibs(frozen.address) as first:
+            quick = first.task(name="quick")(lambda _: None)
+            quick.execute("before")
+            wait_until(lambda: "quick before" in journal(tmp_path), "no worker")
+            first.Data("q").put_data("before")
+        batches = consumer.Data("q", vis_timeout=60).stream(items=1, get_timeout=60)
+        assert list(next(batches).values()) == ["before"]
+        pool = open_things.enter_context(ThreadPoolExecutor(1))
+        other.start()
+        frozen.freeze()
+        with Dibs(other.address) as second:
+            quick.on(second).execute("after")
+            second.Data("q").put_data("after")
+            streamed = pool.submit(in_seconds, lambda: next(batches))
+            worked = in_seconds(lambda: wait_until(lambda: "quick after" in journal(tmp_path), "lost", PINGED_S))[0]
+            seconds, batch = streamed.result()
+        assert list(batch.values()) == ["after"]
+        assert worked < PINGED_S
+        assert seconds < PINGED_S
+
+
+def journal(folder: Path) -> str:
+    """What the tasks of a worker have done."""
+    path = folder / "journal"
+    return path.read_text() if path.exists() else ""
