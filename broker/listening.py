@@ -29,6 +29,8 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
         "grpc.server_handshake_timeout_ms": microseconds(settings.handshake_timeout) // 1000,
         "grpc.keepalive_time_ms": microseconds(settings.keepalive_time) // 1000,
         "grpc.keepalive_timeout_ms": microseconds(settings.keepalive_timeout) // 1000,
+        # gRPC waits for the longer of the two, and for 60 s unless told otherwise.
+        "grpc.http2.ping_timeout_ms": microseconds(settings.keepalive_timeout) // 1000,
         # A worker without work has a stream open and sends nothing for hours.
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.min_ping_interval_without_data_ms": microseconds(settings.min_ping_interval) // 1000,

@@ -84,6 +84,7 @@ def _plain(connection: Connection) -> dict[str, Any]:
         "source": connection.source,
         "namespace": connection.namespace,
         "timeout": connection.timeout,
+        "try_timeout": connection.try_timeout,
         "token": connection.token,
         "tls": connection.tls,
         "ca": _text(connection.ca),

@@ -130,12 +130,11 @@ PROCESS_FAULTS = (
         "silent-broker",
         silent_broker,
         Expectation(
-            recovery_s=120.0,
+            recovery_s=45.0,
             lost_once=_HELD,
             uncounted=2,
             unseen_data=1,
-            because="a silent connection is noticed by its pings, after 30 s, and a call may spend them twice; "
-            + _LEASE_ENDED,
+            because="streams notice a silent connection by its pings, after 30 s; " + _LEASE_ENDED,
         ),
         seconds=1.0,
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -35,6 +36,14 @@ class Member:
         """Starts it; returns when it listens."""
         self._life.close()
         self._broker = self._life.enter_context(running_broker(*self._options, listen=self.address))
+
+    def freeze(self) -> None:
+        """Its connections stay, and it says nothing any more."""
+        self.broker.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Undoes `freeze`."""
+        self.broker.process.send_signal(signal.SIGCONT)
 
     def end(self) -> None:
         """Ends it without any warning; nothing if it has ended, or was never started."""

@@ -34,6 +34,7 @@ class Channel:
     def __init__(self, call: Call) -> None:
         self.connection = self
         self.metadata = ()
+        self.generation = 0
         self._call = call
 
     def method(self, _: object) -> Any:

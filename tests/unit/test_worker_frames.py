@@ -67,6 +67,7 @@ def hello() -> Hello:
         "dns:///localhost:7411",
         "shop",
         token="secret",
+        try_timeout=7,
         channel_options=[("grpc.keepalive_time_ms", 1), ("x", object())],
     )
     return Hello(
@@ -89,6 +90,7 @@ def test_a_hello_tells_the_connector_all_that_it_needs() -> None:
         "shop",
         "secret",
     )
+    assert got.connection.try_timeout == 7
     # What is no plain value is for channels of the process itself.
     assert got.connection.channel_options == (("grpc.keepalive_time_ms", 1),)
 

@@ -136,6 +136,7 @@ class AsyncConsumer(Marks):
                 await asyncio.sleep(pauses.next())
 
     async def _one(self, pauses: Pauses) -> None:
+        generation = self._transport.generation
         call = self._transport.method(WORK)(metadata=self._transport.connection.metadata)
         self._draining = False
         speaking = asyncio.create_task(self._speak(call), name="dibs-stream-requests")
@@ -151,6 +152,8 @@ class AsyncConsumer(Marks):
         except asyncio.CancelledError:
             if task.cancelling():
                 raise
+            if generation != self._transport.generation:
+                return  # calls got no answer on that channel, and by now it is closed
             raise DibsError("this client has been closed") from None
         finally:
             speaking.cancel()

@@ -1,4 +1,4 @@
-"""Runs operations over an asyncio gRPC channel."""
+"""Runs operations over an asyncio gRPC channel; as `transport`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from .connection import Connection
 from .dividing import divided
-from .errors import BrokerError, DibsError
+from .errors import BrokerError, DeadlineExceeded, DibsError
 from .flows import Flow
 from .known_limits import KnownLimits
 from .operations import Operation, Rpc
@@ -30,14 +30,20 @@ class AioTransport:
 
     Attributes:
         limits: what the brokers take.
+        generation: channels that have been left.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.limits = KnownLimits()
+        self.generation = 0
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
+        #: Calls that are under way, with the generations of their channels.
+        self._calls: dict[Any, int] = {}
+        #: Each closes a channel that was left.
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Do it, with retries; as `Transport.run`.
@@ -60,12 +66,20 @@ class AioTransport:
             return result
 
     async def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
-        attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
+        attempts = Attempts(
+            self.connection.timeout if timeout is None else timeout,
+            self.connection.try_timeout if operation.prompt else None,
+            operation.wait,
+        )
         while True:
+            generation = self.generation
             try:
-                reply = await self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
+                reply = await self._call(operation, operation.request_after(attempts.elapsed()), attempts.limit())
             except grpc.RpcError as error:
-                pause = attempts.pause_after(error_from_call(error, self.connection.place), safe=operation.safe)
+                problem = error_from_call(error, self.connection.place)
+                if isinstance(problem, DeadlineExceeded):
+                    self._leave_channel(generation)
+                pause = attempts.pause_after(problem, safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
             await asyncio.sleep(pause)
@@ -103,8 +117,13 @@ class AioTransport:
             # What must not be tried again had better be sent when there is somebody to send it to.
             wait_for_ready=None if operation.safe else True,
         )
-        if not operation.rpc.streams:
-            return await call
+        self._calls[call] = self.generation
+        try:
+            return await (self._replies(operation, call) if operation.rpc.streams else call)
+        finally:
+            del self._calls[call]
+
+    async def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
         replies = []
         try:
             async for reply in call:
@@ -121,25 +140,52 @@ class AioTransport:
     def method(self, rpc: Rpc) -> Any:
         """The callable of one RPC on the open channel; as `Transport.method`."""
         loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop and self._loop.is_closed():
-            # Nobody can close the channel in its own loop any more; it closes itself when it is dropped.
-            self._channel, self._loop, self._stubs = None, None, {}
-        if self._channel is None or self._loop is None:
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise DibsError(
+                    "an AsyncDibs belongs to the event loop of its first call until that is closed: "
+                    "close it there, or make another"
+                )
+            # Nobody can close channels in their own loop any more; they close themselves when they are dropped.
+            self._channel, self._stubs = None, {}
+            self._closing.clear()
+            self._calls.clear()
+        if self._channel is None:
             self._channel = self.connection.open_aio_channel()
             self._loop = loop
-        elif self._loop is not loop:
-            raise DibsError(
-                "an AsyncDibs belongs to the event loop of its first call until that is closed: "
-                "close it there, or make another"
-            )
         stub = self._stubs.get(rpc.stub)
         if stub is None:
             stub = self._stubs[rpc.stub] = rpc.stub(self._channel)
         return getattr(stub, rpc.name)
 
+    def _leave_channel(self, generation: int) -> None:
+        """As `Transport.leave_channel`."""
+        if generation != self.generation:
+            return
+        self.generation += 1
+        channel, self._channel = self._channel, None
+        self._stubs = {}
+        if channel is not None:
+            closing = asyncio.create_task(self._close_later(channel, generation), name="dibs-left-channel")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def _close_later(self, channel: grpc.aio.Channel, generation: int) -> None:
+        """Close a channel when nobody should need it any more."""
+        try:
+            await asyncio.sleep(self.connection.timeout)
+            still = [call for call, of in self._calls.items() if of <= generation]
+            await asyncio.gather(*(call.code() for call in still))
+        finally:
+            await channel.close()
+
     async def close(self) -> None:
         """Close the channel; calls in flight end with an error. The next call opens another."""
         channel, self._channel, self._loop = self._channel, None, None
         self._stubs = {}
+        closing = tuple(self._closing)
+        for one in closing:
+            one.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
         if channel is not None:
             await channel.close()

@@ -49,6 +49,8 @@ class Dibs(Administration, TaskMaking):
             port has 7411, or 443 after ``https://``. Default ``127.0.0.1:7411``.
         namespace: isolated set of queues, tasks and results on that broker. Default ``default``.
         timeout: how long a call may take with all its retries; seconds or a timedelta. Default 30 s.
+        try_timeout: how long its first attempt may take, without what the call itself waits for: then it is made again,
+            if it may be, over another connection, and may take twice as long. Default 5 s.
         token: bearer token; needs TLS unless the broker is on this machine.
         tls: use TLS. Default: if `ca`, `cert` or `key` is there, or the target says ``https://``.
         ca: PEM file with the authorities to trust. Default: the system's.
@@ -76,6 +78,7 @@ class Dibs(Administration, TaskMaking):
         namespace: str | None = None,
         *,
         timeout: Seconds | None = None,
+        try_timeout: Seconds | None = None,
         token: str | None = None,
         tls: bool | None = None,
         ca: StrPath | None = None,
@@ -94,6 +97,7 @@ class Dibs(Administration, TaskMaking):
             "target": target,
             "namespace": namespace,
             "timeout": timeout,
+            "try_timeout": try_timeout,
             "token": token,
             "tls": tls,
             "ca": ca,
@@ -112,6 +116,7 @@ class Dibs(Administration, TaskMaking):
         namespace: str | None = None,
         *,
         timeout: Seconds | None = None,
+        try_timeout: Seconds | None = None,
         token: str | None = None,
         tls: bool | None = None,
         ca: StrPath | None = None,
@@ -131,6 +136,7 @@ class Dibs(Administration, TaskMaking):
             target,
             namespace,
             timeout=timeout,
+            try_timeout=try_timeout,
             token=token,
             tls=tls,
             ca=ca,

@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_NAMESPACE = "default"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+DEFAULT_TRY_TIMEOUT_SECONDS = 5.0
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 #: gRPC's own retries, by a service config or by themselves: they do not know which calls may be made again.
 _RETRIES = "grpc.enable_retries"
 
+#: How long the answer to a ping may take; gRPC waits for the longer of the two, and 60 s unless told otherwise.
+_KEEPALIVE_TIMEOUT, _PING_TIMEOUT = "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms"
+
 _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # A broker or a network that vanished without a word is noticed in half a minute while something waits for it.
     ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    (_KEEPALIVE_TIMEOUT, 10_000),
     ("grpc.http2.max_pings_without_data", 0),
     # The pauses between calls are ours (see retry.py); the connection itself is to be tried again soon.
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -56,6 +60,8 @@ class Connection:
         target: ``host:port``, ``unix:/path``, or any other gRPC target.
         namespace: namespace of everything done over it.
         timeout: seconds that a call may take with all its retries.
+        try_timeout: seconds that the first attempt at a call may take, without what it asks the broker to wait. A call
+            that may be made again then is, over a new channel, and may take twice as long.
         token: bearer token to send; None for none.
         tls: whether to use TLS.
         ca: PEM file with the authorities to trust; None for the system's.
@@ -68,6 +74,7 @@ class Connection:
     target: str = DEFAULT_TARGET
     namespace: str = DEFAULT_NAMESPACE
     timeout: float = DEFAULT_TIMEOUT_SECONDS
+    try_timeout: float = DEFAULT_TRY_TIMEOUT_SECONDS
     token: str | None = field(default=None, repr=False)
     tls: bool = False
     ca: Path | None = None
@@ -83,6 +90,7 @@ class Connection:
         namespace: str | None = None,
         *,
         timeout: Seconds | None = None,
+        try_timeout: Seconds | None = None,
         token: str | None = None,
         tls: bool | None = None,
         ca: StrPath | None = None,
@@ -120,6 +128,9 @@ class Connection:
             target=name,
             namespace=namespace or environ.get("DIBS_NAMESPACE") or DEFAULT_NAMESPACE,
             timeout=DEFAULT_TIMEOUT_SECONDS if timeout is None else to_seconds(timeout, "timeout"),
+            try_timeout=(
+                DEFAULT_TRY_TIMEOUT_SECONDS if try_timeout is None else to_seconds(try_timeout, "try_timeout")
+            ),
             token=token or environ.get("DIBS_TOKEN") or None,
             tls=tls,
             ca=ca_file,
@@ -134,6 +145,8 @@ class Connection:
     def _check(self) -> None:
         if self.timeout <= 0:
             raise ValueError("timeout must be above 0")
+        if self.try_timeout <= 0:
+            raise ValueError("try_timeout must be above 0")
         if dict(self.channel_options).get(_RETRIES):
             raise ValueError(f"{_RETRIES} stays off: gRPC would make calls again that must not be made twice")
         if (self.cert is None) != (self.key is None):
@@ -156,7 +169,10 @@ class Connection:
         """The gRPC channel options, in order of precedence."""
         given = {name for name, _ in self.channel_options}
         own = (*_CHANNEL_OPTIONS, _WITHOUT_PROXY) if is_local(self.target) else _CHANNEL_OPTIONS
-        return self.channel_options + tuple(option for option in own if option[0] not in given)
+        options = self.channel_options + tuple(option for option in own if option[0] not in given)
+        if _PING_TIMEOUT in given:
+            return options
+        return (*options, (_PING_TIMEOUT, dict(options)[_KEEPALIVE_TIMEOUT]))
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """TLS credentials; None for plaintext.

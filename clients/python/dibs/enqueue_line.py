@@ -171,7 +171,8 @@ class EnqueueLine:
         return group, EncodedRequest(self._transport.connection.namespace, [ticket.entry for ticket in group])
 
     def _send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem]:
-        attempts = Attempts(self._transport.connection.timeout)
+        connection = self._transport.connection
+        attempts = Attempts(connection.timeout, connection.try_timeout)
         reply = None if self._no_streams else self._send_on_stream(request, attempts)
         if reply is not None:
             if not reply.HasField("error"):
@@ -184,12 +185,14 @@ class EnqueueLine:
     def _send_on_stream(self, request: EncodedRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
         stream = self._open()
         try:
-            stream.send(request, attempts.remaining())
+            stream.send(request, attempts.limit())
             return stream.receive()
         except grpc.RpcError as error:
             # What is wrong, if anything, the unary call will tell; it has the same request_id.
             if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 self._no_streams = True
+            if stream.ran_out:
+                self._transport.leave_channel(stream.generation)
             self._drop_stream()
             return None
         except BaseException:
@@ -198,6 +201,8 @@ class EnqueueLine:
 
     def _open(self) -> EnqueueStream:
         with self._lock:
+            if self._stream is not None and self._stream.generation != self._transport.generation:
+                self._close_stream()  # other calls got no answer there
             if self._stream is None:
                 self._stream = EnqueueStream(self._transport)
                 # Closes it when the line is forgotten without close(), and when the interpreter ends.

@@ -40,16 +40,33 @@ class EnqueueStream:
 
     Args:
         transport: whose channel to use.
+
+    Attributes:
+        generation: of its channel.
+        ran_out: a reply was not there in time.
+        sent: requests whose replies have not been received; written by whoever sends and receives.
     """
 
-    __slots__ = ("_begun", "_call", "_deadline", "_over", "_receiving", "_requests", "_thread", "sent")
+    __slots__ = (
+        "_begun",
+        "_call",
+        "_deadline",
+        "_over",
+        "_receiving",
+        "_requests",
+        "_thread",
+        "generation",
+        "ran_out",
+        "sent",
+    )
 
     def __init__(self, transport: Transport) -> None:
+        self.generation = transport.generation
+        self.ran_out = False
         self._requests: SimpleQueue[EncodedRequest | None] = SimpleQueue()
         #: When the replies must be there, on the monotonic clock; None while none is waited for. Written by
         #: whoever sends and receives, read by gRPC's thread.
         self._deadline: float | None = None
-        #: Requests whose replies have not been received; written by whoever sends and receives.
         self.sent = 0
         #: gRPC's thread; written by it.
         self._thread: threading.Thread | None = None
@@ -123,6 +140,7 @@ class EnqueueStream:
                 request = self._requests.get(timeout=timeout)
             except Empty:
                 if self._deadline is not None and self._deadline <= time.monotonic():
+                    self.ran_out = True
                     self._call.cancel()
                 continue
             if request is None:

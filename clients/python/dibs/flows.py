@@ -32,8 +32,9 @@ from .v1 import broker_pb2 as pb
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Operation[Any], Any, T]
 
-#: The longest that one request waits; then the next one does. Proxies cut calls that stay silent for long.
-LONGEST_WAIT_SECONDS = 50.0
+#: The longest that one request waits; then the next one does. A broker that has fallen silent meanwhile is left so
+#: much later, and proxies cut calls that stay silent for long.
+LONGEST_WAIT_SECONDS = 8.0
 
 #: A wait that is shorter is not worth a request.
 _TOO_SHORT_SECONDS = 0.001

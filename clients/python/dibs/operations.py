@@ -96,6 +96,11 @@ class Operation(Generic[T]):
         return isinstance(asked, EncodedRequest) or is_repeatable(self.rpc.name, asked)
 
     @property
+    def prompt(self) -> bool:
+        """Whether it may be given up and made again before its time is up; a long stream begins anew each time."""
+        return self.safe and (self.rpc.single or not self.rpc.streams)
+
+    @property
     def size(self) -> int:
         """Bytes of the request."""
         asked = self.request

@@ -37,18 +37,24 @@ class Pauses:
 class Attempts:
     """The attempts of one call: how much time is left, and how long to pause before the next.
 
-    A pause that the broker asks for (RetryInfo) is the least.
+    A pause that the broker asks for (RetryInfo) is the least. An attempt has a time limit of its own, so that a broker
+    that has fallen silent leaves time for another one. It is twice as long after each attempt that has run out, for
+    what just takes long.
 
     Args:
         timeout: seconds that all attempts and pauses may take.
+        first: seconds that the first attempt may take; None: all that is left, as may every other.
+        wait: seconds of that which the broker may deliberately take to answer, on top of the limit of an attempt.
     """
 
-    __slots__ = ("_began", "_deadline", "_pauses", "made", "timeout")
+    __slots__ = ("_began", "_deadline", "_longest", "_pauses", "_wait", "made", "timeout")
 
-    def __init__(self, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, timeout: float, first: float | None = None, wait: float = 0.0) -> None:
+        self.timeout = timeout + wait
+        self._wait = wait
+        self._longest = first
         self._began = time.monotonic()
-        self._deadline = self._began + timeout
+        self._deadline = self._began + self.timeout
         self._pauses = Pauses()
         #: Attempts that have failed so far.
         self.made = 0
@@ -56,6 +62,12 @@ class Attempts:
     def remaining(self) -> float:
         """Seconds left; at least a millisecond, so that a call gets an answer rather than a bad deadline."""
         return max(self._deadline - time.monotonic(), 0.001)
+
+    def limit(self) -> float:
+        """Seconds that the next attempt may take."""
+        if self._longest is None:
+            return self.remaining()
+        return min(self._longest + max(self._wait - self.elapsed(), 0.0), self.remaining())
 
     def elapsed(self) -> float:
         """Seconds since the first attempt began; 0 while that is the only one."""
@@ -71,9 +83,12 @@ class Attempts:
         Raises:
             BrokerError: `error` itself, when another attempt is no use, would do harm, or comes too late.
         """
-        if not safe or not is_transient(error):
+        ran_out = isinstance(error, DeadlineExceeded)
+        if not safe or not (ran_out or is_transient(error)):
             raise error
         self.made += 1
+        if ran_out and self._longest is not None:
+            self._longest *= 2
         pause = self._pauses.next()
         if error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds() * random.uniform(1.0, 1.2))

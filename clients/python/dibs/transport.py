@@ -1,4 +1,8 @@
-"""Runs operations over a blocking gRPC channel, from any thread and after a fork."""
+"""Runs operations over a blocking gRPC channel, from any thread and after a fork.
+
+A call that gets no answer in time makes those that come after it use a new channel, which leads to another broker where
+there is one: the old one would go on with the connection on which nothing comes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from google.protobuf.message import Message
 from . import forking
 from .connection import Connection
 from .dividing import divided
-from .errors import BrokerError, DibsError
+from .errors import BrokerError, DeadlineExceeded, DibsError
 from .known_limits import KnownLimits
 from .operations import Operation, Rpc
 from .retry import Attempts
@@ -33,17 +37,21 @@ class Transport:
 
     Attributes:
         limits: what the brokers take.
+        generation: channels that have been left.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.limits = KnownLimits()
+        self.generation = 0
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
+        #: Channels that were left, each with its generation and when it may be closed on the monotonic clock.
+        self._left: list[tuple[grpc.Channel, int, float]] = []
         self._closed = False
-        #: Calls that are under way, in any thread.
-        self._calls: set[Any] = set()
+        #: Calls that are under way, in any thread, with the generations of their channels.
+        self._calls: dict[Any, int] = {}
         #: Set when one of them has ended; for a fork that waits for them.
         self._ended = threading.Event()
         #: Forks so far; each cancels the calls that are under way, and they are made again.
@@ -75,12 +83,20 @@ class Transport:
             return result
 
     def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
-        attempts = Attempts((self.connection.timeout if timeout is None else timeout) + operation.wait)
+        attempts = Attempts(
+            self.connection.timeout if timeout is None else timeout,
+            self.connection.try_timeout if operation.prompt else None,
+            operation.wait,
+        )
         while True:
+            generation = self.generation
             try:
-                reply = self._call(operation, operation.request_after(attempts.elapsed()), attempts.remaining())
+                reply = self._call(operation, operation.request_after(attempts.elapsed()), attempts.limit())
             except grpc.RpcError as error:
-                pause = attempts.pause_after(error_from_call(error, self.connection.place), safe=operation.safe)
+                problem = error_from_call(error, self.connection.place)
+                if isinstance(problem, DeadlineExceeded):
+                    self.leave_channel(generation)
+                pause = attempts.pause_after(problem, safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
             time.sleep(pause)
@@ -89,6 +105,7 @@ class Transport:
         while True:
             with self._lock:
                 forks = self._forks
+                generation = self.generation
             method = self.method(operation.rpc)
             if not operation.rpc.streams:
                 method = method.future
@@ -101,14 +118,14 @@ class Transport:
                     # What must not be tried again had better be sent when there is somebody to send it to.
                     wait_for_ready=None if operation.safe else True,
                 )
-                self._calls.add(call)
+                self._calls[call] = generation
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()
             except (grpc.RpcError, grpc.FutureCancelledError):
                 if forks == self._forks or not operation.safe:
                     raise
             finally:
-                self._calls.discard(call)
+                self._calls.pop(call, None)
                 self._ended.set()
 
     def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
@@ -132,10 +149,38 @@ class Transport:
         Raises:
             DibsError: the client has been closed.
         """
+        if self._left:
+            self._close_left()
         stub = self._stubs.get(rpc.stub)
         if stub is None:
             stub = self._open(rpc.stub)
         return getattr(stub, rpc.name)
+
+    def leave_channel(self, generation: int) -> None:
+        """Make further calls on a new channel. Those under way stay where they are, streams for the time of a call.
+
+        Args:
+            generation: what it was before the call that got no answer; if that channel has been left already, nothing
+                is done.
+        """
+        with self._lock:
+            if generation != self.generation:
+                return
+            self.generation += 1
+            channel, self._channel = self._channel, None
+            self._stubs = {}
+            if channel is not None:
+                self._left.append((channel, generation, time.monotonic() + self.connection.timeout))
+
+    def _close_left(self) -> None:
+        """Close the channels that nobody should need any more."""
+        now = time.monotonic()
+        with self._lock:
+            oldest = min(self._calls.values(), default=self.generation)
+            over = [one for one in self._left if one[1] < oldest and one[2] <= now]
+            self._left = [one for one in self._left if one not in over]
+        for channel, _, _ in over:
+            channel.close()
 
     def _open(self, make_stub: Callable[[Any], Any]) -> Any:
         with self._lock:
@@ -149,9 +194,12 @@ class Transport:
         """Close the channel; calls in flight end with an error. May be called twice."""
         with self._lock:
             self._closed = True
-            channel, self._channel = self._channel, None
+            channels = [channel for channel, _, _ in self._left]
+            if self._channel is not None:
+                channels.append(self._channel)
+            self._channel, self._left = None, []
             self._stubs = {}
-        if channel is not None:
+        for channel in channels:
             channel.close()
 
     def before_fork(self) -> None:
@@ -173,12 +221,14 @@ class Transport:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget the parent's channel without closing it: its threads and its socket are the parent's."""
+        """Forget the parent's channels without closing them: their threads and their sockets are the parent's."""
         forking.abandon(self._channel)
+        forking.abandon(self._left)
+        self._left = []
         for call in self._calls:
             forking.abandon(call)
         self._channel = None
-        self._calls = set()
+        self._calls = {}
         self._ended = threading.Event()
         self._stubs = {}
         self._lock.release()
