@@ -139,7 +139,7 @@ def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.
     with pytest.raises(TaskNotFinished, match="started after 120 s"):
         drive(flows.get_result("n", "a", "task", timedelta(minutes=2)), broker)
     assert sum(waits) == 120
-    assert len(waits) == 3
+    assert max(waits) <= flows.LONGEST_WAIT_SECONDS
 
 
 def test_what_to_wait_for_is_started_or_done() -> None:
