@@ -264,7 +264,7 @@ def test_waiting_for_task_execution(scene: Scene, label: str) -> None:
 def test_waiting_with_a_deadline(scene: Scene, label: str) -> None:
     executing_task = jobs.my_task.execute(label, delay=0.3)
     assert not executing_task.wait(0.05)
-    assert executing_task.cancel() is True
+    assert executing_task.cancel() is dibs.Cancelled.NEVER_RUNS
     # Past the time at which it would have begun.
     time.sleep(0.4)
     assert executing_task.status == "done"
@@ -341,25 +341,25 @@ def test_args_of_what_has_not_run(scene: Scene, label: str) -> None:
     handle = jobs.add.execute(1, delay=60, b=2, taskid=label)
     assert handle.taskid == label
     assert handle.args == ([1], {"b": 2})
-    assert handle.cancel() is True
+    assert handle.cancel() is dibs.Cancelled.NEVER_RUNS
     assert handle.args is None
 
 
-def test_cancel_has_three_outcomes(scene: Scene, label: str) -> None:
+def test_cancel_of_what_does_not_run(scene: Scene, label: str) -> None:
     waiting = jobs.add.execute(1, 2, delay=60)
-    assert waiting.cancel() is True
+    assert waiting.cancel() is dibs.Cancelled.NEVER_RUNS
     assert waiting.state is dibs.State.CANCELLED
     done = jobs.add.execute(1, 2)
     assert done.get(LONG_S) == 3
     assert done.cancel() == -1
     assert done.result is None
-    assert dibs.default().handle(label).cancel() is False
+    assert dibs.default().handle(label).cancel() is dibs.Cancelled.NOT_KNOWN
 
 
 def test_cancel_of_a_running_coroutine(scene: Scene, label: str) -> None:
     handle = jobs.endless.execute(label)
     assert handle.wait(LONG_S)
-    assert handle.cancel() is True
+    assert handle.cancel() is dibs.Cancelled.TOLD
     with pytest.raises(dibs.TaskCancelled):
         handle.get(LONG_S)
     assert handle.state is dibs.State.CANCELLED
@@ -371,7 +371,7 @@ def test_the_id_of_a_cancelled_task_may_be_used_again_at_once(scene: Scene, labe
     for _ in range(5):
         handle = jobs.endless.execute(label, taskid=label)
         assert handle.wait(LONG_S)
-        assert handle.cancel() is True
+        assert handle.cancel() is dibs.Cancelled.TOLD
         # Instead of the one that may still be running.
         anew = jobs.add.options(taskid=label, on_conflict="replace").execute(1, 2)
         assert anew.get(LONG_S) == 3
@@ -381,7 +381,7 @@ def test_the_id_of_a_cancelled_task_may_be_used_again_at_once(scene: Scene, labe
 def test_cancel_of_a_running_function_that_looks_around(scene: Scene, label: str) -> None:
     handle = jobs.looks_around.execute(label)
     scene.until_noted("looks_around", label)
-    assert handle.cancel() is True
+    assert handle.cancel() is dibs.Cancelled.TOLD
     assert handle.wait(LONG_S, until="done")
     assert handle.state is dibs.State.CANCELLED
     assert scene.noted("looks_around", label, "saw it")
@@ -390,7 +390,7 @@ def test_cancel_of_a_running_function_that_looks_around(scene: Scene, label: str
 def test_a_cancelled_task_does_not_come_again_by_its_retry(scene: Scene, label: str) -> None:
     handle = jobs.retries_when_cancelled.execute(label)
     scene.until_noted("retries", label)
-    assert handle.cancel() is True
+    assert handle.cancel() is dibs.Cancelled.TOLD
     scene.let(label)
     assert handle.wait(LONG_S, until="done")
     assert handle.state is dibs.State.CANCELLED

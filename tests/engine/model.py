@@ -484,6 +484,9 @@ class Model:
         return False
 
     def _cancel(self, id: str) -> Cancelled:
+        end = self.ends.get(id)
+        if end is not None and end.state is State.CANCELLED and not end.used:
+            return Cancelled.REMOVED
         if self.ends.pop(id, None):
             return Cancelled.RESULT_DROPPED
         item = self.items.get(id)

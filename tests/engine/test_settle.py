@@ -366,6 +366,9 @@ async def test_the_end_of_a_cancelled_item_is_kept_as_long_as_its_result_would_b
     await put(engine, "a", spec=KEPT)
     await engine.cancel(NS, ["a"])
     assert await state_of(engine, "a") is State.CANCELLED
+    # Nothing has run, so there is no result to drop.
+    assert await engine.cancel(NS, ["a", "a"]) == [Cancelled.REMOVED, Cancelled.REMOVED]
+    assert await state_of(engine, "a") is State.CANCELLED
 
 
 async def test_a_running_item_is_told_and_may_still_succeed(engine: Engine) -> None:

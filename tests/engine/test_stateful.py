@@ -255,11 +255,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(via=brokers, chosen=st.lists(ids, min_size=1, max_size=3))
     def cancel(self, via: int, chosen: list[str]) -> None:
+        there = set(self.model.items)
         outcomes = self.run(self.engines[via].cancel(self.namespace, chosen))
         assert outcomes == self.model.cancel(chosen)
         for id, outcome in zip(chosen, outcomes, strict=True):
             if outcome is Cancelled.REMOVED:
-                self.history.ended(id, "cancelled")
+                # Said again of what an earlier cancel has removed.
+                if id in there:
+                    self.history.ended(id, "cancelled")
+                there.discard(id)
             elif outcome is Cancelled.REQUESTED:
                 self.history.cancel_requested(id)
 

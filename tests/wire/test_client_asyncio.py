@@ -11,6 +11,7 @@ from dibs import (
     CURRENT_TASK,
     AsyncDibs,
     AsyncTask,
+    Cancelled,
     Dibs,
     DibsError,
     InvalidArgument,
@@ -67,7 +68,7 @@ async def test_get_raises_as_the_blocking_one_does(app: Dibs, add: AsyncTask[[in
     cancelled = await add.execute(1, 2, delay=60)
     with pytest.raises(TaskNotFinished):
         await cancelled.get(0)
-    assert await cancelled.cancel() is True
+    assert await cancelled.cancel() is Cancelled.NEVER_RUNS
     with pytest.raises(TaskCancelled):
         await cancelled.get(5)
 

@@ -13,6 +13,7 @@ import pytest
 from dibs import (
     CURRENT_TASK,
     AlreadyExists,
+    Cancelled,
     Dibs,
     InvalidArgument,
     ResultUnavailable,
@@ -125,7 +126,8 @@ def test_a_delayed_task_is_early_and_can_be_cancelled(app: Dibs, add: Task[[int,
     handle = add.execute(1, 2, delay=60)
     assert handle.status == "early"
 
-    assert handle.cancel() is True
+    assert handle.cancel() is Cancelled.NEVER_RUNS
+    assert handle.cancel() is Cancelled.NEVER_RUNS, "again"
     assert handle.state is State.CANCELLED
     with pytest.raises(TaskCancelled, match="cancelled"):
         handle.get(5)
@@ -139,11 +141,11 @@ def test_cancelling_tells_a_running_task_and_drops_the_result_of_a_finished_one(
     done = add.execute(1, 2)
     finish(app, take(app)[0], 3)
 
-    assert running.cancel() is True
+    assert running.cancel() is Cancelled.TOLD
     assert done.cancel() == -1
-    assert done.cancel() is False
+    assert done.cancel() is Cancelled.NOT_KNOWN
     assert done.result is None
-    assert app.handle("never-there").cancel() is False
+    assert app.handle("never-there").cancel() is Cancelled.NOT_KNOWN
 
 
 def test_many_results_come_in_the_order_of_their_ids(app: Dibs, add: Task[[int, int], int]) -> None:
@@ -227,7 +229,7 @@ def test_a_cancelled_attempt_is_not_retried(app: Dibs, vis_timeout: float, caplo
 
     handle = again.execute()
     (delivery,) = take(app)
-    assert handle.cancel() is True
+    assert handle.cancel() is Cancelled.TOLD
     running = as_worker(delivery)
     token = CURRENT_TASK.begin(running)
     assert again.retry() is None

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, number of ids (1-1000), ids
--- Reply    one code an id: 1 removed before it started, 2 running and told, 3 finished and its result dropped,
+-- Reply    one code an id: 1 removed before it started (now or earlier), 2 running and told, 3 finished and its result dropped,
 --          0 nothing known (or dead, set aside or unreadable, which is for operators to handle)
 -- Cost     O(log n) an id.
 --- @include clock
@@ -18,8 +18,10 @@
 
 -- The code, and what removing takes: spec and parsed run.
 local function look(id)
-  if redis.call('EXISTS', P .. 'end:' .. id) == 1 then
-    return 3
+  local ending = redis.call('GETRANGE', P .. 'end:' .. id, 0, 3)
+  if ending ~= '' then
+    -- An earlier cancel has seen to it that no attempt was ever made: there is no result to drop.
+    return ending == 'C 0 ' and 1 or 3
   end
   local text = redis.call('HGET', P .. 'run', id)
   local run = text and parse_run(text) or nil
@@ -44,7 +46,7 @@ local function cancel(id, code, spec, run)
     run.cancel = true
     redis.call('HSET', P .. 'run', id, format_run(run))
     publish('c', id .. ' ' .. int(run.token))
-  elseif code == 1 then
+  elseif code == 1 and spec then
     detach(id, spec, run)
     end_cancelled(id, spec, run and run.used or 0)
   end

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE
     from .policy import Backoff
     from .schedules import Cron, Every
-    from .states import State
+    from .states import Cancelled, State
     from .tasks import AsyncTask, Task
 
 #: Where each public name is; modules are imported when a name of theirs is first used.
@@ -137,7 +137,7 @@ _HOMES = {
     "names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
     "policy": ("Backoff",),
     "schedules": ("Cron", "Every"),
-    "states": ("State",),
+    "states": ("Cancelled", "State"),
     "tasks": ("AsyncTask", "Task"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -155,6 +155,7 @@ __all__ = [
     "AsyncTask",
     "Backoff",
     "BrokerError",
+    "Cancelled",
     "Cron",
     "Data",
     "DataBatch",

@@ -25,7 +25,7 @@ from .ids import new_id
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
 from .retry import is_transient
-from .states import State, state_from_wire
+from .states import Cancelled, State, state_from_wire
 from .times import Seconds, to_wait
 from .v1 import broker_pb2 as pb
 
@@ -131,17 +131,17 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
     return values
 
 
-_CANCELLED: dict[pb.CancelOutcome.ValueType, bool | Literal[-1]] = {
-    pb.CANCEL_OUTCOME_REMOVED: True,
-    pb.CANCEL_OUTCOME_REQUESTED: True,
-    pb.CANCEL_OUTCOME_RESULT_DROPPED: -1,
+_CANCELLED: dict[pb.CancelOutcome.ValueType, Cancelled] = {
+    pb.CANCEL_OUTCOME_REMOVED: Cancelled.NEVER_RUNS,
+    pb.CANCEL_OUTCOME_REQUESTED: Cancelled.TOLD,
+    pb.CANCEL_OUTCOME_RESULT_DROPPED: Cancelled.RESULT_DROPPED,
 }
 
 
-def cancel(namespace: str, id: str) -> Flow[bool | Literal[-1]]:
-    """Cancel one item: True if it was removed or told, -1 if its result was dropped, else False."""
+def cancel(namespace: str, id: str) -> Flow[Cancelled]:
+    """Cancel one item."""
     items = yield from do(operations.cancel(namespace, [id]))
-    return _CANCELLED.get(items[0].outcome, False)
+    return _CANCELLED.get(items[0].outcome, Cancelled.NOT_KNOWN)
 
 
 def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flow[list[BrokerError]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from . import flows
 from .codec import decode_call
-from .states import State, Status, state_from_wire
+from .states import Cancelled, State, Status, state_from_wire
 from .times import Seconds
 
 if TYPE_CHECKING:
@@ -107,12 +107,12 @@ class EnqueuedTask(Generic[R]):
         value: R = self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
         return value
 
-    def cancel(self) -> bool | Literal[-1]:
+    def cancel(self) -> Cancelled:
         """Cancel it.
 
         Returns:
-            True when it had not started and never will, or runs and has been told (see `CURRENT_TASK`).
-            -1 when it was done and its result has been deleted. False when nothing is known of it.
+            What was found of it: it had not started and never will, runs and has been told (see `CURRENT_TASK`), was
+            done and its result has been dropped, or is not known.
         """
         return self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
 
@@ -170,7 +170,7 @@ class AsyncEnqueuedTask(Generic[R]):
         value: R = await self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
         return value
 
-    async def cancel(self) -> bool | Literal[-1]:
+    async def cancel(self) -> Cancelled:
         """As `EnqueuedTask.cancel`."""
         return await self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal, TypeAlias
 
 from .v1 import types_pb2 as tpb
@@ -47,6 +47,19 @@ class State(StrEnum):
     def is_over(self) -> bool:
         """Whether nothing more will become of it."""
         return self is not State.STARTED and self not in _BEFORE
+
+
+class Cancelled(IntEnum):
+    """What `cancel` found; true when there was something to cancel, and equal to the True, False and -1 of rpqueue."""
+
+    #: It had not started and never will.
+    NEVER_RUNS = 1
+    #: It is running; its worker is told, and it will not be delivered again.
+    TOLD = 2
+    #: It had finished, and its result has been dropped.
+    RESULT_DROPPED = -1
+    #: Nothing is known of it.
+    NOT_KNOWN = 0
 
 
 _BEFORE = frozenset((State.SCHEDULED, State.LATE, State.WAITING))

@@ -158,7 +158,7 @@ class _CancelOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     CANCEL_OUTCOME_UNSPECIFIED: _CancelOutcome.ValueType  # 0
     """Never sent."""
     CANCEL_OUTCOME_REMOVED: _CancelOutcome.ValueType  # 1
-    """It had not started and never will."""
+    """It had not started and never will; also if an earlier Cancel saw to that, for as long as its end is kept."""
     CANCEL_OUTCOME_REQUESTED: _CancelOutcome.ValueType  # 2
     """It is running; its worker is told, and it will not be delivered again."""
     CANCEL_OUTCOME_RESULT_DROPPED: _CancelOutcome.ValueType  # 3
@@ -172,7 +172,7 @@ class CancelOutcome(_CancelOutcome, metaclass=_CancelOutcomeEnumTypeWrapper):
 CANCEL_OUTCOME_UNSPECIFIED: CancelOutcome.ValueType  # 0
 """Never sent."""
 CANCEL_OUTCOME_REMOVED: CancelOutcome.ValueType  # 1
-"""It had not started and never will."""
+"""It had not started and never will; also if an earlier Cancel saw to that, for as long as its end is kept."""
 CANCEL_OUTCOME_REQUESTED: CancelOutcome.ValueType  # 2
 """It is running; its worker is told, and it will not be delivered again."""
 CANCEL_OUTCOME_RESULT_DROPPED: CancelOutcome.ValueType  # 3
