@@ -16,7 +16,7 @@ from .coalesce import Coalescer
 from .config import EngineConfig
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
-from .errors import EngineClosed, EngineNotStarted, LateCall, Unavailable
+from .errors import EngineClosed, EngineNotStarted, LateCall, Refused, ScriptBug, Unavailable, UnsuitableRedis
 from .faults import translate
 from .hints import Hints
 from .locks import Locks
@@ -93,7 +93,12 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._pipe = Pipe(config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=config.timeout_s)
+        self._pipe = Pipe(
+            config.redis_url,
+            connect_timeout_s=config.timeout_s,
+            timeout_s=config.timeout_s,
+            on_elsewhere=lambda: self.hints.renew(),
+        )
         # For subscriptions, which wait for ever.
         self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
         channel = keys.hints_channel(config.key_prefix)
@@ -123,18 +128,22 @@ class Engine:
         May be called again after `Unavailable`. Until it has returned, operations raise `EngineNotStarted`.
 
         Raises:
-            UnsuitableRedis: this Redis must not be used.
+            UnsuitableRedis: this Redis must not be used, or does not let the broker in.
             Unavailable: it is not there, or does not answer in time.
         """
         try:
             async with asyncio.timeout(self.config.timeout_s):
                 version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
+                await self.hints.check()
+            self._scripts.prepare(version)
+            self._open = True
+            self._timers.see_clock(await self._call("probe", "probe", ()))
+            await self._learn_namespaces()
         except TimeoutError:
-            raise Unavailable(f"info: no answer from Redis within {self.config.timeout_s:g} s") from None
-        self._scripts.prepare(version)
-        self._open = True
-        self._timers.see_clock(await self._call("probe", "probe", ()))
-        await self._learn_namespaces()
+            raise Unavailable(f"no answer from Redis within {self.config.timeout_s:g} s") from None
+        except (Refused, ScriptBug) as error:
+            # The simplest script there is: where that does not run, none does.
+            raise UnsuitableRedis(f"this Redis is not open to the broker: {error}") from error
         self.hints.start()
         self.peers.start()
         self._timers.start()

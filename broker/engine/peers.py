@@ -33,8 +33,6 @@ class Peers:
         name: of this broker, unlike any other's.
         subscribed: set while this broker listens to hints itself.
 
-    Attributes:
-        current: whether every broker that is there reads what this one writes, as of the last look.
     """
 
     def __init__(
@@ -44,7 +42,15 @@ class Peers:
         self._name = name
         self._subscribed = subscribed
         self._task: asyncio.Task[None] | None = None
-        self.current = False
+        self._current = False
+
+    @property
+    def current(self) -> bool:
+        """Whether every broker that is there reads what this one writes, as of the last look.
+
+        While this broker does not listen itself it cannot tell, and it is not so.
+        """
+        return self._current and self._subscribed.is_set()
 
     def start(self) -> None:
         """Begins to look."""
@@ -66,7 +72,7 @@ class Peers:
     async def look(self) -> None:
         """Looks now. Raises `EngineError`."""
         there, lowest, listening = await self._meet((self._name, FORMAT, _LIFETIME_US))
-        self.current = self._subscribed.is_set() and lowest >= FORMAT and listening == there
+        self._current = self._subscribed.is_set() and lowest >= FORMAT and listening == there
 
     async def _loop(self) -> None:
         while True:
@@ -74,6 +80,6 @@ class Peers:
             try:
                 await self.look()
             except EngineError as error:
-                self.current = False
+                self._current = False
                 _log.debug("could not look for other brokers: %s", error)
             await asyncio.sleep(_LOOK_S)
