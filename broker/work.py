@@ -166,6 +166,7 @@ class WorkSession:
             # One of the parts failed and took the others with it.
             raise failures.exceptions[0] from None
         finally:
+            self._dispatch.settling.end(self)
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
@@ -274,10 +275,13 @@ class WorkSession:
         backoff = _BACKOFF_FIRST_S
         while True:
             try:
-                return await call(self._namespace, entries)
+                settled = await call(self._namespace, entries)
+                self._dispatch.settling.end(self)
+                return settled
             except EngineError as error:
-                if backoff == _BACKOFF_FIRST_S:
-                    _log.warning("settling in namespace %s waits for Redis: %s", self._namespace, error)
+                self._dispatch.settling.note(
+                    self, "settling in namespace %s waits for Redis: %s", self._namespace, error
+                )
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _BACKOFF_MOST_S)
 

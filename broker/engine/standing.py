@@ -42,7 +42,7 @@ class Standing:
         now = time.monotonic()
         if now < self._next_at:
             return
-        self._log.log(self._level, text, *args)
+        self._log.log(self._level, text, *args, stacklevel=2)
         self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S) if self._logged else _FIRST_PAUSE_S
         self._next_at = now + self._pause_s
         self._logged = True
@@ -54,7 +54,7 @@ class Standing:
         self._who.discard(who)
         if self._who or not self._logged:
             return
-        self._log.info(self._over)
+        self._log.info(self._over, stacklevel=2)
         self._logged = False
         # The next condition may be told of soon, but not at every turn of one that comes and goes.
         self._next_at = min(self._next_at, time.monotonic() + _FIRST_PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_what_lasts_is_told_of_at_most_once_a_second_and_ever_more_seldom(
         away.note("a", "away")
         if len(caplog.messages) > before:
             told.append(time.now)
-    pauses = [after - before for before, after in zip(told, told[1:], strict=False)]
+    pauses = [after - before for before, after in pairwise(told)]
     assert min(pauses) >= 1
     assert len(told) < 70
 
