@@ -153,7 +153,7 @@ class WorkSession:
         await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
         try:
             with (
-                self._engine.hints.on_cancelled(self._note_cancelled),
+                self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
                 self._roster.on(self._namespace, self, tasks),
             ):
                 async with asyncio.TaskGroup() as parts:
@@ -215,10 +215,9 @@ class WorkSession:
         self._serving.close()
         self._dispatch.returns.unseen(self._namespace, self._outgoing.take_unwritten())
 
-    def _note_cancelled(self, namespace: str, id: str, token: int) -> None:
-        if namespace == self._namespace:
-            self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
-            self._something_to_write.set()
+    def _note_cancelled(self, id: str, token: int) -> None:
+        self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
+        self._something_to_write.set()
 
     async def _settle(self) -> None:
         while True:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from . import keys
+from .cancel_wishes import CancelWishes
 from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
 from .config import EngineConfig
@@ -105,7 +106,9 @@ class Engine:
         self._scripts = Scripts(self._pipe, channel, config.clock)
         self._timers = Timers(self._advance, self._pause_s)
         self.hints = Hints(self._client, channel, self._timers.hasten)
+        self.cancel_wishes = CancelWishes(self._read_cancel_wishes)
         self.peers = Peers(self._meet, self.hints.origin, self.hints.subscribed)
+        self._hearing = ExitStack()
         self._open = False
         self._closed = False
         self.receipts = Receipts(self.arrived)
@@ -144,6 +147,8 @@ class Engine:
         except (Refused, ScriptBug) as error:
             # The simplest script there is: where that does not run, none does.
             raise UnsuitableRedis(f"this Redis is not open to the broker: {error}") from error
+        self._hearing.enter_context(self.hints.on_cancelled(self.cancel_wishes.hear))
+        self.cancel_wishes.start()
         self.hints.start()
         self.peers.start()
         self._timers.start()
@@ -152,6 +157,8 @@ class Engine:
         """Finishes what is in flight and disconnects."""
         self._closed = True
         await self._timers.close()
+        await self.cancel_wishes.close()
+        self._hearing.close()
         await self.peers.close()
         await self.receipts.close(0)
         await self.hints.close()
@@ -406,6 +413,14 @@ class Engine:
         async with self._translated("namespaces"):
             known: list[bytes] = await self._pipe.call("SMEMBERS", keys.namespaces(self.config.key_prefix))
         return [namespace.decode() for namespace in known]
+
+    async def _read_cancel_wishes(self, namespace: str) -> list[bytes]:
+        self._check_open("cancel wishes")
+        async with self._translated("cancel wishes"):
+            wishes: list[bytes] = await self._pipe.call(
+                "LRANGE", keys.cancel_wishes(self.config.key_prefix, namespace), 0, -1
+            )
+        return wishes
 
     @staticmethod
     @asynccontextmanager

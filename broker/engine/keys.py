@@ -47,6 +47,8 @@ key                     type    holds                                           
 ``deadqueues:k``        set     names of dead-letter queues                                      purge
 ``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge
 ``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
+``cancels``             list    ``<id> <token>`` of what was cancelled while it ran, the latest  its own expiry
+                                1,000, newest first
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
 ``taken:<id>``          list    dead letters that a request with this id took, five entries      its own expiry
                                 each; "" alone once it has said that they arrived
@@ -84,6 +86,11 @@ from __future__ import annotations
 def namespace_prefix(prefix: str, namespace: str) -> str:
     """Start of every key of a namespace; what scripts get as KEYS[1]."""
     return f"{prefix}:{{{namespace}:0}}:"
+
+
+def cancel_wishes(prefix: str, namespace: str) -> str:
+    """Key of the latest wishes to cancel what runs in a namespace."""
+    return f"{namespace_prefix(prefix, namespace)}cancels"
 
 
 def common_prefix(prefix: str) -> str:
