@@ -104,6 +104,7 @@ class WorkSession:
         self._cancelled: deque[pb.CancelledLease] = deque(maxlen=_MAX_UNREPORTED)
         self._reported_some = asyncio.Event()
         self._draining = self._drain_told = False
+        self._register_again = False
         self._settler_done = False
         self._something_to_write = asyncio.Event()
 
@@ -154,6 +155,7 @@ class WorkSession:
         try:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
+                self._engine.peers.on_data_lost(self._note_data_lost),
                 self._roster.on(self._namespace, self, tasks),
             ):
                 async with asyncio.TaskGroup() as parts:
@@ -217,6 +219,10 @@ class WorkSession:
 
     def _note_cancelled(self, id: str, token: int) -> None:
         self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
+        self._something_to_write.set()
+
+    def _note_data_lost(self) -> None:
+        self._register_again = True
         self._something_to_write.set()
 
     async def _settle(self) -> None:
@@ -318,6 +324,7 @@ class WorkSession:
             self._outgoing
             or self._outcomes
             or self._cancelled
+            or self._register_again
             or (self._draining and not self._drain_told)
             or self._unknown.untold
         )
@@ -341,6 +348,9 @@ class WorkSession:
         while self._unknown.untold and left > 0:
             response.unknown_task_names.append(self._unknown.untold.pop(0))
             left -= len(response.unknown_task_names[-1].encode())
+        if self._register_again:
+            self._register_again = False
+            response.register_again = True
         if self._draining and not self._drain_told:
             self._drain_told = response.drain = True
         if not self._outgoing or response.ByteSize() > _NEWS_BESIDE_ITEMS:

@@ -148,6 +148,8 @@ class Engine:
             # The simplest script there is: where that does not run, none does.
             raise UnsuitableRedis(f"this Redis is not open to the broker: {error}") from error
         self._hearing.enter_context(self.hints.on_cancelled(self.cancel_wishes.hear))
+        # The next call to each of them puts it among those in use again.
+        self._hearing.enter_context(self.peers.on_data_lost(self._namespaces.clear))
         self.cancel_wishes.start()
         self.hints.start()
         self.peers.start()

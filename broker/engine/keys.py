@@ -77,7 +77,8 @@ A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the
 ``lua/include/directory.lua``.
 
 Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; ``<prefix>:brokers``, a zset of
-``<broker> <format>`` → when it must have been heard of again; and the publish/subscribe channel ``<prefix>:hints``.
+``<broker> <format>`` → when it must have been heard of again; ``<prefix>:generation``, a string, another one when all
+data was lost; and the publish/subscribe channel ``<prefix>:hints``.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
 """Which brokers work on the same Redis: what earlier versions cannot read is not written while one of them is there.
 
 Brokers note every few seconds that they are there and which format they write. Those from before that note nothing, but
-each broker of any version has one subscription to the hints channel, so that one too many gives them away.
+each broker of any version has one subscription to the hints channel, so that one too many gives them away. The look
+also finds out when Redis has lost its data.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from .connections import Argument
@@ -43,6 +45,9 @@ class Peers:
         self._subscribed = subscribed
         self._task: asyncio.Task[None] | None = None
         self._current = False
+        #: Of the data in Redis, as of the last look.
+        self._generation: bytes | None = None
+        self._on_lost: set[Callable[[], None]] = set()
 
     @property
     def current(self) -> bool:
@@ -71,8 +76,23 @@ class Peers:
 
     async def look(self) -> None:
         """Looks now. Raises `EngineError`."""
-        there, lowest, listening = await self._meet((self._name, FORMAT, _LIFETIME_US))
+        there, lowest, listening, generation = await self._meet((self._name, FORMAT, _LIFETIME_US))
         self._current = self._subscribed.is_set() and lowest >= FORMAT and listening == there
+
+        if self._generation not in (None, generation):
+            _log.error("Redis has lost its data: what was queued is gone, tasks and schedules are registered again")
+            for tell in tuple(self._on_lost):
+                tell()
+        self._generation = generation
+
+    @contextmanager
+    def on_data_lost(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Calls `tell` when Redis has lost its data while this broker was there, within 5 s."""
+        self._on_lost.add(tell)
+        try:
+            yield
+        finally:
+            self._on_lost.discard(tell)
 
     async def _loop(self) -> None:
         while True:

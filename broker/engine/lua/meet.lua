@@ -3,7 +3,7 @@
 -- KEYS[1]  prefix "dibs:" of what belongs to no namespace
 -- ARGV     "", channel, name of the broker, format that it writes, us until it must have been heard of again (0: it goes)
 -- Reply    {brokers that have been heard of, the lowest format of them, brokers that listen to the channel, those of earlier
---          versions too}
+--          versions too, the generation of the data: another one when Redis has lost everything}
 -- Cost     O(brokers).
 --- @include clock
 --- @include records
@@ -22,4 +22,6 @@ for _, member in ipairs(members) do
   local number = tonumber(string.match(member, ' (%d+)$')) or 0
   lowest = math.min(lowest or number, number)
 end
-return { #members, lowest or 0, redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2] }
+redis.call('SETNX', P .. 'generation', name .. ' ' .. int(now))
+local generation = redis.call('GET', P .. 'generation')
+return { #members, lowest or 0, redis.call('PUBSUB', 'NUMSUB', ARGV[2])[2], generation }
