@@ -10,6 +10,7 @@ from typing import Any
 
 from .callers import Callers
 from .engine.engine import Engine
+from .engine.standing import Standing
 from .engine.types import LeaseQuery, LeaseReply
 from .engine.workers import skill_set
 from .groups import Consumer, Group
@@ -28,10 +29,13 @@ class Dispatch:
 
     Attributes:
         returns: takes what was leased and reached nobody.
+        settling: notes the streams whose acks, nacks and refreshes wait for Redis.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.returns = Returns(engine)
+        self.settling = Standing(_log, "no acks and nacks wait for Redis any more")
+        self._leasing = Standing(_log, "no leases wait for Redis any more")
         self._engine = engine
         self._callers = Callers(engine)
         self._orphans = Orphans(self._callers, self.returns)
@@ -61,6 +65,7 @@ class Dispatch:
                 namespace,
                 query,
                 UnknownTasks(self._engine, self.returns, self._own, namespace, task_names) if task_names else None,
+                self._leasing,
             )
             self._own(self._pump(group, namespace), f"dibs-lease-{namespace}")
         group.consumers[consumer] = None

@@ -143,6 +143,14 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),
         engine.NotSent: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "the broker does not reach Redis"),
+        engine.Refused: Row(
+            grpc.StatusCode.UNAVAILABLE,
+            "REDIS_UNAVAILABLE",
+            "Redis does not let the broker in; the broker's log says why",
+        ),
+        engine.ReadOnly: Row(
+            grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "the Redis that the broker reaches is read-only"
+        ),
         engine.LateCall: Row(
             grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis got the broker's call too late to carry it out"
         ),

@@ -14,6 +14,7 @@ from typing import Protocol
 from .callers import Callers
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
+from .engine.standing import Standing
 from .engine.types import Leased, LeaseQuery, LeaseReply
 from .orphans import Orphans
 from .returns import Returns
@@ -51,6 +52,7 @@ class Group:
         namespace: str,
         query: LeaseQuery,
         unknown: UnknownTasks | None,
+        failing: Standing,
     ) -> None:
         self.consumers: dict[Consumer, None] = {}
         self._engine = engine
@@ -61,6 +63,7 @@ class Group:
         self._query = query
         #: None: the consumers take any task.
         self._unknown = unknown
+        self._failing = failing
         self._closed = asyncio.Event()
         #: Set by hints; cleared before each lease, so that a hint during the call is not missed.
         self._ready = asyncio.Event()
@@ -81,7 +84,6 @@ class Group:
         """Leases and deals out until closed; an answer that has not come by then is asked for by others."""
         caller = self._callers.take(self._namespace)
         backoff = _BACKOFF_FIRST_S
-        failing = False
         try:
             with self._engine.hints.on_ready(self._namespace, self._query.kind, self._query.queues, self._ready.set):
                 while not self._closed.is_set():
@@ -99,13 +101,14 @@ class Group:
                         skills = "" if self._unknown is None else self._unknown.digest
                         reply = await caller.lease(self._query, shares, note_hunger=True, skills=skills, sift=sifts)
                     except EngineError as error:
-                        if not failing:
-                            _log.warning("lease in namespace %s failed, trying again: %s", self._namespace, error)
-                        failing = True
+                        self._failing.note(
+                            self, "lease in namespace %s failed, trying again: %s", self._namespace, error
+                        )
                         await self._pause(backoff * random.uniform(0.5, 1.0))
                         backoff = min(backoff * 2, _BACKOFF_MOST_S)
                         continue
-                    backoff, failing = _BACKOFF_FIRST_S, False
+                    backoff = _BACKOFF_FIRST_S
+                    self._failing.end(self)
                     items: Sequence[Leased] = reply.items
                     if self._unknown is not None:
                         items = self._known(self._unknown, reply, sifted=sifts)
@@ -118,6 +121,7 @@ class Group:
                     if reply.drained:
                         await self._ready.wait()
         finally:
+            self._failing.end(self)
             self._orphans.part(caller, self._query)
 
     def _known(self, unknown: UnknownTasks, reply: LeaseReply, *, sifted: bool) -> Sequence[Leased]:

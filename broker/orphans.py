@@ -9,6 +9,7 @@ from collections import deque
 
 from .callers import Caller, Callers
 from .engine.errors import EngineError, LateCall, NotSent
+from .engine.standing import Standing
 from .engine.types import LeaseQuery
 from .returns import Returns
 
@@ -33,6 +34,7 @@ class Orphans:
         self._returns = returns
         self._waiting: deque[tuple[Caller, LeaseQuery]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._failing = Standing(_log, "answers to leases come again")
 
     def check_room(self) -> None:
         """Raises `NotSent` while so many answers are out that nothing new is asked."""
@@ -65,7 +67,6 @@ class Orphans:
 
     async def _ask(self) -> None:
         backoff = _BACKOFF_FIRST_S
-        failing = False
         try:
             while self._waiting:
                 caller, query = self._waiting[0]
@@ -75,15 +76,14 @@ class Orphans:
                     # It was not carried out before, nor will it be.
                     items = []
                 except EngineError as error:
-                    if not failing:
-                        _log.warning("%d answers to leases are out: %s", len(self._waiting), error)
-                    failing = True
+                    self._failing.note(None, "%d answers to leases are out: %s", len(self._waiting), error)
                     self._waiting.rotate(-1)
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, _BACKOFF_MOST_S)
                     continue
                 else:
                     items = reply.items
+                self._failing.end(None)
                 self._waiting.popleft()
                 self._returns.unseen(caller.namespace, items)
                 self._callers.release(caller)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
+from .engine.standing import Standing
 from .engine.types import Leased, Nack, NackReason
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Returns:
         self._life = uuid.uuid4().hex
         self._names = 0
         self._lines: dict[str, _Line] = {}
+        self._waits = Standing(_log, "nothing that goes back waits for Redis any more")
 
     def unseen(self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0) -> None:
         """Returns items that never left this process to the heads of their queues; no attempt is used up.
@@ -101,7 +103,7 @@ class Returns:
     def _line(self, namespace: str) -> _Line:
         line = self._lines.get(namespace)
         if line is None:
-            line = self._lines[namespace] = _Line(self._engine, namespace)
+            line = self._lines[namespace] = _Line(self._engine, namespace, self._waits)
         return line
 
 
@@ -122,10 +124,11 @@ class _Line:
         idle: set while nothing is to go back now.
     """
 
-    def __init__(self, engine: Engine, namespace: str) -> None:
+    def __init__(self, engine: Engine, namespace: str, waits: Standing) -> None:
         self.task: asyncio.Task[None] | None = None
         self._engine = engine
         self._namespace = namespace
+        self._waits = waits
         self._nacks: deque[Nack] = deque()
         self._restores: deque[_Restore] = deque()
         #: With the times from which on they may go, first ones first.
@@ -168,7 +171,6 @@ class _Line:
 
     async def _run(self) -> None:
         backoff = _BACKOFF_FIRST_S
-        failing = False
         try:
             while self._nacks or self._restores or self._later:
                 self._more.clear()
@@ -183,10 +185,11 @@ class _Line:
                         self.idle.set()
                         await self._wait_for_more()
                     backoff = _BACKOFF_FIRST_S
+                    self._waits.end(self._namespace)
                 except EngineError as error:
-                    if not failing:
-                        _log.warning("giving back in namespace %s waits for Redis: %s", self._namespace, error)
-                    failing = True
+                    self._waits.note(
+                        self._namespace, "giving back in namespace %s waits for Redis: %s", self._namespace, error
+                    )
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, _BACKOFF_MOST_S)
         finally:

@@ -17,6 +17,7 @@ from dibs.v1 import admin_pb2 as pb
 
 from .engine.engine import Engine
 from .engine.errors import EngineError
+from .engine.standing import Standing
 from .engine.workers import ANY_TASK, NO_TASK, WorkerReport, skill_set
 
 _log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Roster:
         self._engine = engine
         self._broker_id = broker_id
         self._came = came
+        self._failing = Standing(_log, "workers are reported again")
         self._namespaces: dict[str, _Namespace] = {}
 
     @contextmanager
@@ -58,7 +60,9 @@ class Roster:
         """
         mine = self._namespaces.get(namespace)
         if mine is None:
-            mine = self._namespaces[namespace] = _Namespace(self._engine, self._broker_id, namespace, self._came)
+            mine = self._namespaces[namespace] = _Namespace(
+                self._engine, self._broker_id, namespace, self._came, self._failing
+            )
         key = mine.add(worker, tasks)
         try:
             yield
@@ -73,11 +77,14 @@ class Roster:
 class _Namespace:
     """The workers of one namespace. One task reports for all of them, for as long as the broker lives."""
 
-    def __init__(self, engine: Engine, broker_id: str, namespace: str, came: Callable[[str], None]) -> None:
+    def __init__(
+        self, engine: Engine, broker_id: str, namespace: str, came: Callable[[str], None], failing: Standing
+    ) -> None:
         self._engine = engine
         self._broker_id = broker_id
         self._namespace = namespace
         self._came = came
+        self._failing = failing
         self._workers: dict[str, tuple[Worker, str]] = {}
         #: Task names by skill set, with the number of workers that have it.
         self._skills: dict[str, tuple[Sequence[str], int]] = {}
@@ -136,8 +143,11 @@ class _Namespace:
                     )
                 except EngineError as error:
                     # The next one tells everything again.
-                    _log.warning("could not report the workers of namespace %s: %s", self._namespace, error)
+                    self._failing.note(
+                        self._namespace, "could not report the workers of namespace %s: %s", self._namespace, error
+                    )
                 else:
+                    self._failing.end(self._namespace)
                     self._new.difference_update(new)
                     self._gone.difference_update(gone)
                     if new:

@@ -11,7 +11,7 @@ from dibs.v1 import admin_pb2 as pb
 from .admin_replies import timestamp
 from .announcing import announcement
 from .engine.engine import Engine
-from .engine.errors import Unavailable
+from .engine.errors import ReadOnly, Refused, Unavailable
 from .identity import Identity
 from .limits import Limits
 from .redis_url import shown_redis_url
@@ -34,7 +34,8 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
     try:
         state = await engine.server_state()
         namespaces = await engine.namespaces(_MAX_NAMESPACES)
-    except Unavailable:
+    except Unavailable as error:
+        response.advices.extend(_why_not_ready(error))
         return response
     response.redis_version = state.name
     response.redis_ready = True
@@ -45,6 +46,17 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
     response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
     response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
+
+
+def _why_not_ready(error: Unavailable) -> list[pb.Advice]:
+    """What an operator can do about a Redis that does not serve; its own words may name hosts and users."""
+    if isinstance(error, ReadOnly):
+        text = "Redis is read-only: have the broker's address lead to the primary, this one is most likely a replica"
+        return [pb.Advice(reason="REDIS_READ_ONLY", text=text)]
+    if isinstance(error, Refused):
+        text = "Redis does not let the broker in: it wants other credentials, or more rights for the broker's user"
+        return [pb.Advice(reason="REDIS_REFUSES", text=text)]
+    return []
 
 
 def listed(settings: Limits) -> list[tuple[str, str]]:

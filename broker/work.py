@@ -104,6 +104,7 @@ class WorkSession:
         self._cancelled: deque[pb.CancelledLease] = deque(maxlen=_MAX_UNREPORTED)
         self._reported_some = asyncio.Event()
         self._draining = self._drain_told = False
+        self._register_again = False
         self._settler_done = False
         self._something_to_write = asyncio.Event()
 
@@ -153,7 +154,8 @@ class WorkSession:
         await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
         try:
             with (
-                self._engine.hints.on_cancelled(self._note_cancelled),
+                self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
+                self._engine.peers.on_data_lost(self._note_data_lost),
                 self._roster.on(self._namespace, self, tasks),
             ):
                 async with asyncio.TaskGroup() as parts:
@@ -166,6 +168,7 @@ class WorkSession:
             # One of the parts failed and took the others with it.
             raise failures.exceptions[0] from None
         finally:
+            self._dispatch.settling.end(self)
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
@@ -214,10 +217,13 @@ class WorkSession:
         self._serving.close()
         self._dispatch.returns.unseen(self._namespace, self._outgoing.take_unwritten())
 
-    def _note_cancelled(self, namespace: str, id: str, token: int) -> None:
-        if namespace == self._namespace:
-            self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
-            self._something_to_write.set()
+    def _note_cancelled(self, id: str, token: int) -> None:
+        self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
+        self._something_to_write.set()
+
+    def _note_data_lost(self) -> None:
+        self._register_again = True
+        self._something_to_write.set()
 
     async def _settle(self) -> None:
         while True:
@@ -274,10 +280,13 @@ class WorkSession:
         backoff = _BACKOFF_FIRST_S
         while True:
             try:
-                return await call(self._namespace, entries)
+                settled = await call(self._namespace, entries)
+                self._dispatch.settling.end(self)
+                return settled
             except EngineError as error:
-                if backoff == _BACKOFF_FIRST_S:
-                    _log.warning("settling in namespace %s waits for Redis: %s", self._namespace, error)
+                self._dispatch.settling.note(
+                    self, "settling in namespace %s waits for Redis: %s", self._namespace, error
+                )
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                 backoff = min(backoff * 2, _BACKOFF_MOST_S)
 
@@ -315,6 +324,7 @@ class WorkSession:
             self._outgoing
             or self._outcomes
             or self._cancelled
+            or self._register_again
             or (self._draining and not self._drain_told)
             or self._unknown.untold
         )
@@ -338,6 +348,9 @@ class WorkSession:
         while self._unknown.untold and left > 0:
             response.unknown_task_names.append(self._unknown.untold.pop(0))
             left -= len(response.unknown_task_names[-1].encode())
+        if self._register_again:
+            self._register_again = False
+            response.register_again = True
         if self._draining and not self._drain_told:
             self._drain_told = response.drain = True
         if not self._outgoing or response.ByteSize() > _NEWS_BESIDE_ITEMS:

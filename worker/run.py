@@ -8,10 +8,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dibs
 from dibs.context import AFTER_FORK
@@ -20,7 +19,7 @@ from dibs.times import Seconds, to_seconds
 
 from .connector.connector import Connector
 from .connector.events import Observer
-from .connector.registering import register
+from .connector.registering import Registering
 from .connector.task_process import Program
 from .hello import Hello
 from .logs import Said
@@ -65,10 +64,17 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
-    worker = Worker(instance.connection, registry.find, registry.names(), settings, observer)
-    hello = hello_of(instance, group or main_module(), registry.names(), slots=0)
+    registering = Registering(hello_of(instance, group or main_module(), registry.names(), slots=0))
+    worker = Worker(
+        instance.connection,
+        registry.find,
+        registry.names(),
+        settings,
+        observer,
+        register_again=registering.begin,
+    )
     with _restored_handlers():
-        return asyncio.run(_run(worker, register(hello)))
+        return asyncio.run(_run(worker, registering))
 
 
 def execute_tasks(
@@ -133,10 +139,9 @@ def run_processes(
         return asyncio.run(Connector(program, processes, greeted=greeted, refused=refused or _say).run())
 
 
-async def _run(worker: Worker, registering: Coroutine[Any, Any, None]) -> int:
+async def _run(worker: Worker, registering: Registering) -> int:
     loop = asyncio.get_running_loop()
-    # Beside the work, which can begin without it.
-    registration = asyncio.create_task(registering, name="dibs-worker-register")
+    registering.begin()
 
     def stop(number: signal.Signals) -> None:
         if worker.stopping:
@@ -151,8 +156,7 @@ async def _run(worker: Worker, registering: Coroutine[Any, Any, None]) -> int:
         with printed_on_signal(loop, lambda: [loop, *worker.loops]):
             return await worker.run()
     finally:
-        registration.cancel()
-        await asyncio.gather(registration, return_exceptions=True)
+        await registering.close()
         for number in _STOP_SIGNALS:
             loop.remove_signal_handler(number)
 

@@ -32,6 +32,7 @@ class Worker:
         task_names: names of the tasks to run, 1 to 10,000.
         settings: see there.
         observer: told what happens, in the loop; must not block.
+        register_again: called when Redis has lost what was registered; must not block.
 
     Raises:
         ValueError: there is no task to run, or there are too many.
@@ -47,13 +48,16 @@ class Worker:
         task_names: Iterable[str],
         settings: WorkerSettings | None = None,
         observer: Observer | None = None,
+        *,
+        register_again: Callable[[], None] = lambda: None,
     ) -> None:
         tasks = found_tasks(registry_find, task_names)
         settings = settings or WorkerSettings()
         outbox = Outbox()
         marks = memoryview(bytearray(RING))
         self._slots = Slots(tasks, settings, outbox.entries, marks)
-        self._line = Line(connection, tasks, LocalHands(self._slots, outbox, marks), outbox, settings, observer)
+        hands = LocalHands(self._slots, outbox, marks)
+        self._line = Line(connection, tasks, hands, outbox, settings, observer, register_again)
 
     @property
     def stopping(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -12,11 +13,15 @@ import redis.asyncio as redis_async
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .error_codes import leads_elsewhere
+
 Argument = str | bytes | int
+#: Seconds that a connection is kept although its Redis says that it will not serve: so seldom are new ones made.
+_KEPT_S = 1.0
 
 
 class NotConnected(RedisConnectionError):
@@ -43,6 +48,8 @@ def _no_write_timeout(pool: redis_async.ConnectionPool) -> None:
     task for every write. Here every call has a timeout of its caller's, and subscriptions wait for ever.
     """
     pool.connection_kwargs["socket_timeout"] = None
+    # Who waits here asks for signs of life himself.
+    pool.connection_kwargs["health_check_interval"] = 0
 
 
 class Pipe:
@@ -57,9 +64,18 @@ class Pipe:
         connect_timeout_s: seconds until an attempt to connect fails.
         timeout_s: seconds until an unanswered call fails. The connection is dropped then, since nothing behind that
             call would be answered either, and the next call makes a new one.
+        on_elsewhere: told when the connection is given up since its Redis is no primary, loads its data or wants other
+            credentials: the address is looked up anew then, as whoever has other connections had better do too.
     """
 
-    def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float,
+        timeout_s: float,
+        on_elsewhere: Callable[[], None] = lambda: None,
+    ) -> None:
         network = {} if url.startswith("unix:") else {"socket_keepalive": True}
         # Only knows how to make connections; never hands any out.
         self._maker = redis_async.ConnectionPool.from_url(
@@ -72,7 +88,9 @@ class Pipe:
         _no_write_timeout(self._maker)
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
+        self._on_elsewhere = on_elsewhere
         self._connection: AbstractConnection | None = None
+        self._connected_at = 0.0
         self._connecting = asyncio.Lock()
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._outgoing: list[bytes] = []
@@ -83,7 +101,7 @@ class Pipe:
         """Sends a command and answers its reply, undecoded.
 
         Raises:
-            ResponseError: Redis's own error reply.
+            ResponseError, BusyLoadingError, AuthenticationError: Redis's own error reply.
             NotConnected: the command was not sent.
             RedisConnectionError, RedisTimeoutError: no answer; whether the command was carried out is unknown.
         """
@@ -142,6 +160,7 @@ class Pipe:
                 await connection.disconnect(nowait=True)
                 raise
             self._connection = connection
+            self._connected_at = asyncio.get_running_loop().time()
             self._tasks = [
                 asyncio.create_task(self._write(connection), name="dibs-redis-write"),
                 asyncio.create_task(self._read(connection), name="dibs-redis-read"),
@@ -165,18 +184,25 @@ class Pipe:
                     reply = await connection.read_response(
                         disable_decoding=True, timeout=math.inf, disconnect_on_error=False
                     )
-                except ResponseError as error:
+                except (ResponseError, BusyLoadingError, AuthenticationError) as error:
                     reply = error
                 future = self._waiting.popleft()
-                if future.done():
-                    continue
-                if isinstance(reply, Exception):
-                    future.set_exception(reply)
-                else:
-                    future.set_result(reply)
+                if not future.done():
+                    if isinstance(reply, Exception):
+                        future.set_exception(reply)
+                    else:
+                        future.set_result(reply)
+                if isinstance(reply, Exception) and self._leads_elsewhere(reply):
+                    self._abandon(connection, reply)
+                    await connection.disconnect(nowait=True)
+                    self._on_elsewhere()
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             self._abandon(connection, error)
             await connection.disconnect(nowait=True)
+
+    def _leads_elsewhere(self, error: Exception) -> bool:
+        age_s = asyncio.get_running_loop().time() - self._connected_at
+        return age_s >= _KEPT_S and leads_elsewhere(error)
 
     def _abandon(self, connection: AbstractConnection, error: Exception) -> None:
         """Gives a broken connection up: everything in flight fails, the next call connects anew."""

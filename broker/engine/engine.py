@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from . import keys
+from .cancel_wishes import CancelWishes
 from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
 from .config import EngineConfig
 from .connections import Argument, Pipe, connect
 from .dead_letters import DeadLetters
-from .errors import EngineClosed, EngineNotStarted, LateCall, Unavailable
+from .errors import EngineClosed, EngineNotStarted, LateCall, Refused, ScriptBug, Unavailable, UnsuitableRedis
 from .faults import translate
 from .hints import Hints
 from .locks import Locks
@@ -93,7 +95,12 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        self._pipe = Pipe(config.redis_url, connect_timeout_s=config.timeout_s, timeout_s=config.timeout_s)
+        self._pipe = Pipe(
+            config.redis_url,
+            connect_timeout_s=config.timeout_s,
+            timeout_s=config.timeout_s,
+            on_elsewhere=lambda: self.hints.renew(),
+        )
         # For subscriptions, which wait for ever.
         self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
         channel, of_format = self._channels = (
@@ -103,7 +110,9 @@ class Engine:
         self._scripts = Scripts(self._pipe, channel, config.clock)
         self._timers = Timers(self._advance, self._pause_s)
         self.hints = Hints(self._client, channel, of_format, self._timers.hasten)
-        self.peers = Peers(self._count_listeners, self.hints.subscribed)
+        self.cancel_wishes = CancelWishes(self._read_cancel_wishes)
+        self.peers = Peers(self._count_listeners, self._read_generation, self.hints.subscribed)
+        self._hearing = ExitStack()
         self._open = False
         self._closed = False
         self.receipts = Receipts(self.arrived)
@@ -126,18 +135,26 @@ class Engine:
         May be called again after `Unavailable`. Until it has returned, operations raise `EngineNotStarted`.
 
         Raises:
-            UnsuitableRedis: this Redis must not be used.
+            UnsuitableRedis: this Redis must not be used, or does not let the broker in.
             Unavailable: it is not there, or does not answer in time.
         """
         try:
             async with asyncio.timeout(self.config.timeout_s):
                 version = await check_server(self._client, allow_eviction=self.config.allow_eviction)
+                await self.hints.check()
+            self._scripts.prepare(version)
+            self._open = True
+            self._timers.see_clock(await self._call("probe", "probe", ()))
+            await self._learn_namespaces()
         except TimeoutError:
-            raise Unavailable(f"info: no answer from Redis within {self.config.timeout_s:g} s") from None
-        self._scripts.prepare(version)
-        self._open = True
-        self._timers.see_clock(await self._call("probe", "probe", ()))
-        await self._learn_namespaces()
+            raise Unavailable(f"no answer from Redis within {self.config.timeout_s:g} s") from None
+        except (Refused, ScriptBug) as error:
+            # The simplest script there is: where that does not run, none does.
+            raise UnsuitableRedis(f"this Redis is not open to the broker: {error}") from error
+        self._hearing.enter_context(self.hints.on_cancelled(self.cancel_wishes.hear))
+        # The next call to each of them puts it among those in use again.
+        self._hearing.enter_context(self.peers.on_data_lost(self._namespaces.clear))
+        self.cancel_wishes.start()
         self.hints.start()
         self.peers.start()
         self._timers.start()
@@ -146,6 +163,8 @@ class Engine:
         """Finishes what is in flight and disconnects."""
         self._closed = True
         await self._timers.close()
+        await self.cancel_wishes.close()
+        self._hearing.close()
         await self.peers.close()
         await self.receipts.close(0)
         await self.hints.close()
@@ -374,6 +393,16 @@ class Engine:
             _, listening, _, knowing = await self._pipe.call("PUBSUB", "NUMSUB", *self._channels)
         return listening, knowing
 
+    async def _read_generation(self) -> bytes:
+        self._check_open("peers")
+        key = keys.generation(self.config.key_prefix)
+        async with self._translated("peers"):
+            found: bytes | None = await self._pipe.call("GET", key)
+            if found is None:
+                await self._pipe.call("SET", key, f"{self.hints.origin} {time.time_ns()}", "NX")
+                found = await self._pipe.call("GET", key)
+        return found or b""
+
     async def _call_known(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         """As `_call`, for what makes a namespace one that is in use."""
         await self._know(namespace)
@@ -405,6 +434,14 @@ class Engine:
         async with self._translated("namespaces"):
             known: list[bytes] = await self._pipe.call("SMEMBERS", keys.namespaces(self.config.key_prefix))
         return [namespace.decode() for namespace in known]
+
+    async def _read_cancel_wishes(self, namespace: str) -> list[bytes]:
+        self._check_open("cancel wishes")
+        async with self._translated("cancel wishes"):
+            wishes: list[bytes] = await self._pipe.call(
+                "LRANGE", keys.cancel_wishes(self.config.key_prefix, namespace), 0, -1
+            )
+        return wishes
 
     @staticmethod
     @asynccontextmanager

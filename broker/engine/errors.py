@@ -5,8 +5,10 @@ Outcomes that belong to one item (not found, superseded, ...) are part of the re
     EngineError
     ├── Unavailable            Redis did not answer, or not in time; try again
     │   ├── NotSent            Redis could not be reached: nothing was done
-    │   │   └── EngineClosed       this engine has been closed or not been started
-    │   │       └── EngineNotStarted   it has not been started: Redis has not been there so far
+    │   │   ├── EngineClosed       this engine has been closed or not been started
+    │   │   │   └── EngineNotStarted   it has not been started: Redis has not been there so far
+    │   │   └── Refused            Redis wants other credentials, or does not allow this user what the engine needs
+    │   ├── ReadOnly           Redis takes no writes: most often it is a replica
     │   ├── LateCall           a lease call came too late to be carried out: nothing was done
     │   └── TooFewReplicas     written, but not on as many replicas as asked for; try again with the same id
     ├── OutOfMemory            Redis is at its maxmemory and takes no new items
@@ -55,6 +57,14 @@ class EngineClosed(NotSent):
 
 class EngineNotStarted(EngineClosed):
     """The engine has not been started, since Redis has not been there so far."""
+
+
+class Refused(NotSent):
+    """Redis wants other credentials, or does not allow this user what the engine needs; nothing was done."""
+
+
+class ReadOnly(Unavailable):
+    """Redis takes no writes: most often it is a replica, to which an address still leads after a failover."""
 
 
 class TooFewReplicas(Unavailable):

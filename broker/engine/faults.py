@@ -6,22 +6,24 @@ from redis.exceptions import (
     ConnectionError as RedisConnectionError,
 )
 from redis.exceptions import (
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
-    ResponseError,
 )
 from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
 from .connections import NotConnected
-from .errors import EngineError, NotSent, OutOfMemory, ScriptBug, Unavailable
+from .error_codes import code_of
+from .errors import EngineError, NotSent, OutOfMemory, ReadOnly, Refused, ScriptBug, Unavailable
 
+_REFUSED = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
 #: Replies of a Redis that will be fit again: it loads its data, has no master, is out of slots or disk, or a script
 #: of somebody else holds it up.
-_PASSING = (
-    "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "NOREPLICAS", "MISCONF", "BUSY", "UNBLOCKED",
+_PASSING = frozenset(
+    {
+        "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "NOREPLICAS", "MISCONF", "BUSY",
+        "UNBLOCKED",
+    }
 )  # fmt: skip
 
 
@@ -29,14 +31,19 @@ def translate(error: Exception, operation: str) -> Exception:
     """The engine's exception for what a Redis call raised; others are handed back as they are."""
     if isinstance(error, EngineError):
         return error
+    code = code_of(error)
     text = f"{operation}: {error}"
-    if isinstance(error, OutOfMemoryError) or "OOM " in str(error)[:200]:
+    if code == "OOM":
         return OutOfMemory(text)
+    if code in _REFUSED:
+        return Refused(f"{operation}: Redis does not let the broker in: {error}")
     if isinstance(error, NotConnected):
         return NotSent(text)
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | ReadOnlyError | OSError):
-        return Unavailable(text)
-    if isinstance(error, ResponseError) and str(error).startswith(_PASSING):
+    if code == "READONLY":
+        return ReadOnly(f"{operation}: this Redis is read-only, it may be a replica: {error}")
+    if code in _PASSING:
+        return Unavailable(f"{operation}: {code}: {error}")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
         return Unavailable(text)
     if isinstance(error, RedisError):
         return ScriptBug(text)

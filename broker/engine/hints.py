@@ -1,6 +1,7 @@
 """Wake-up hints between brokers: one subscription per process, however many streams wait.
 
-Hints are only hints: they may be lost with a connection. Whoever waits for one also looks for itself now and then.
+Hints are only hints: they may be lost with a connection. Whoever waits for one also looks for itself now and then. A
+connection that went silent is noticed, since Redis is asked for a sign of life where no hint comes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import redis.asyncio as redis_async
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from .faults import translate
+from .standing import Standing
 from .types import Kind
 
 if TYPE_CHECKING:
@@ -28,6 +33,11 @@ _log = logging.getLogger(__name__)
 RUN_PREFIX = "schedule:"
 #: What a cancellation gets to have its effect, in seconds.
 _CANCEL_S = 1.0
+_BACKOFF_FIRST_S = 0.05
+#: Seconds without a hint until Redis is asked for a sign of life, and seconds that it has to give one. A subscription
+#: that went silent is noticed after both, and the documents say within 10.
+_QUIET_S = 4.0
+_ANSWER_S = 4.0
 #: Stands for every queue in a wish to be woken.
 ANY_QUEUE = "*"
 
@@ -63,12 +73,24 @@ class Hints:
         self._cancelled: set[Callable[[str, str, int], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._renewed = False
+        self._backoff_s = _BACKOFF_FIRST_S
+        self._lost = Standing(_log, "subscribed to hints again")
         self.origin = os.urandom(6).hex()
         self.subscribed = asyncio.Event()
 
     def start(self) -> None:
         """Begins to listen."""
         self._task = asyncio.create_task(self._listen(), name="dibs-hints")
+
+    async def check(self) -> None:
+        """Subscribes once, to see that it is allowed. Raises `EngineError`."""
+        try:
+            async with self._client.pubsub() as pubsub:
+                await pubsub.subscribe(*self._channels)
+                await pubsub.get_message(timeout=_ANSWER_S)
+        except Exception as error:
+            raise translate(error, "subscribe") from error
 
     async def close(self) -> None:
         """Stops listening."""
@@ -200,25 +222,45 @@ class Hints:
             for hear in tuple(self._cancelled):
                 hear(namespace, rest.rpartition(" ")[0], token)
 
+    def renew(self) -> None:
+        """Has the subscription made anew, within a few seconds: the address may lead to another Redis by now."""
+        self._renewed = True
+
     async def _listen(self) -> None:
-        backoff = 0.05
         while not self._closing:
+            self._renewed = False
             try:
                 async with self._client.pubsub() as pubsub:
-                    # One command: nobody sees one without the other.
-                    await pubsub.subscribe(*self._channels)
-                    while not self._closing:
-                        message = await pubsub.get_message(timeout=None)
-                        if message is None:
-                            continue
-                        if message["type"] == "subscribe":
-                            backoff = 0.05
-                            self.subscribed.set()
-                            self.resync()
-                        elif message["type"] == "message":
-                            self._receive(message["data"])
+                    await self._follow(pubsub)
+                self.subscribed.clear()
+                # Nor may those stay that nobody uses at the moment.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
-                _log.warning("hints subscription lost: %s", error)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-            backoff = min(backoff * 2, 1.0)
+                self._lost.note(None, "hints subscription lost: %s", error or "no answer from Redis")
+            await asyncio.sleep(self._backoff_s * random.uniform(0.5, 1.0))
+            self._backoff_s = min(self._backoff_s * 2, 1.0)
+
+    async def _follow(self, pubsub: PubSub) -> None:
+        """Subscribes and hears until the subscription is to end. Raises `RedisTimeoutError` when Redis is silent."""
+        # A new connection asks things before it subscribes, and would wait for their answers for ever.
+        async with asyncio.timeout(_ANSWER_S):
+            # One command: nobody sees one without the other.
+            await pubsub.subscribe(*self._channels)
+        asked = False
+        while not (self._closing or self._renewed):
+            message = await pubsub.get_message(timeout=_ANSWER_S if asked else _QUIET_S)
+            if message is None:
+                if asked:
+                    raise RedisTimeoutError(f"no sign of life from Redis for {_QUIET_S + _ANSWER_S:g} s")
+                asked = True
+                await pubsub.ping()
+                continue
+            asked = False
+            if message["type"] == "subscribe":
+                self._backoff_s = _BACKOFF_FIRST_S
+                self._lost.end(None)
+                self.subscribed.set()
+                self.resync()
+            elif message["type"] == "message":
+                self._receive(message["data"])

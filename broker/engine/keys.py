@@ -53,6 +53,8 @@ key                     type    holds                                           
 ``deadqueues:k``        set     names of dead-letter queues                                      purge
 ``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge
 ``watch``               zset    id → end of the wish to hear of its next change                  that change, lookup
+``cancels``             list    ``<id> <token>`` of what was cancelled while it ran, the latest  its own expiry
+                                1,000, newest first
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
 ``taken:<id>``          list    dead letters that a request with this id took, five entries      its own expiry
                                 each; "" alone once it has said that they arrived
@@ -80,9 +82,9 @@ cannot be read is set aside by whoever would have handed it out or moved it; a s
 A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the zsets ``d:names`` and ``d:ends``; see
 ``lua/include/directory.lua``.
 
-Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; and the publish/subscribe channels
-``<prefix>:hints``, to which all brokers listen, and ``<prefix>:hints:<format>``, to which those listen that know that
-format, see ``peers.py``.
+Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; ``<prefix>:generation``, a string,
+another one when all data was lost; and the publish/subscribe channels ``<prefix>:hints``, to which all brokers listen,
+and ``<prefix>:hints:<format>``, to which those listen that know that format, see ``peers.py``.
 """
 
 from __future__ import annotations
@@ -91,6 +93,16 @@ from __future__ import annotations
 def namespace_prefix(prefix: str, namespace: str) -> str:
     """Start of every key of a namespace; what scripts get as KEYS[1]."""
     return f"{prefix}:{{{namespace}:0}}:"
+
+
+def cancel_wishes(prefix: str, namespace: str) -> str:
+    """Key of the latest wishes to cancel what runs in a namespace."""
+    return f"{namespace_prefix(prefix, namespace)}cancels"
+
+
+def generation(prefix: str) -> str:
+    """Key that is another one when Redis has lost its data."""
+    return f"{prefix}:generation"
 
 
 def namespaces(prefix: str) -> str:

@@ -4,13 +4,16 @@ while one of them is there.
 Brokers of any version have one subscription each to the hints channel, and those of this format one more, on the same
 connection, to a channel that is named after it. So long as both have as many listeners, no broker is of an earlier
 version, however brokers come, go or die.
+
+The look also finds out when Redis has lost its data.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from .errors import EngineError
 
@@ -26,17 +29,32 @@ class Peers:
 
     Args:
         count: how many listen to the hints, and how many of them know this format.
+        generation: reads the generation of the data.
         subscribed: set while this broker listens to hints itself.
-
-    Attributes:
-        current: whether every broker that is there reads what this one writes, as of the last look.
     """
 
-    def __init__(self, count: Callable[[], Awaitable[tuple[int, int]]], subscribed: asyncio.Event) -> None:
+    def __init__(
+        self,
+        count: Callable[[], Awaitable[tuple[int, int]]],
+        generation: Callable[[], Awaitable[bytes]],
+        subscribed: asyncio.Event,
+    ) -> None:
         self._count = count
+        self._read_generation = generation
         self._subscribed = subscribed
         self._task: asyncio.Task[None] | None = None
-        self.current = False
+        self._current = False
+        #: Of the data in Redis, as of the last look.
+        self._generation: bytes | None = None
+        self._on_lost: set[Callable[[], None]] = set()
+
+    @property
+    def current(self) -> bool:
+        """Whether every broker that is there reads what this one writes, as of the last look.
+
+        While this broker does not listen itself it cannot tell, and it is not so.
+        """
+        return self._current and self._subscribed.is_set()
 
     def start(self) -> None:
         """Begins to look."""
@@ -52,7 +70,22 @@ class Peers:
     async def look(self) -> None:
         """Looks now. Raises `EngineError`."""
         listening, knowing = await self._count()
-        self.current = self._subscribed.is_set() and listening == knowing
+        self._current = self._subscribed.is_set() and listening == knowing
+        generation = await self._read_generation()
+        if self._generation not in (None, generation):
+            _log.error("Redis has lost its data: what was queued is gone, tasks and schedules are registered again")
+            for tell in tuple(self._on_lost):
+                tell()
+        self._generation = generation
+
+    @contextmanager
+    def on_data_lost(self, tell: Callable[[], None]) -> Iterator[None]:
+        """Calls `tell` when Redis has lost its data while this broker was there, within 5 s."""
+        self._on_lost.add(tell)
+        try:
+            yield
+        finally:
+            self._on_lost.discard(tell)
 
     async def _loop(self) -> None:
         while True:
@@ -60,6 +93,6 @@ class Peers:
             try:
                 await self.look()
             except EngineError as error:
-                self.current = False
+                self._current = False
                 _log.debug("could not look for other brokers: %s", error)
             await asyncio.sleep(_LOOK_S)

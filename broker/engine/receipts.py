@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from .errors import EngineError
+from .standing import Standing
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Receipts:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._untold: dict[str, _Untold] = {}
+        self._waits = Standing(_log, "no receipts wait for Redis any more")
 
     def received(self, namespace: str, tokens: Iterable[int]) -> None:
         """Says that shares have been received, by their tokens."""
@@ -94,7 +96,7 @@ class Receipts:
     def _of(self, namespace: str) -> _Untold:
         untold = self._untold.get(namespace)
         if untold is None:
-            untold = self._untold[namespace] = _Untold(namespace, self._tell)
+            untold = self._untold[namespace] = _Untold(namespace, self._tell, self._waits)
         return untold
 
 
@@ -105,10 +107,11 @@ class _Untold:
         task: tells it, while something is left that no call has taken along.
     """
 
-    def __init__(self, namespace: str, tell: Tell) -> None:
+    def __init__(self, namespace: str, tell: Tell, waits: Standing) -> None:
         self.task: asyncio.Task[None] | None = None
         self._namespace = namespace
         self._tell = tell
+        self._waits = waits
         #: Oldest first, each once.
         self._tokens: dict[int, None] = {}
         self._tokens_since = 0.0
@@ -207,17 +210,17 @@ class _Untold:
 
     async def _run(self) -> None:
         backoff = _BACKOFF_FIRST_S
-        failing = False
         try:
             while self._due_at() <= asyncio.get_running_loop().time():
                 try:
                     await self.tell_some()
                 except EngineError as error:
-                    if not failing:
-                        _log.warning("receipts of namespace %s wait for Redis: %s", self._namespace, error)
-                    failing = True
+                    self._waits.note(
+                        self._namespace, "receipts of namespace %s wait for Redis: %s", self._namespace, error
+                    )
                     await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
                     backoff = min(backoff * 2, _BACKOFF_MOST_S)
         finally:
             self.task = None
+        self._waits.end(self._namespace)
         self._tell_at(self._due_at())

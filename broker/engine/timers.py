@@ -14,6 +14,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from .errors import EngineError
+from .standing import Standing
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Timers:
         self._heap: list[tuple[float, str]] = []
         self._sooner = asyncio.Event()
         self._offset_s = 0.0
+        self._failing = Standing(_log, "every namespace advances again")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -126,8 +128,9 @@ class Timers:
         try:
             told = await self._advance(namespace)
         except EngineError as error:
-            _log.warning("could not advance namespace %s: %s", namespace, error)
+            self._failing.note(namespace, "could not advance namespace %s: %s", namespace, error)
             return
+        self._failing.end(namespace)
         if told is not None:
             due_us, now_us = told
             self.see_clock(now_us)

@@ -12,9 +12,11 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+import redis
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from ..support.processes import grpcurl, run_dibs, running_broker, running_dibs
+from ..support.redis import running
 
 ITEM = {"id": "a", "queue": "q", "kind": "QUEUE_KIND_DATA", "content": {"payload": "aGk="}}
 
@@ -69,6 +71,18 @@ def test_what_cannot_be_is_one_sentence_and_exit_code_1(
     assert done.returncode == 1
     assert sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_redis_that_wants_a_password_ends_it_with_one_sentence(redis_program: str) -> None:
+    with running(redis_program) as server:
+        with redis.Redis.from_url(server.url) as raw:
+            raw.config_set("requirepass", "s3cret")
+        done = run_dibs("broker", "--listen", "127.0.0.1:0", "--redis", server.url)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("dibs broker: this Redis is not open to the broker:")
+    assert "Authentication required" in last
+    assert "Traceback" not in done.stderr
 
 
 def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+import redis
 
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc
@@ -68,6 +69,7 @@ class Scene:
 
     brokers: list[Broker]
     folder: Path
+    redis_url: str
 
     @property
     def target(self) -> str:
@@ -77,8 +79,8 @@ class Scene:
         """Writes the module."""
         (self.folder / "recurring.py").write_text("".join((NOTE, *parts)))
 
-    def worker(self) -> AbstractContextManager[Dibs]:
-        options = ("--processes", "0", "--target", self.target)
+    def worker(self, processes: int = 0) -> AbstractContextManager[Dibs]:
+        options = ("--processes", str(processes), "--target", self.target)
         return running_dibs(
             "worker", "recurring", *options, env={"JOURNAL": str(self.folder / "journal")}, cwd=self.folder
         )
@@ -110,7 +112,7 @@ def scene(redis_programs: dict[int, str], tmp_path: Path) -> Iterator[Scene]:
         ThreadPoolExecutor(3) as pool,
     ):
         starting = [running_broker("--redis", server.url) for _ in range(3)]
-        yield Scene(list(pool.map(stack.enter_context, starting)), tmp_path)
+        yield Scene(list(pool.map(stack.enter_context, starting)), tmp_path, server.url)
 
 
 def assert_each_due_time_once(runs: Counter[tuple[int, int]], period_us: int, interruptions: int) -> None:
@@ -141,6 +143,28 @@ def test_each_due_time_is_run_once_whoever_dies(scene: Scene) -> None:
     assert_each_due_time_once(scene.runs("steady"), PERIOD_US, 4)
     assert_each_due_time_once(scene.runs("clock"), SECOND_US, 4)
     assert {info.group for info in scene.schedules()} == {"recurring"}
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_schedules_task_names_and_the_namespace_come_back_when_redis_has_lost_its_data(
+    scene: Scene, processes: int
+) -> None:
+    scene.write(STEADY)
+    with scene.worker(processes):
+        scene.until_run("steady", 1)
+        # Every broker has seen the data by then.
+        time.sleep(6)
+        with redis.Redis.from_url(scene.redis_url) as raw:
+            raw.flushall()
+        before = len(scene.runs("steady"))
+        until(lambda: [one.schedule.name for one in scene.schedules()] == ["steady"], "the schedule is there again")
+        scene.until_run("steady", before + 2)
+        with grpc.insecure_channel(scene.brokers[2].address) as channel:
+            admin = admin_pb2_grpc.AdminServiceStub(channel)
+            tasks = admin.ListTasks(pb.ListTasksRequest(), timeout=10).tasks
+            namespaces = admin.GetServerInfo(pb.GetServerInfoRequest(), timeout=10).namespaces
+        assert [task.definition.name for task in tasks] == ["steady"]
+        assert list(namespaces) == ["default"]
 
 
 def test_what_is_no_longer_in_the_code_is_gone(scene: Scene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ import redis
 from dibs.broker.engine.checks import check_server
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.errors import EngineClosed, Unavailable, UnsuitableRedis
+from dibs.broker.engine.errors import EngineClosed, Refused, Unavailable, UnsuitableRedis
 
+from ..support.ports import free_port
 from ..support.redis import RedisServer, running
 from .conftest import MakeEngine
 from .helpers import NS, TASKS, put
 
 FIT: dict[str, Any] = {"redis_version": "8.2.2", "maxmemory_policy": "noeviction", "aof_enabled": 1}
+#: A password that no log may show.
+SECRET = "s3cret"
 
 
 class Server:
@@ -116,3 +120,55 @@ async def test_an_engine_that_was_closed_says_so_and_may_be_closed_again(redis_s
     with redis.Redis.from_url(redis_server.url) as raw:
         # Only this client is left.
         assert len(raw.client_list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("rights", "login", "code"),
+    [
+        ((), "", "Authentication required"),
+        ((), "broker:wrong@", "invalid username-password"),
+        (("+@all", "-info", "~*", "&*"), f"broker:{SECRET}@", "'info'"),
+        (("+@all", "-evalsha", "~*", "&*"), f"broker:{SECRET}@", "'evalsha'"),
+        (("+@all", "-unlink", "~*", "&*"), f"broker:{SECRET}@", ""),
+        (("+@all", "~*", "resetchannels"), f"broker:{SECRET}@", "channel"),
+    ],
+    ids=["no password", "wrong password", "no info", "no scripts", "no writes in scripts", "no hints"],
+)
+async def test_a_redis_that_does_not_let_the_broker_in_is_refused_in_one_sentence(
+    redis_program: str, rights: tuple[str, ...], login: str, code: str
+) -> None:
+    port = free_port()
+    with running(redis_program, "--port", str(port)) as server, redis.Redis.from_url(server.url) as raw:
+        raw.execute_command("ACL", "SETUSER", "broker", "on", f">{SECRET}", *rights)
+        raw.config_set("requirepass", SECRET)
+        engine = Engine(EngineConfig(f"redis://{login}127.0.0.1:{port}"))
+        with pytest.raises(UnsuitableRedis, match="this Redis is not open to the broker") as refused:
+            await engine.start()
+        await engine.close()
+        assert code in str(refused.value)
+        assert SECRET not in str(refused.value)
+        assert len(str(refused.value).splitlines()) == 1
+
+
+async def test_credentials_that_are_taken_away_while_it_runs_are_waited_for(
+    redis_program: str,
+) -> None:
+    port = free_port()
+    with running(redis_program, "--port", str(port)) as server, redis.Redis.from_url(server.url) as raw:
+        account = ("ACL", "SETUSER", "broker", "on", f">{SECRET}", "+@all", "~*", "&*")
+        raw.execute_command(*account)
+        engine = Engine(EngineConfig(f"redis://broker:{SECRET}@127.0.0.1:{port}"))
+        await engine.start()
+        raw.execute_command("ACL", "DELUSER", "broker")
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    await engine.ready()
+                except Refused:
+                    break
+                except Unavailable:
+                    # The connection that was cut.
+                    continue
+        raw.execute_command(*account)
+        await engine.ready()
+        await engine.close()

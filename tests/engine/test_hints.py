@@ -10,16 +10,23 @@ import pytest
 import redis
 from redis.asyncio.client import PubSub
 
+from dibs.broker.engine import hints as hints_module
 from dibs.broker.engine.connections import connect
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.hints import Hints
 from dibs.broker.engine.types import Kind, LeaseQuery, NackReason, State, Until
 
+from ..support.proxy import between
 from ..support.redis import RedisServer
 from .conftest import MakeEngine
 from .helpers import HOUR_US, KEPT, LEASED, NS, ONCE, TASKS, ack, lease, lease_one, nack, put, until, until_watched
 
 CHANNEL = "dibs:hints"
+
+
+def subscriptions(raw: redis.Redis) -> list[tuple[str, str]]:
+    """Id and last command of each connection that is subscribed to something."""
+    return [(one["id"], one["cmd"]) for one in raw.client_list() if one["sub"] != "0"]
 
 
 class Ear:
@@ -229,6 +236,36 @@ async def test_everybody_is_told_when_the_subscription_had_been_lost(quiet: Engi
         assert raw.execute_command("CLIENT", "KILL", "TYPE", "pubsub") >= 1  # type: ignore[no-untyped-call]
         await until(woken)
         await until(told)
+
+
+async def test_a_subscription_that_goes_silent_is_noticed_within_ten_seconds(
+    make_engine: MakeEngine, redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with between(redis_server.url.replace("unix://", "unix:")) as proxy:
+        engine = await make_engine(url=f"redis://{proxy.target}", poll_interval_s=60, timeout_s=1)
+        await until(engine.hints.subscribed)
+        woken = asyncio.Event()
+        with engine.hints.on_ready(NS, Kind.TASK, ("q",), woken.set):
+            proxy.swallow()
+            await until(woken, within_s=10)
+        assert engine.hints.subscribed.is_set()
+        assert [one.message for one in caplog.records if "hints" in one.message] == [
+            "hints subscription lost: no sign of life from Redis for 8 s"
+        ]
+        await engine.close()
+
+
+async def test_a_subscription_without_hints_is_kept(
+    quiet: Engine, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints_module, "_QUIET_S", 0.01)
+    raw.publish(CHANNEL, "s ns a")
+    before = subscriptions(raw)
+    async with asyncio.timeout(10):
+        while not (now := subscriptions(raw)) or now[0][1] != "ping":  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
+    assert [id for id, _ in subscriptions(raw)] == [id for id, _ in before]
 
 
 async def test_waiters_are_forgotten_when_they_leave(quiet: Engine, engine: Engine) -> None:

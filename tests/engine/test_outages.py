@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -139,6 +140,33 @@ async def test_hints_and_time_come_back_with_redis(engine: Engine, server: Fragi
         await put(engine, "a", due="+20000")
         await until(woken)
     assert ids_of(await lease(engine)) == ["a"]
+
+
+async def test_an_outage_is_a_line_a_second_at_most_and_one_at_its_end(
+    make_engine: MakeEngine, server: FragileRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = await make_engine(url=server.url, timeout_s=TIMEOUT_S, poll_interval_s=0.1, idle_poll_interval_s=0.1)
+    await until(engine.hints.subscribed)
+    caplog.set_level(logging.INFO)
+    over = asyncio.Event()
+
+    def look(record: logging.LogRecord) -> bool:
+        if record.getMessage() == "every namespace advances again":
+            over.set()
+        return True
+
+    caplog.handler.addFilter(look)
+    for n in range(50):
+        await engine.enqueue(f"ns{n}", "", [new("a")])
+    server.kill()
+    await asyncio.sleep(2.5)
+    server.start()
+    await until(over)
+    lines = [one.getMessage().partition(":")[0] for one in caplog.records if one.name.startswith("dibs.broker.engine.")]
+    assert 1 <= len([one for one in lines if one.startswith("could not advance")]) <= 3
+    assert 1 <= len([one for one in lines if one.startswith("hints subscription lost")]) <= 3
+    caplog.handler.removeFilter(look)
+    server.kill()
 
 
 async def test_a_lookup_that_waits_fails_with_redis(engine: Engine, server: FragileRedis) -> None:

@@ -67,6 +67,33 @@ async def test_a_broker_that_died_is_not_missed(make_engine: MakeEngine) -> None
     assert engine.peers.current
 
 
+async def test_lost_data_is_told_of_once_by_every_broker(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine, other = await make_engine(), await make_engine()
+    told: list[str] = []
+    with (
+        engine.peers.on_data_lost(lambda: told.append("engine")),
+        other.peers.on_data_lost(lambda: told.append("other")),
+    ):
+        await put(engine, "a")
+        await met(engine, other)
+        assert told == []
+        raw.flushall()
+        await met(engine, other)
+        assert sorted(told) == ["engine", "other"]
+        # The namespace is one that is in use again when something is done there.
+        await put(engine, "a")
+        assert await engine.namespaces(10) == ["ns"]
+
+
+async def test_brokers_that_come_and_go_are_no_loss(make_engine: MakeEngine, raw: redis.Redis) -> None:
+    engine = await make_engine()
+    told: list[str] = []
+    with engine.peers.on_data_lost(lambda: told.append("engine")):
+        await met(engine)
+        await met(engine, await make_engine())
+    assert told == []
+
+
 async def test_who_does_not_listen_itself_cannot_tell(make_engine: MakeEngine) -> None:
     engine = await make_engine()
     assert await met(engine) == [True]

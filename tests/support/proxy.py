@@ -39,6 +39,10 @@ class Proxy:
         self._answering: dict[socket.socket, threading.Thread] = {}
         self._threads[0].start()
 
+    def lead_to(self, target: str) -> None:
+        """From now on connections that come lead to another server; those that are open stay where they are."""
+        self._server = target
+
     def swallow(self) -> None:
         """From now on what the server sends is lost, on connections that are open; those that come are well."""
         with self._lock:

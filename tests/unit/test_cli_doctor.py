@@ -91,6 +91,14 @@ def test_without_a_connection_only_that_is_said(error: errors.BrokerError, text:
     assert summary([finding]) == "1 failed, 0 to look at."
 
 
+def test_a_redis_that_is_there_and_does_not_serve_is_called_what_it_is() -> None:
+    why = admin.Advice(reason="REDIS_READ_ONLY", text="Redis is read-only.")
+    finding = found(well(redis_ready=False, advices=[why]), "redis")
+    assert finding.status is Status.FAIL
+    assert finding.text == "Redis is read-only. (REDIS_READ_ONLY)"
+    assert "start it" not in finding.advice
+
+
 def test_without_redis_nothing_is_said_of_what_is_in_it() -> None:
     facts = well(redis_ready=False, settings=[admin.Setting(name="redis", value="redis://10.0.0.1")])
     assert [finding.subject for finding in examine(facts)] == ["connection", "version", "redis"]

@@ -23,6 +23,8 @@ RAISED: list[Exception] = [
     errors.Draining(),
     engine.Unavailable("connection refused at 10.1.2.3"),
     engine.NotSent("connection refused at 10.1.2.3"),
+    engine.Refused("WRONGPASS for user secret"),
+    engine.ReadOnly("READONLY script: 0123"),
     engine.LateCall("late"),
     engine.EngineClosed("closed"),
     engine.EngineNotStarted("not yet"),

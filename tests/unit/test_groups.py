@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from dibs.broker.callers import Callers
 from dibs.broker.engine.engine import MAX_BATCH, Engine
+from dibs.broker.engine.standing import Standing
 from dibs.broker.engine.types import Kind, Leased, LeaseQuery
 from dibs.broker.groups import Group, by_size, by_token
 from dibs.broker.orphans import Orphans
@@ -36,7 +38,8 @@ def group_of(*takers: Taker) -> Group:
     engine = cast(Engine, None)
     returns = Returns(engine)
     callers = Callers(engine)
-    group = Group(engine, callers, Orphans(callers, returns), returns, "ns", LeaseQuery(Kind.TASK), None)
+    failing = Standing(logging.getLogger("dibs.test"), "over")
+    group = Group(engine, callers, Orphans(callers, returns), returns, "ns", LeaseQuery(Kind.TASK), None, failing)
     group.consumers.update(dict.fromkeys(takers))
     return group
 

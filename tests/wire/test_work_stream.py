@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
+from dibs.broker.engine.hints import Hints
 from dibs.broker.limits import Limits
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
@@ -195,6 +196,20 @@ async def test_a_worker_hears_that_its_item_was_cancelled(stub: Stub) -> None:
     worker.say(sequence=2, nacks=[pb.NackEntry(id="a", lease_token=token, reason=pb.NACK_REASON_CANCELLED)])
     assert (await worker.hear()).done_sequence == 2
     assert await state_of(stub, "a") == tpb.ITEM_STATE_CANCELLED
+
+
+@pytest.mark.parametrize("lease_s", [30, 0])
+async def test_a_worker_hears_within_five_seconds_of_a_cancellation_whose_hint_was_lost(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, lease_s: int
+) -> None:
+    monkeypatch.setattr(Hints, "_receive", lambda self, data: None)
+    worker = Worker(stub)
+    await put(stub, item("a", lease_s=lease_s))
+    token = (await worker.items()).deliveries[0].lease_token
+    await stub.Cancel(pb.CancelRequest(ids=["a"]))
+    async with asyncio.timeout(5):
+        notice = await worker.hear()
+    assert [(one.id, one.lease_token) for one in notice.cancelled] == [("a", token)]
 
 
 async def test_what_was_sent_before_a_half_close_is_settled_and_reported(stub: Stub) -> None:

@@ -114,7 +114,14 @@ class Connector:
         try:
             await asyncio.wait((keeping, first), return_when=asyncio.FIRST_COMPLETED)
             if first.done():
-                line = Line(first.result().connection, first.result().task_names, kept, outbox, settings)
+                line = Line(
+                    first.result().connection,
+                    first.result().task_names,
+                    kept,
+                    outbox,
+                    settings,
+                    register_again=self._register_again,
+                )
                 lines.append(line)
                 self._lines.append(line)
                 if self._stopping:
@@ -151,6 +158,12 @@ class Connector:
         elif (last.group, last.tasks, last.schedules) == (hello.group, hello.tasks, hello.schedules):
             return
         self._registered = hello
+        self._register_again()
+
+    def _register_again(self) -> None:
+        """Has the broker know them, whatever it has been told before."""
+        hello = self._registered
+        assert hello is not None, "a stream begins after the first hello"
         for task in self._registering:
             task.cancel()
         # Beside the work, which can begin without it.

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import islice
 
@@ -59,6 +59,7 @@ class Line:
         outbox: where they put what came of them.
         settings: see there.
         observer: told what happens, in the loop; must not block.
+        register_again: called when Redis has lost what was registered; must not block.
     """
 
     def __init__(
@@ -69,10 +70,12 @@ class Line:
         outbox: Outbox,
         settings: WorkerSettings,
         observer: Observer | None = None,
+        register_again: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
         self._announce = Announcer(observer)
+        self._register_again = register_again
         self._hands = hands
         self._outbox = outbox
         self._unknown = UnknownTasks(outbox.entries)
@@ -207,6 +210,7 @@ class Line:
             over=self._over,
             takes=self._takes,
             announce=self._announce,
+            register_again=self._register_again,
             target=target,
         )
         began = time.monotonic()

@@ -50,6 +50,29 @@ async def register(hello: Hello) -> None:
         await transport.close()
 
 
+class Registering:
+    """Registers beside the work, which can begin without it.
+
+    Args:
+        hello: what there is to register, and where.
+    """
+
+    def __init__(self, hello: Hello) -> None:
+        self._hello = hello
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Registers now, unless that is under way."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(register(self._hello), name="dibs-worker-register")
+
+    async def close(self) -> None:
+        """Gives up what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
 def _tell(done: Registered, group: str) -> None:
     for name, reason in done.refused.items():
         _log.error(Said("refused by the broker", name=name, reason=reason))

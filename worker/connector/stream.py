@@ -72,6 +72,7 @@ class WorkStream:
         over: asked when there is nothing to say; True half-closes the stream.
         takes: whether to ask for items. The answer may turn to False, not back.
         announce: told of what happens.
+        register_again: called when the broker wants tasks and schedules registered anew.
         target: what the call was made to, for those who are told.
     """
 
@@ -86,6 +87,7 @@ class WorkStream:
         over: Callable[[], bool],
         takes: Callable[[], bool],
         announce: Announcer,
+        register_again: Callable[[], None],
         target: str,
     ) -> None:
         self.answered = False
@@ -102,6 +104,7 @@ class WorkStream:
         self._over = over
         self._takes = takes
         self._announce = announce
+        self._register_again = register_again
         self._target = target
         #: Credit that the broker has, as far as we know.
         self._on_wire = 0
@@ -176,6 +179,8 @@ class WorkStream:
             self._hands.cancel(((one.id, one.lease_token) for one in response.cancelled), time.monotonic())
         if response.unknown_task_names:
             self._unknown.held_back(response.unknown_task_names)
+        if response.register_again:
+            self._register_again()
         if response.drain and not self.draining:
             self.draining = True
             self._announce(EventName.DRAINED, target=self._target)

@@ -39,13 +39,20 @@ local function look(id)
   return 1, spec, run
 end
 
+-- Who runs it hears of it by a hint; one who misses that finds it here, within this time.
+local KEPT_MS, MOST_KEPT = 60000, 1000
+local any_running
+
 local function cancel(id, code, spec, run)
   if code == 3 then
     redis.call('DEL', P .. 'end:' .. id)
   elseif code == 2 then
     run.cancel = true
     redis.call('HSET', P .. 'run', id, format_run(run))
-    publish('c', id .. ' ' .. int(run.token))
+    local wish = id .. ' ' .. int(run.token)
+    redis.call('LPUSH', P .. 'cancels', wish)
+    any_running = true
+    publish('c', wish)
   elseif code == 1 and spec then
     detach(id, spec, run)
     end_cancelled(id, spec, run and run.used or 0)
@@ -64,5 +71,9 @@ for i = 1, tonumber(ARGV[3]) do
   looks[id] = nil
   cancel(id, unpack(found, 1, 3))
   outcomes[i] = found[1]
+end
+if any_running then
+  redis.call('LTRIM', P .. 'cancels', 0, MOST_KEPT - 1)
+  redis.call('PEXPIRE', P .. 'cancels', KEPT_MS)
 end
 return outcomes

@@ -140,6 +140,11 @@ def _versions(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Findi
 
 def _redis(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
     if not info.redis_ready:
+        if info.advices:
+            for why in info.advices:
+                text = f"{words.one_line(why.text)} ({words.plain(why.reason)})"
+                yield Finding(Status.FAIL, "redis", text, "work goes on by itself then; the broker's log says more")
+            return
         where = facts.setting("redis")
         text = "Redis does not answer the broker" + (f" at {where}" if where else "")
         advice = (

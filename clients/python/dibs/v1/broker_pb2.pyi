@@ -636,12 +636,17 @@ class WorkResponse(google.protobuf.message.Message):
     DRAIN_FIELD_NUMBER: builtins.int
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
+    REGISTER_AGAIN_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
     """All entries of messages up to this sequence are done, with outcome OK unless listed in outcomes."""
     drain: builtins.bool
     """The broker is going away: finish what was received, open a stream elsewhere."""
+    register_again: builtins.bool
+    """Redis has lost its data since this stream or this broker began: register tasks and schedules again, as at the start
+    of a worker. What was queued is gone.
+    """
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -682,9 +687,10 @@ class WorkResponse(google.protobuf.message.Message):
         drain: builtins.bool = ...,
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
         limits: dibs.v1.types_pb2.Limits | None = ...,
+        register_again: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

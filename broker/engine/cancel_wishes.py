@@ -1,0 +1,97 @@
+"""Wishes to cancel what is running: heard of as hints, and looked up every few seconds, since a hint may be lost.
+
+Redis keeps the latest wishes of each namespace for a minute (``cancel.lua``). Only namespaces where somebody runs
+something are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+from .errors import EngineError
+from .standing import Standing
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between two looks.
+_LOOK_S = 3.0
+
+
+class CancelWishes:
+    """Tells those who run something.
+
+    Args:
+        read: the latest wishes of a namespace, each ``<id> <token>``.
+    """
+
+    def __init__(self, read: Callable[[str], Awaitable[list[bytes]]]) -> None:
+        self._read = read
+        self._tells: dict[str, set[Callable[[str, int], None]]] = defaultdict(set)
+        #: Wishes that were told, by namespace, for as long as Redis still has them.
+        self._told: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        self._failing = Standing(_log, "wishes to cancel are looked up again")
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to look."""
+        self._task = asyncio.create_task(self._loop(), name="dibs-cancel-wishes")
+
+    async def close(self) -> None:
+        """Stops looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    @contextmanager
+    def on_cancelled(self, namespace: str, tell: Callable[[str, int], None]) -> Iterator[None]:
+        """Calls `tell(id, token)` when an item that runs under that token in the namespace is cancelled."""
+        self._tells[namespace].add(tell)
+        try:
+            yield
+        finally:
+            self._tells[namespace].discard(tell)
+            if not self._tells[namespace]:
+                del self._tells[namespace]
+                self._told.pop(namespace, None)
+                self._failing.end(namespace)
+
+    def hear(self, namespace: str, id: str, token: int) -> None:
+        """Takes a hint."""
+        if namespace in self._tells and (id, token) not in self._told[namespace]:
+            self._told[namespace].add((id, token))
+            for tell in tuple(self._tells[namespace]):
+                tell(id, token)
+
+    async def look(self, namespace: str) -> None:
+        """Looks now. Raises `EngineError`."""
+        found = {wish for text in await self._read(namespace) if (wish := _parsed(text)) is not None}
+        for id, token in found:
+            self.hear(namespace, id, token)
+        if namespace in self._told:
+            self._told[namespace] &= found
+
+    async def _loop(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for namespace in tuple(self._tells):
+                try:
+                    await self.look(namespace)
+                except EngineError as error:
+                    text = "could not look for wishes to cancel in namespace %s: %s"
+                    self._failing.note(namespace, text, namespace, error)
+                else:
+                    self._failing.end(namespace)
+
+
+def _parsed(wish: bytes) -> tuple[str, int] | None:
+    """Id and token; None: it is none of ours, which must not keep the others from being told."""
+    try:
+        id, _, token = wish.decode().rpartition(" ")
+        return id, int(token)
+    except ValueError:
+        return None
