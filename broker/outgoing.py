@@ -80,8 +80,9 @@ class Outgoing:
             items = [*items, *more]
         self.batch += 1
         leases = returnable(items)
-        self._unreceived.append((self.batch, leases))
-        self._unreceived_count += len(leases)
+        if leases:
+            self._unreceived.append((self.batch, leases))
+            self._unreceived_count += len(leases)
         while self._unreceived_count > self._most_unreceived:
             self._forget_oldest()
         return items

@@ -99,6 +99,14 @@ def test_what_may_have_been_received_and_is_delivered_at_most_once_does_not_go_b
     assert outgoing.unreceived() == [("again", 7)]
 
 
+def test_of_what_never_goes_back_nothing_is_remembered() -> None:
+    outgoing = Outgoing(3)
+    for n in range(10):
+        outgoing.add([leased(f"{n}", lease_us=0)])
+        outgoing.take_batch()
+    assert len(outgoing._unreceived) == 0
+
+
 def test_of_a_worker_without_receipts_only_the_newest_goes_back() -> None:
     outgoing = Outgoing(3, ROOM)
     for n in range(10):
