@@ -269,8 +269,9 @@ def test_two_consumers_on_two_brokers_never_hold_one_item_at_once(app: Dibs, oth
     def consume(queue: Data, seed: int) -> None:
         chance = random.Random(seed)
         while True:
-            # Each loop is left after a few turns, with some items done and the others given back.
-            for turn, batch in enumerate(queue.stream(items=chance.randint(1, 30), get_timeout=1)):
+            # Each loop is left after a few turns, with some items done and the others given back. What was on its way
+            # then comes back after a second, so that nobody may go before.
+            for turn, batch in enumerate(queue.stream(items=chance.randint(1, 30), get_timeout=4)):
                 with lock:
                     faults.extend(held.intersection(batch))
                     held.update(batch)

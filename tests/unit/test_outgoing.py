@@ -100,7 +100,7 @@ def test_what_may_have_been_received_and_is_delivered_at_most_once_does_not_go_b
 
 
 def test_of_what_never_goes_back_nothing_is_remembered() -> None:
-    outgoing = Outgoing(3)
+    outgoing = Outgoing(3, ROOM)
     for n in range(10):
         outgoing.add([leased(f"{n}", lease_us=0)])
         outgoing.take_batch()
