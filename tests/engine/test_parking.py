@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
@@ -75,6 +76,52 @@ async def test_who_takes_any_task_sees_no_difference(engine: Engine, raw: redis.
     assert await sift(engine, known) == []
     assert ids_of(await lease(engine, 4)) == ["a0", "a1", "b0", "a2"]
     assert ids_of(await lease(engine)) == ["b1", "b2"]
+
+
+@pytest.mark.parametrize(("tasks", "each"), [(40, 400), (600, 20), (1, 3000)])
+async def test_however_many_tasks_are_parked_all_come_out_in_order(
+    engine: Engine, raw: redis.Redis, tasks: int, each: int
+) -> None:
+    known = teach(raw, "known")
+    expected = [f"{n}-{task}" for n in range(each) for task in range(tasks)]
+    for at in range(0, len(expected), 1000):
+        ids = expected[at : at + 1000]
+        await engine.enqueue(NS, "", [new(id, LEASED, body=body("t" + id.partition("-")[2])) for id in ids])
+    while raw.llen(PREFIX + "queue:t:q"):
+        assert await sift(engine, known) == []
+    found: list[str] = []
+    while some := ids_of(await lease(engine, 1000)):
+        found += some
+    assert found == expected
+    assert raw.keys(PREFIX + "parked*") == []
+
+
+async def test_parked_entries_that_lead_nowhere_are_passed_some_at_a_time(engine: Engine, raw: redis.Redis) -> None:
+    known = teach(raw, "known")
+    await put_task(engine, "unknown", "u")
+    assert await sift(engine, known) == []
+    # As an older broker leaves them, which does not know that items are parked.
+    raw.zadd(PREFIX + "parked:t:q:unknown", {f"gone{n}": n for n in range(5000)})
+    await engine.lease(NS, TASKS, 1000)
+    assert raw.zcard(PREFIX + "parked:t:q:unknown") == 3001
+    found: list[str] = []
+    async with asyncio.timeout(10):
+        while not found:
+            found = ids_of(await lease(engine))
+    assert found == ["u"]
+    assert raw.keys(PREFIX + "parked*") == []
+
+
+@pytest.mark.parametrize("bad", [b"\n", b"\n\x80", b"\n\x80\x80", b""])
+async def test_a_body_that_ends_before_its_task_holds_nothing_up(engine: Engine, raw: redis.Redis, bad: bytes) -> None:
+    known = teach(raw, "known")
+    await engine.enqueue(NS, "", [new("bad", LEASED, body=bad)])
+    await put_task(engine, "known", "k")
+    assert await sift(engine, known) == ["k"]
+    assert await sift(engine, known) == []
+    assert await state_of(engine, "bad") is State.WAITING
+    await engine.cancel(NS, ["bad"])
+    assert raw.keys(PREFIX + "parked*") == []
 
 
 async def test_one_lease_parks_as_many_as_it_passes(engine: Engine, raw: redis.Redis) -> None:

@@ -1,8 +1,8 @@
 -- Leases up to a number of items from queues in strict order. First does what time has made due.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000; 0: only asks for the answer that is kept), bytes of the reply at most, bytes of one item at
---          most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started
+-- ARGV     namespace, channel, kind ("t" or "d"), items wanted (1-1000; 0: only asks for the answer that is kept),
+--          bytes of the reply at most, bytes of one item at most, lease in us ("" the item's own, 0 at most once), attempts ("" the item's own), retention of started
 --          at-most-once items in us, from how many items on leases stand as a share (0: never; see include/leased.lua),
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
 --          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
@@ -14,8 +14,8 @@
 --          us, last error ("" none); then {number of items that were parked, their tasks}, the number -1 if it is not known
 --          here which tasks belong to the skill set}
 --          If fewer than wanted came out and again is 0, the queues are empty and, if asked, hunger is noted.
--- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call. Reads what it
---          hands out and a few items more.
+-- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call, plus O(t) for t
+--          tasks whose parked items it may have. Reads what it hands out and a few items more.
 --- @include clock
 --- @include records
 --- @include weight
@@ -276,34 +276,29 @@ local function take_from_list(queue)
 end
 
 local function take_from_parked(queue, tasks)
-  local tail = kind .. ':' .. queue
+  local tail, passed = kind .. ':' .. queue, {}
+  local next_parked = parked_reader(tail, tasks, wanted - count)
   while goes_on() do
-    local entries, slice = first_parked(tail, tasks, next_slice()), {}
-    for i, entry in ipairs(entries) do
-      slice[i] = entry[2]
-    end
+    local slice, of = next_parked(next_slice())
     if #slice == 0 then
       break
     end
     local found, runs = look_up(slice)
-    local left = {}
-    for i, entry in ipairs(entries) do
+    for i, id in ipairs(slice) do
       if not goes_on() then
         break
       end
-      consider(queue, tail, entry[2], found[i], runs[i], false, nil)
+      if consider(queue, tail, id, found[i], runs[i], false, nil) then
+        skipped = skipped + 1
+      end
       if not full then
-        local key = parked_key(tail, entry[3])
-        left[key] = left[key] or {}
-        table.insert(left[key], entry[2])
+        local task = of[i]
+        passed[task] = passed[task] or {}
+        table.insert(passed[task], id)
       end
     end
-    -- Here and not at the end: what comes next is what is first then.
-    for key, gone_ids in pairs(left) do
-      call_many('ZREM', key, gone_ids)
-    end
   end
-  unparked[#unparked + 1] = { queue, tasks }
+  unparked[#unparked + 1] = { queue = queue, tasks = tasks, passed = passed }
 end
 
 local parked = parked_for(kind, skills)
@@ -375,8 +370,11 @@ for _, trim in ipairs(trims) do
   end
 end
 for _, one in ipairs(unparked) do
-  for _, task in ipairs(one[2]) do
-    unpark_if_empty(kind, one[1], task)
+  for task, passed in pairs(one.passed) do
+    call_many('ZREM', parked_key(kind .. ':' .. one.queue, task), passed)
+  end
+  for _, task in ipairs(one.tasks) do
+    unpark_if_empty(kind, one.queue, task)
   end
 end
 local parked_now = sieve and sieve.write() or { is_untaught(kind, skills, sift) and -1 or 0 }

@@ -28,14 +28,9 @@ local listed = {}
 for _, queue in ipairs(names) do
   listed[queue] = true
 end
-if queues == 0 and is_any_parked(kind) then
-  for _, task in ipairs(redis.call('SMEMBERS', P .. 'parkedtasks:' .. kind)) do
-    for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
-      if not listed[queue] and redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 0 then
-        listed[queue] = true
-        names[#names + 1] = queue
-      end
-    end
+for _, queue in ipairs(queues == 0 and open_parked_queues(kind) or {}) do
+  if not listed[queue] then
+    names[#names + 1] = queue
   end
 end
 

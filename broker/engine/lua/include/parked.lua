@@ -22,18 +22,19 @@ local function is_any_parked(kind)
   return any_parked[kind]
 end
 
--- The name of the task that a record is about: a body begins with it (see bodies.py).
+-- The name of the task that a record is about: a body begins with it (see bodies.py). Of a body that ends before, what
+-- there is of it.
 local function task_of(record)
   local at = (string.find(record, '\n', 1, true) or #record) + 1
   if string.byte(record, at) ~= 0x0A then
     return ''
   end
-  local length, first = string.byte(record, at + 1), at + 2
+  local length, first = string.byte(record, at + 1) or 0, at + 2
   if length > 0x7F then
-    local high = string.byte(record, at + 2)
+    local high = string.byte(record, at + 2) or 0
     length, first = length - 128 + (high % 128) * 128, at + 3
     if high > 0x7F then
-      length, first = length + string.byte(record, at + 3) * 16384, at + 4
+      length, first = length + (string.byte(record, at + 3) or 0) * 16384, at + 4
     end
   end
   return string.sub(record, first, first + length - 1)

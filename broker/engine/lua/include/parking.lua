@@ -74,17 +74,16 @@ end
 
 -- Whether it matters, and is not known, which tasks belong to a skill set.
 local function is_untaught(kind, skills, sift)
-  return skills ~= '' and (sift or redis.call('EXISTS', P .. 'parkedtasks:' .. kind) == 1)
+  return skills ~= '' and (sift or is_any_parked(kind))
     and redis.call('EXISTS', P .. 'skills:' .. skills) == 0
 end
 
 -- Queues with parked items that a consumer of these skills ("" any) can take: name → {tasks}; nil: none.
 local function parked_for(kind, skills)
-  local set = P .. 'parkedtasks:' .. kind
-  if redis.call('EXISTS', set) == 0 then
+  if not is_any_parked(kind) then
     return nil
   end
-  local found
+  local set, found = P .. 'parkedtasks:' .. kind, nil
   for _, task in ipairs(skills == '' and redis.call('SMEMBERS', set) or redis.call('SINTER', set, P .. 'skills:' .. skills)) do
     for _, queue in ipairs(redis.call('SMEMBERS', P .. 'parkedqueues:' .. kind .. ':' .. task)) do
       found = found or {}
@@ -95,25 +94,61 @@ local function parked_for(kind, skills)
   return found
 end
 
--- The first parked items of a queue, of all these tasks, in the order in which they were parked: {order, id, task} each.
-local function first_parked(tail, tasks, wanted)
-  local entries, last = {}, nil
+-- Moves the tape at a place of the heap down to where it belongs: the one whose next item was parked first is on top.
+local function sink(heap, place)
+  local tape = heap[place]
+  while true do
+    local below = 2 * place
+    if heap[below + 1] and heap[below + 1].order < heap[below].order then
+      below = below + 1
+    end
+    if not heap[below] or heap[below].order >= tape.order then
+      break
+    end
+    heap[place], place = heap[below], below
+  end
+  heap[place] = tape
+end
+
+-- Reads the parked items of a queue, of all these tasks, in the order in which they were parked, and as far as it is
+-- asked: each call answers the ids and tasks of the next ones, at most so many. Changes nothing.
+local function parked_reader(tail, tasks, wanted)
+  local at_once = math.max(1, math.min(wanted, math.max(8, math.ceil(wanted / #tasks))))
+  local heap = {}
+
+  -- Goes to the next item of a tape; False: there is none.
+  local function go_on(tape)
+    tape.at = tape.at + 2
+    if tape.at > #tape.found then
+      tape.found = redis.call('ZRANGE', tape.key, tape.read, tape.read + at_once - 1, 'WITHSCORES')
+      tape.read, tape.at = tape.read + at_once, 1
+    end
+    tape.order = tonumber(tape.found[tape.at + 1])
+    return tape.order ~= nil
+  end
+
   for _, task in ipairs(tasks) do
-    local found = redis.call('ZRANGE', parked_key(tail, task), 0, wanted - 1, 'WITHSCORES')
-    for i = 1, #found, 2 do
-      entries[#entries + 1] = { tonumber(found[i + 1]), found[i], task }
-    end
-    if #found == 2 * wanted then
-      -- More of this task follow: what others have behind them is not next.
-      local bound = entries[#entries][1]
-      last = last and math.min(last, bound) or bound
+    local tape = { key = parked_key(tail, task), task = task, read = 0, found = {}, at = 0 }
+    if go_on(tape) then
+      heap[#heap + 1] = tape
     end
   end
-  table.sort(entries, function(a, b)
-    return a[1] < b[1]
-  end)
-  while last and entries[#entries][1] > last do
-    entries[#entries] = nil
+  for place = math.floor(#heap / 2), 1, -1 do
+    sink(heap, place)
   end
-  return entries
+  return function(most)
+    local ids, of = {}, {}
+    while heap[1] and #ids < most do
+      local tape = heap[1]
+      ids[#ids + 1], of[#of + 1] = tape.found[tape.at], tape.task
+      if not go_on(tape) then
+        heap[1] = heap[#heap]
+        heap[#heap] = nil
+      end
+      if heap[1] then
+        sink(heap, 1)
+      end
+    end
+    return ids, of
+  end
 end
