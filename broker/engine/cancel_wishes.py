@@ -30,9 +30,8 @@ class CancelWishes:
 
     def __init__(self, read: Callable[[str], Awaitable[list[bytes]]]) -> None:
         self._read = read
-        self._tells: dict[str, set[Callable[[str, int], None]]] = defaultdict(set)
-        #: Wishes that were told, by namespace, for as long as Redis still has them.
-        self._told: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        #: Who is to be told, by namespace, each with what it was told, for as long as Redis still has that.
+        self._tells: dict[str, dict[Callable[[str, int], None], set[tuple[str, int]]]] = defaultdict(dict)
         self._failing = Standing(_log, "wishes to cancel are looked up again")
         self._task: asyncio.Task[None] | None = None
 
@@ -50,21 +49,20 @@ class CancelWishes:
     @contextmanager
     def on_cancelled(self, namespace: str, tell: Callable[[str, int], None]) -> Iterator[None]:
         """Calls `tell(id, token)` when an item that runs under that token in the namespace is cancelled."""
-        self._tells[namespace].add(tell)
+        self._tells[namespace][tell] = set()
         try:
             yield
         finally:
-            self._tells[namespace].discard(tell)
+            del self._tells[namespace][tell]
             if not self._tells[namespace]:
                 del self._tells[namespace]
-                self._told.pop(namespace, None)
                 self._failing.end(namespace)
 
     def hear(self, namespace: str, id: str, token: int) -> None:
         """Takes a hint."""
-        if namespace in self._tells and (id, token) not in self._told[namespace]:
-            self._told[namespace].add((id, token))
-            for tell in tuple(self._tells[namespace]):
+        for tell, told in tuple(self._tells.get(namespace, {}).items()):
+            if (id, token) not in told:
+                told.add((id, token))
                 tell(id, token)
 
     async def look(self, namespace: str) -> None:
@@ -72,8 +70,8 @@ class CancelWishes:
         found = {wish for text in await self._read(namespace) if (wish := _parsed(text)) is not None}
         for id, token in found:
             self.hear(namespace, id, token)
-        if namespace in self._told:
-            self._told[namespace] &= found
+        for told in self._tells.get(namespace, {}).values():
+            told.intersection_update(found)
 
     async def _loop(self) -> None:
         while True:
@@ -82,8 +80,10 @@ class CancelWishes:
                 try:
                     await self.look(namespace)
                 except EngineError as error:
-                    text = "could not look for wishes to cancel in namespace %s: %s"
-                    self._failing.note(namespace, text, namespace, error)
+                    # The last of them may have left meanwhile.
+                    if namespace in self._tells:
+                        text = "could not look for wishes to cancel in namespace %s: %s"
+                        self._failing.note(namespace, text, namespace, error)
                 else:
                     self._failing.end(namespace)
 

@@ -507,7 +507,8 @@ class Engine:
         args: list[Argument] = [len(entries)]
         for id, token, reason, delay_us, error in entries:
             args += (id, token, reason.value, "" if delay_us is None else delay_us, error)
-        due, codes = await self._call("nack", namespace, args)
+        with self.receipts.carried(namespace) as receipts:
+            due, codes = await self._call("nack", namespace, [*args, *receipts])
         self._timers.due(namespace, due)
         return [_OUTCOMES[code] for code in codes]
 
@@ -515,7 +516,8 @@ class Engine:
         args: list[Argument] = [len(entries)]
         for id, token, lease_us in entries:
             args += (id, "" if token is None else token, "" if lease_us is None else lease_us)
-        codes, cancelled = await self._call("refresh", namespace, args)
+        with self.receipts.carried(namespace) as receipts:
+            codes, cancelled = await self._call("refresh", namespace, [*args, *receipts])
         return [Refreshed(_OUTCOMES[code], flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:

@@ -61,6 +61,19 @@ async def test_a_wish_is_told_once(make_engine: MakeEngine, engine: Engine, hint
         assert sorted(runner.told) == sorted(items.items())
 
 
+async def test_who_comes_later_is_told_of_what_others_have_heard(make_engine: MakeEngine, engine: Engine) -> None:
+    other, early, late = await deaf(make_engine), Runner(), Runner()
+    await put(engine, "a")
+    item = await lease_one(other)
+    wishes = other.cancel_wishes
+    with wishes.on_cancelled(NS, early.tell):
+        await engine.cancel(NS, ["a"])
+        await wishes.look(NS)
+        with wishes.on_cancelled(NS, late.tell):
+            await wishes.look(NS)
+            assert early.told == late.told == [("a", item.token)]
+
+
 async def test_wishes_are_bounded_and_end_by_themselves(engine: Engine, raw: redis.Redis) -> None:
     for start in range(0, 3000, 500):
         ids = [f"i{n}" for n in range(start, start + 500)]
@@ -94,4 +107,3 @@ async def test_namespaces_where_nobody_runs_anything_are_not_looked_at() -> None
         await wishes.look("here")
     assert runner.told == [("a", 7)]
     assert not wishes._tells
-    assert not wishes._told

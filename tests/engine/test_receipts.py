@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
+from dibs.broker.engine import receipts
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import LeaseCall, Nack, NackReason, Outcome, Refresh, State
+from dibs.broker.engine.types import Ack, LeaseCall, Nack, NackReason, Outcome, Refresh, State
 
 from .helpers import (
     HOUR_US,
@@ -183,14 +184,23 @@ async def test_an_at_most_once_item_that_was_begun_fails_with_its_process(engine
     assert await state_of(engine, "a") is State.FAILED
 
 
-async def test_receipts_ride_on_every_call_that_settles(engine: Engine, raw: redis.Redis) -> None:
+async def test_receipts_ride_on_every_call_that_settles(
+    engine: Engine, raw: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None goes by itself meanwhile.
+    monkeypatch.setattr(receipts, "_RECEIPT_WAITS_S", 60.0)
     await put(engine, "a", "b", "c", "d", spec=LEASED)
     items = await tracked(engine, 4, LeaseCall("me", 1, shares=(1, 1, 1, 1)))
     tokens = [item.token for item in items]
     assert raw.zcard(PREFIX + "unreceived") == 4
-    await engine._call("ack", NS, [1, 2, "a", tokens[0], tokens[0]])
-    await engine._call("nack", NS, [1, "b", tokens[1], "r", 0, "", tokens[1]])
-    await engine._call("refresh", NS, [1, "c", tokens[2], "", tokens[2]])
+    engine.receipts.received(NS, tokens[:1])
+    await engine.ack(NS, [Ack("a", tokens[0])])
+    assert raw.zcard(PREFIX + "unreceived") == 3
+    engine.receipts.received(NS, tokens[1:2])
+    await nack(engine, items[1], NackReason.RELEASED, 0)
+    assert raw.zcard(PREFIX + "unreceived") == 2
+    engine.receipts.received(NS, tokens[2:3])
+    await engine.refresh(NS, [Refresh("c", tokens[2])])
     assert raw.zcard(PREFIX + "unreceived") == 1
     await engine.lease(NS, TASKS, 1, call=LeaseCall("me", 2, receipts=[tokens[3]]))
     assert raw.zscore(PREFIX + "unreceived", tokens[3]) is None
