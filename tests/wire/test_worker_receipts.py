@@ -15,6 +15,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.connector.events import EventName
+from dibs.worker.connector.stream import WorkStream
 
 from ..support.workers import Gate, Job, working
 
@@ -117,3 +118,15 @@ async def test_what_was_not_receipted_goes_back_and_runs_only_if_nobody_else_may
     # Whether the receipt went out before the stream broke is a matter of chance.
     assert said in ({"a": "NACK_REASON_RELEASED", "kept": "ack"}, {"a": "ack", "kept": "ack"})
     assert gate.calls == 2 + (said["a"] == "ack")
+
+
+async def test_a_fault_of_the_writer_ends_the_worker(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_: WorkStream) -> bytes | None:
+        raise LookupError("a fault of the worker")
+
+    monkeypatch.setattr(WorkStream, "_compose", breaks)
+    broker = Breaking([], receipt=False)  # type: ignore[abstract]
+    async with working(await serve(broker), {"task": Job("task", print)}) as worker:
+        with pytest.raises(LookupError, match="a fault of the worker"):
+            async with asyncio.timeout(10):
+                await worker.run

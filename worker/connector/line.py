@@ -14,6 +14,7 @@ from itertools import islice
 import grpc
 import grpc.aio
 
+from dibs.beside import beside
 from dibs.connection import Connection
 from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
@@ -123,9 +124,11 @@ class Line:
         self._announce(EventName.STARTED)
         if self._stop_asked:
             self._begin_stop()
-        look_after = asyncio.create_task(self._look_after(), name="dibs-worker-look-after")
         try:
-            async with self._connection.open_aio_channel() as channel:
+            async with (
+                self._connection.open_aio_channel() as channel,
+                beside(self._look_after(), "dibs-worker-look-after"),
+            ):
                 while not self._done():
                     if self._stop_asked and not self._outbox.pending():
                         # Nothing to say to anybody until something here has finished.
@@ -133,8 +136,6 @@ class Line:
                         continue
                     await self._serve(channel)
         finally:
-            look_after.cancel()
-            await asyncio.gather(look_after, return_exceptions=True)
             self._count()
             left = self._hands.running()
             if left:

@@ -25,8 +25,11 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from dibs.beside import beside
 from dibs.connection import Metadata
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
+from dibs.known_limits import is_too_large
+from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -125,20 +128,18 @@ class WorkStream:
             grpc.aio.AioRpcError: it ended otherwise than in peace.
         """
         refused = False
-        writer: asyncio.Task[None] | None = None
         try:
             await self._call.wait_for_connection()
             self._announce(EventName.CONNECTED, target=self._target)
-            writer = asyncio.create_task(self._write(hello), name="dibs-work-write")
-            await self._read()
+            async with beside(self._write(hello), "dibs-work-write"):
+                await self._read()
         except grpc.aio.AioRpcError as error:
-            refused = error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+            refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT or is_too_large(
+                error_from_call(error, self._target)
+            )
             raise
         finally:
             self._call.cancel()
-            if writer is not None:
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
             self._deal_what_is_left()
             self._outbox.give_back([parts for _, parts in self._unsettled], refused=refused)
             self._unsettled.clear()

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
 
 from .aio_transport import AioTransport
+from .beside import beside
 from .consuming import DataBatch, Entry, Marks
 from .errors import DibsError
 from .holding import Holding
@@ -136,32 +138,35 @@ class AsyncConsumer(Marks):
                 await asyncio.sleep(pauses.next())
 
     async def _one(self, pauses: Pauses) -> None:
-        generation = self._transport.generation
+        closed = self._transport.closed
         call = self._transport.method(WORK)(metadata=self._transport.connection.metadata)
         self._draining = False
-        speaking = asyncio.create_task(self._speak(call), name="dibs-stream-requests")
         task = asyncio.current_task()
         assert task is not None
         try:
-            async for response in call:
-                pauses.reset()
-                self._holding.receive(response)
-                self._draining = self._draining or response.drain
-                self._heard.set()
-                self._news.set()
+            async with beside(self._speak(call), "dibs-stream-requests"):
+                async for response in call:
+                    pauses.reset()
+                    self._holding.receive(response)
+                    self._draining = self._draining or response.drain
+                    self._heard.set()
+                    self._news.set()
         except asyncio.CancelledError:
             if task.cancelling():
                 raise
-            if generation != self._transport.generation:
+            if closed == self._transport.closed:
                 return  # calls got no answer on that channel, and by now it is closed
             raise DibsError("this client has been closed") from None
         finally:
-            speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
             call.cancel()
 
     async def _speak(self, call: Any) -> None:
         """Say what there is to say, until the caller has left and everything is settled, or the broker goes away."""
+        # When the call has ended, the reader learns why.
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await self._say(call)
+
+    async def _say(self, call: Any) -> None:
         request: pb.WorkRequest | None = self._holding.begin()
         while True:
             if request is not None:
