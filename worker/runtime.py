@@ -16,7 +16,7 @@ from .connector.events import Observer
 from .connector.hands import Standing
 from .connector.held import Batch, Held
 from .connector.line import Line
-from .connector.outbox import Outbox, Part
+from .connector.outbox import Outbox
 from .process.execution import Runnable
 from .process.load import found_tasks
 from .process.slots import Slots
@@ -106,7 +106,6 @@ class LocalHands:
         self._outbox = outbox
         self._held = Held(marks)
         #: Parts of items that are not reported yet, whose batches are to be found out.
-        self._recent: list[Part] = []
         outbox.collect = self._collect
 
     @property
@@ -164,9 +163,7 @@ class LocalHands:
     def _collect(self) -> None:
         if self._slots.something:
             ranges, parts = self._slots.gather()
-            self._recent += [self._outbox.add(data, count) for count, data in parts]
+            for count, data in parts:
+                self._held.said(self._outbox.add(data, count))
             if ranges:
-                touched = self._held.report(ranges)
-                for part in self._recent:
-                    part.about = touched
-                self._recent.clear()
+                self._held.report(ranges)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from collections.abc import Sequence
 
 import pytest
 
@@ -75,23 +76,46 @@ def test_an_envelope_is_the_message_with_its_items_unread() -> None:
     assert envelope.SerializeToString() == raw
 
 
+class Said:
+    def __init__(self) -> None:
+        self.about: Sequence[Batch] = ()
+
+
+def report(held: Held, *ranges: tuple[int, int]) -> Sequence[Batch]:
+    """What was said before is about these batches."""
+    said = Said()
+    held.said(said)
+    held.report(ranges)
+    return said.about
+
+
+def test_of_what_is_said_while_nothing_ends_the_newest_is_kept() -> None:
+    held = Held(memoryview(bytearray(RING)))
+    (batch,) = held.place(Batch.of(deliveries("a"), 0.0))
+    refreshes = [Said() for _ in range(1500)]
+    for one in refreshes:
+        held.said(one)
+    held.report([(batch.first, 1)])
+    assert [list(one.about) for one in refreshes] == [[]] * 500 + [[batch]] * 1000
+
+
 def test_items_are_held_until_they_are_reported() -> None:
     marks = memoryview(bytearray(RING))
     held = Held(marks)
     (first,) = held.place(Batch.of(deliveries("a", "b", "c"), 0.0))
     (second,) = held.place(Batch.of(deliveries("d"), 0.0))
     marks[first.first + 2] = BEGUN
-    assert held.report([(first.first + 1, 1), (second.first, 1)]) == [first, second]
+    assert report(held, (first.first + 1, 1), (second.first, 1)) == [first, second]
     assert [(delivery.id, mark) for delivery, mark in held.unreported()] == [("a", NOT_BEGUN), ("c", BEGUN)]
     assert (held.count, held.reported) == (2, 2)
-    assert held.report([(first.first, 1), (first.first + 2, 1)]) == [first]
+    assert report(held, (first.first, 1), (first.first + 2, 1)) == [first]
     assert (held.count, held_ids(held)) == (0, [])
 
 
 def test_a_range_may_go_over_several_batches() -> None:
     held = Held(memoryview(bytearray(RING)))
     batches = [held.place(Batch.of(deliveries(id), 0.0))[0] for id in "abc"]
-    assert held.report([(batches[0].first, 3)]) == batches
+    assert report(held, (batches[0].first, 3)) == batches
     assert held.count == 0
 
 

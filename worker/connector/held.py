@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..begun import RING
+
+#: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
+_MOST_SAID = 1000
 
 
 class Batch:
@@ -40,6 +45,12 @@ class Batch:
         return pb.WorkResponse.FromString(self.raw).deliveries
 
 
+class Saying(Protocol):
+    """What a process has said of items; see `Part`."""
+
+    about: Sequence[Batch]
+
+
 class Held:
     """Batches of one process, and which of their items are not reported. Nothing here is done for each item.
 
@@ -60,6 +71,7 @@ class Held:
         self._owners: list[Batch | None] = [None] * RING
         self._batches: dict[Batch, None] = {}
         self._next = 0
+        self._said: deque[Saying] = deque(maxlen=_MOST_SAID)
 
     def place(self, batch: Batch) -> list[Batch]:
         """Gives a batch its positions; in pieces where long tasks have left no room for all of it at once."""
@@ -83,8 +95,12 @@ class Held:
         self.count += count
         return [batch]
 
-    def report(self, ranges: Iterable[tuple[int, int]]) -> list[Batch]:
-        """Notes that items are done: first positions and counts. The batches that they were of.
+    def said(self, saying: Saying) -> None:
+        """Notes what the process has said, as a rule of items that it reports next."""
+        self._said.append(saying)
+
+    def report(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Notes that items are done: first positions and counts. What was said is about the batches that they were of.
 
         Raises:
             ValueError: a position is not in use.
@@ -107,7 +123,9 @@ class Held:
                 touched[batch] = None
                 count -= here
                 first = end
-        return list(touched)
+        about = list(touched)
+        while self._said:
+            self._said.popleft().about = about
 
     def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
         """Each item that is not reported, and its mark; reads all of them."""

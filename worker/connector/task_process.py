@@ -22,7 +22,7 @@ from ..pair import End, new_pair
 from ..settings import WorkerSettings
 from .hands import Standing
 from .held import Batch, Held
-from .outbox import Outbox, Part
+from .outbox import Outbox
 
 _log = logging.getLogger("dibs.worker")
 
@@ -126,7 +126,6 @@ class TaskProcess:
         #: As it said last: items dealt by then, room, items held ahead.
         self._standing = (0, 0, 0)
         #: Parts of items that are not reported yet, whose batches are to be found out.
-        self._recent: list[Part] = []
         self._open = True
         self._loop = asyncio.get_running_loop()
         self._stream.setblocking(False)
@@ -299,12 +298,9 @@ class TaskProcess:
         at = frames.STANDING.size
         end = at + frame.b * frames.RANGE.size
         if frame.a:
-            self._recent.append(self._outbox.add(frame.body[end:], frame.a))
+            self.held.said(self._outbox.add(frame.body[end:], frame.a))
         if frame.b:
-            touched = self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
-            for part in self._recent:
-                part.about = touched
-            self._recent.clear()
+            self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
 
     def _write(self, *parts: bytes) -> None:
         """Writes without a copy; what the socket does not take waits."""
