@@ -17,6 +17,7 @@ from dibs.v1 import types_pb2 as tpb
 from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
 from dibs.worker.bell import LoopBell
 from dibs.worker.entries import Entries
+from dibs.worker.process.execution import Execution
 from dibs.worker.process.slots import Slots
 from dibs.worker.settings import WorkerSettings
 from dibs.worker.unknown import UnknownTasks
@@ -78,6 +79,26 @@ def test_plain_and_coroutine_functions_run_each_in_their_lane(make_slots: MakeSl
     until(lambda: slots.held == 0)
     assert sorted(names) == ["dibs-async", "dibs-slot-1"]
     assert {ack.id for ack in said(entries).acks} == {"a", "b"}
+
+
+def test_an_item_that_cannot_even_begin_keeps_no_slot(
+    make_slots: MakeSlots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begin = Execution.begin
+
+    def breaks(execution: Execution, item: Any, now: float) -> Any:
+        if item[0].id.startswith("bad"):
+            raise LookupError("a fault of the worker")
+        return begin(execution, item, now)
+
+    async def coroutine() -> None: ...
+
+    monkeypatch.setattr(Execution, "begin", breaks)
+    slots, entries = make_slots(plain=lambda: None, coroutine=coroutine)
+    deal(slots, *(delivery(f"{how}-{task}", task) for task in ("plain", "coroutine") for how in ("bad", "good")))
+    until(lambda: slots.held == 0)
+    assert {ack.id for ack in said(entries).acks} == {"good-plain", "good-coroutine"}
+    assert caplog.text.count("a fault of the worker") >= 2
 
 
 def test_no_more_run_at_once_than_there_are_threads(make_slots: MakeSlots) -> None:

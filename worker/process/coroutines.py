@@ -121,7 +121,11 @@ class CoroutineLane(Lane):
             except IndexError:
                 return
             now = time.monotonic()
-            running = self._execution.begin(item, now)
+            try:
+                running = self._execution.begin(item, now)
+            except Exception:  # noqa: BLE001 - its place among those that are held would never come free
+                _log.exception("no slot could begin item %s, which waits for its lease to run out", item[0].id)
+                running = None
             if running is None:
                 self._ended(now, item[0].lease_token, item[3])
                 continue
