@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from dibs import AsyncDibs, DeadlineExceeded, Dibs
+from dibs import AsyncDibs, DeadlineExceeded, Dibs, DibsError
 from dibs.retry import Attempts
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc
@@ -112,6 +112,19 @@ async def test_others_go_on_with_it_in_asyncio_too(silent: tuple[Silent, str]) -
         service.let.set()
         assert (await flushing)[0] == ["flushed"]
         await asyncio.wait_for(closing, 10)
+
+
+async def test_close_ends_what_goes_on_with_a_connection_that_was_left(silent: tuple[Silent, str]) -> None:
+    service, target = silent
+    app = AsyncDibs(target, timeout=30, try_timeout=0.3)
+    flushing = asyncio.create_task(app.flush_tasks(timeout=20))
+    assert await asyncio.to_thread(service.flushing.wait, 10)
+    transport = app.transport
+    transport._leave_channel(transport.generation)  # at once, so that nothing has begun yet that would close it
+    await app.close()
+    with pytest.raises((DibsError, asyncio.CancelledError)):
+        await asyncio.wait_for(flushing, 10)
+    service.let.set()
 
 
 def test_a_try_that_ran_out_makes_room_for_a_longer_one() -> None:

@@ -31,19 +31,21 @@ class AioTransport:
     Attributes:
         limits: what the brokers take.
         generation: channels that have been left.
+        closed: how often `close` was called.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.limits = KnownLimits()
         self.generation = 0
+        self.closed = 0
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stubs: dict[Callable[[Any], Any], Any] = {}
         #: Calls that are under way, with the generations of their channels.
         self._calls: dict[Any, int] = {}
-        #: Each closes a channel that was left.
-        self._closing: set[asyncio.Task[None]] = set()
+        #: Each closes a channel that was left, in a while.
+        self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
     async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Do it, with retries; as `Transport.run`.
@@ -167,25 +169,25 @@ class AioTransport:
         self._stubs = {}
         if channel is not None:
             closing = asyncio.create_task(self._close_later(channel, generation), name="dibs-left-channel")
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
+            self._closing[closing] = channel
+            closing.add_done_callback(lambda one: self._closing.pop(one, None))
 
     async def _close_later(self, channel: grpc.aio.Channel, generation: int) -> None:
         """Close a channel when nobody should need it any more."""
-        try:
-            await asyncio.sleep(self.connection.timeout)
-            still = [call for call, of in self._calls.items() if of <= generation]
-            await asyncio.gather(*(call.code() for call in still))
-        finally:
-            await channel.close()
+        await asyncio.sleep(self.connection.timeout)
+        still = [call for call, of in self._calls.items() if of <= generation]
+        await asyncio.gather(*(call.code() for call in still))
+        await channel.close()
 
     async def close(self) -> None:
         """Close the channel; calls in flight end with an error. The next call opens another."""
+        self.closed += 1
         channel, self._channel, self._loop = self._channel, None, None
         self._stubs = {}
-        closing = tuple(self._closing)
+        closing = dict(self._closing)
         for one in closing:
             one.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
-        if channel is not None:
-            await channel.close()
+        for left in (*closing.values(), channel):
+            if left is not None:
+                await left.close()
