@@ -147,7 +147,7 @@ class EmbeddedRedis:
             await self._end()
             with contextlib.suppress(asyncio.CancelledError):
                 await keeper
-            self._socket.unlink(missing_ok=True)
+            _leave_socket(self._socket, self.data_dir)
 
     async def _keep(self, program: str) -> None:
         pause = _RESTART_FIRST_S
@@ -315,6 +315,14 @@ def _short_socket(data_dir: Path) -> Path:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise EmbeddedRedisError(f"{folder} belongs to somebody else: use a shorter --data-dir")
     return folder / "redis.sock"
+
+
+def _leave_socket(socket: Path, data_dir: Path) -> None:
+    """Removes the socket, and the short folder if it has one."""
+    socket.unlink(missing_ok=True)
+    if socket.parent != data_dir:
+        with contextlib.suppress(OSError):  # gone already, or something else lies there
+            socket.parent.rmdir()
 
 
 async def _ask(socket: Path, command: bytes) -> bytes:

@@ -7,4 +7,8 @@ scripts/setup.sh
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
+# What tests leave in the folder for temporary files, such as those that kill what would tidy up, goes with it.
+TMPDIR=$(mktemp -d)
+export TMPDIR
+trap 'rm -rf "$TMPDIR"' EXIT
 .venv/bin/python -m pytest -n "${DIBS_TEST_PROCESSES:-2}" --dist loadfile "$@"

@@ -106,14 +106,15 @@ def test_the_two_commands_at_the_top_are_there() -> None:
     assert all(os.access(ROOT / command, os.X_OK) for command in commands)
 
 
-def test_the_demo_runs_to_its_end_and_shows_dead_letters() -> None:
+def test_the_demo_runs_to_its_end_and_shows_dead_letters(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.demo"],
         cwd=ROOT,
-        env={**os.environ, "COLUMNS": "120"},
+        env={**os.environ, "COLUMNS": "120", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=110,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 dead letters" in done.stdout
+    assert list(tmp_path.iterdir()) == []

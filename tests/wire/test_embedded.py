@@ -144,8 +144,11 @@ async def test_a_folder_with_a_long_path_is_fine(tmp_path: Path, redis_program: 
     data_dir = tmp_path / ("long" * 40)
 
     async with EmbeddedRedis(data_dir, redis_program) as server, connected(server) as client:
-        assert len(server.url) < 108 + len("unix://")
+        socket = Path(server.url.removeprefix("unix://"))
+        assert len(str(socket)) < 108
+        assert socket.is_socket()
         assert await client.ping()
+    assert not socket.parent.exists()
 
 
 async def test_data_of_a_newer_server_is_not_opened_with_an_older_one(
