@@ -211,7 +211,10 @@ def test_missed_times_are_skipped_or_run_one_after_another(scene: Scene) -> None
                 scene.until_run(name, times)
             worker.terminate()
             assert worker.wait() == 0
-        until(lambda: {info.state for info in scene.schedules()} <= waiting, "schedules that wait for a worker")
+        until(
+            lambda: [info.state in waiting for info in scene.schedules()] == [True, True],
+            "schedules that wait for a worker",
+        )
         time.sleep(0.5)
     assert_each_due_time_once(scene.runs("steady"), PERIOD_US, 2)
     skipping = sorted(due for due, _ in scene.runs("skipping"))

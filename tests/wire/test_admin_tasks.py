@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeAlias
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.drain import Drain
+from dibs.broker.engine.config import EngineConfig
+from dibs.broker.limits import Limits
 from dibs.v1 import admin_pb2 as pb
+from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as bpb
 from dibs.v1 import types_pb2 as tpb
 
-from .conftest import item
+from .conftest import item, serving_channel
 from .statuses import next_of, refused
 
 if TYPE_CHECKING:
-    from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
-
     AdminStub: TypeAlias = admin_pb2_grpc.AdminServiceAsyncStub
     Stub: TypeAlias = broker_pb2_grpc.BrokerServiceAsyncStub
 
@@ -297,15 +299,20 @@ async def test_a_known_task_does_not_wait_for_many_that_nobody_knows(stub: Stub,
         stream.cancel()
 
 
-async def test_a_task_that_comes_to_be_known_is_taken_up_at_once(stub: Stub, admin: AdminStub) -> None:
-    knows_a = stub.Work()
-    await knows_a.write(hello("a"))
-    await stub.Enqueue(bpb.EnqueueRequest(items=[named("1", "b")]))
-    await parked(admin, 1)
-    knows_b = stub.Work()
-    # Within less than what an item used to be held back at the least.
-    async with asyncio.timeout(5):
-        await knows_b.write(hello("b"))
-        assert await items_of(knows_b) == ["1"]
-    for stream in (knows_a, knows_b):
-        stream.cancel()
+async def test_a_task_that_comes_to_be_known_is_taken_up_at_once(
+    engine_config: EngineConfig, limits: Limits, drain: Drain
+) -> None:
+    # No look of the engine by itself brings it in time.
+    config = dataclasses.replace(engine_config, poll_interval_s=60)
+    async with serving_channel(config, limits, drain) as channel:
+        stub = cast("Stub", broker_pb2_grpc.BrokerServiceStub(channel))
+        knows_a = stub.Work()
+        await knows_a.write(hello("a"))
+        await stub.Enqueue(bpb.EnqueueRequest(items=[named("1", "b")]))
+        await parked(cast("AdminStub", admin_pb2_grpc.AdminServiceStub(channel)), 1)
+        knows_b = stub.Work()
+        async with asyncio.timeout(5):
+            await knows_b.write(hello("b"))
+            assert await items_of(knows_b) == ["1"]
+        for stream in (knows_a, knows_b):
+            stream.cancel()

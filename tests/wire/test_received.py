@@ -135,7 +135,7 @@ async def test_a_receipt_that_is_lost_for_good_costs_one_run_that_is_not_counted
             response = await worker.items()
             proxy.hold()
             worker.say(received_batch=response.batch)
-            await asyncio.to_thread(proxy.held.wait, 10)
+            assert await asyncio.to_thread(proxy.held.wait, 10)
             worker.call.cancel()
             proxy.drop()
             next_one = Worker(stub)

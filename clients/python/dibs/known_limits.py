@@ -44,7 +44,7 @@ class KnownLimits:
             size: bytes of the message that it refused; 0: not known.
 
         Returns:
-            Whether what is kept to from now on is less than before.
+            Whether something else than before is kept to from now on.
         """
         before = self.now
         if limit := error.metadata.get("limit"):
