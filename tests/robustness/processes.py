@@ -15,6 +15,7 @@ from pathlib import Path
 import redis
 
 from ..support.imports import SOURCES
+from ..support.mortal import mortal
 from ..support.redis import found_programs
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -38,7 +39,7 @@ class Usage:
 
 
 class Process:
-    """A process in a session of its own; its output goes to a file, from life to life the same.
+    """A process in a session of its own that does not outlive this one; its output goes to one file in every life.
 
     Args:
         name: of it and of its log.
@@ -70,7 +71,7 @@ class Process:
         assert not self.alive(), f"{self.name} runs already"
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(
-                self._command,
+                mortal(self._command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

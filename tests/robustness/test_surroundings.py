@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
+from ..support.imports import SOURCES
+from ..support.waiting import until
 from .history import Event, Writer, processes_of, read
 from .invariants import Violation
 from .processes import Usage
@@ -108,3 +114,23 @@ def test_a_history_comes_back_in_order_without_its_last_half_line(tmp_path: Path
         ("began", "worker0", "a", 0),
     ]
     assert processes_of(tmp_path, "worker0") == {os.getpid()}
+
+
+def test_a_process_does_not_outlive_its_harness(tmp_path: Path) -> None:
+    harness = (
+        "import sys, pathlib\n"
+        "from tests.robustness.processes import Process\n"
+        "process = Process('sleeper', ['sleep', '60'], pathlib.Path(sys.argv[1]), {})\n"
+        "process.start()\n"
+        "print(process.pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", harness, str(tmp_path)], cwd=SOURCES, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        sleeper = psutil.Process(int(running.stdout.readline()))
+        until(lambda: sleeper.name() == "sleep", "it is in its place", 10)
+        running.kill()
+    psutil.wait_procs([sleeper], 10)
+    assert not sleeper.is_running()
