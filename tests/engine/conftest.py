@@ -30,7 +30,8 @@ async def make_engine(redis_server: RedisServer) -> AsyncIterator[MakeEngine]:
     engines = []
 
     async def make(*, url: str = redis_server.url, **settings: Any) -> Engine:
-        engine = Engine(EngineConfig(url, **settings))
+        # A machine that is busy with something else answers late; that is not what these tests are about.
+        engine = Engine(EngineConfig(url, **{"timeout_s": 20.0, **settings}))
         engines.append(engine)
         await engine.start()
         return engine

@@ -41,7 +41,8 @@ def drain() -> Drain:
 @pytest.fixture
 def engine_config(redis_server: RedisServer) -> EngineConfig:
     """Settings of the engine behind the services."""
-    return EngineConfig(redis_server.url)
+    # A machine that is busy with something else answers late; that is not what these tests are about.
+    return EngineConfig(redis_server.url, timeout_s=20.0)
 
 
 @pytest.fixture
