@@ -85,11 +85,11 @@ def test_packages_are_imported_by_their_own_names() -> None:
     assert [str(found) for found in IMPORTS if found.within("broker", "worker")] == []
 
 
-def test_nothing_is_imported_in_a_circle() -> None:
+def test_nothing_is_imported_in_a_circle_not_even_late_or_for_type_checkers() -> None:
     edges: dict[str, set[str]] = {}
     for found in IMPORTS:
-        if found.lazy:
-            continue
+        if found.within("dibs.v1"):
+            continue  # generated, and not among the sources
         target = found.target
         while target not in MODULES and "." in target:
             target = target.rpartition(".")[0]

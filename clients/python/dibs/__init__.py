@@ -88,10 +88,11 @@ _HOMES = {
     "client": ("Dibs",),
     "aio_data": ("AsyncData",),
     "consuming": ("DataBatch",),
-    "data": ("Data",),
     "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
-    "locks": ("AsyncLock", "SimpleLock"),
+    "locks": ("AsyncLock",),
     "instance": (
+        "Data",
+        "SimpleLock",
         "batch",
         "call_task",
         "clear_queue",

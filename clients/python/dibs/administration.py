@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from . import queues
 from .flows import Flow
 from .names import QueueName
+from .runner import AsyncRunner, Runner
 from .times import Seconds
 
-T = TypeVar("T")
 
-
-class Administration:
+class Administration(Runner):
     """The blocking face; a part of `Dibs`."""
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of everything done here."""
-        raise NotImplementedError
-
-    def run(self, flow: Flow[T]) -> T:
-        """Run a flow."""
-        raise NotImplementedError
 
     def known_queues(self, *, is_data: bool = False) -> list[str]:
         """The names of all queues of tasks, in the order in which they are served.
@@ -98,17 +86,8 @@ class Administration:
         return self.run(_flush(self.namespace, complete, force_delayed, wait_on_hidden, timeout, log_every))
 
 
-class AsyncAdministration:
+class AsyncAdministration(AsyncRunner):
     """The asyncio face; a part of `AsyncDibs`."""
-
-    @property
-    def namespace(self) -> str:
-        """The namespace of everything done here."""
-        raise NotImplementedError
-
-    async def run(self, flow: Flow[T]) -> T:
-        """Run a flow."""
-        raise NotImplementedError
 
     async def known_queues(self, *, is_data: bool = False) -> list[str]:
         """As `Dibs.known_queues`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from datetime import tzinfo
@@ -11,23 +9,24 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from . import flows
 from .administration import AsyncAdministration
+from .aio_batch import AsyncBatch
 from .aio_data import AsyncData
 from .aio_transport import AioTransport
-from .batching import IN_FLIGHT, Gathering, enter_batch, leave_batch, open_batch
+from .batching import enter_batch, leave_batch, open_batch
 from .client import Dibs
 from .connection import Connection
 from .decorators import AsyncTaskDecorator, Delivery, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
 from .encoding import ItemForm
-from .errors import BrokerError, DibsError, UnknownTask
+from .errors import DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
 from .ids import new_id
 from .locks import AsyncLock
 from .names import QueueName
 from .options import NO_OPTIONS, Options
 from .registry import Registry
-from .tasks import AsyncTask, BaseTask
+from .tasks import AsyncBinds, AsyncTask, BaseTask
 from .times import Seconds
 from .v1 import broker_pb2 as pb
 
@@ -39,7 +38,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class AsyncDibs(AsyncAdministration):
+class AsyncDibs(AsyncAdministration, AsyncBinds):
     """A `Dibs` for asyncio: the same names, to be awaited. Belongs to the event loop of its first call.
 
     When that loop is closed, as `asyncio.run` does, the next call opens a connection in its own.
@@ -249,64 +248,17 @@ class AsyncDibs(AsyncAdministration):
         id = id or new_id()
         request = pb.EnqueueRequest(namespace=self.namespace, request_id=new_id())
         request.MergeFromString(form.entry(id, payload))
-        refusals = await self._run(flows.enqueue(request))
+        refusals = await self.run_now(flows.enqueue(request))
         if refusals:
             raise refusals[0]
         return id
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""
-        return await self._run(flow, open_batch(self))
-
-    async def _run(self, flow: flows.Flow[T], batch: Gathering[AsyncDibs] | None = None) -> T:
+        batch = open_batch(self)
         before = None if batch is None else batch.flush  # type: ignore[attr-defined]  # as in `batch`
         return await self.transport.carry(flow, before)
 
-
-class AsyncBatch(Gathering[AsyncDibs]):
-    """The asyncio face: `IN_FLIGHT` requests are under way while the next one gathers."""
-
-    def __init__(self, owner: AsyncDibs) -> None:
-        super().__init__(owner, owner.transport.limits)
-        self._sent: deque[asyncio.Task[list[BrokerError]]] = deque()
-
-    async def send(self) -> None:
-        """Send what has gathered, without waiting for the reply unless too much is under way.
-
-        Raises:
-            BrokerError: an earlier request was not taken.
-        """
-        for request in self.take(self.owner.namespace):
-            while len(self._sent) >= IN_FLIGHT:
-                await self._settle()
-            self._sent.append(asyncio.create_task(self.owner._run(flows.enqueue(request.message())), name="dibs-batch"))
-
-    async def flush(self) -> None:
-        """Send what has gathered, and wait until the broker has everything.
-
-        Raises:
-            BrokerError: a request was not taken.
-        """
-        await self.send()
-        while self._sent:
-            await self._settle()
-
-    async def close(self) -> None:
-        """End what is still under way; the batch gathers no more."""
-        self.closed = True
-        for task in self._sent:
-            task.cancel()
-        await asyncio.gather(*self._sent, return_exceptions=True)
-        self._sent.clear()
-
-    async def _settle(self) -> None:
-        oldest = self._sent[0]
-        await asyncio.wait((oldest,))
-        if not self._sent or self._sent[0] is not oldest:
-            return  # another coroutine that shares the batch was faster
-        self._sent.popleft()
-        try:
-            self.refusals += oldest.result()
-        except BaseException:
-            self.broken = True
-            raise
+    async def run_now(self, flow: flows.Flow[T]) -> T:
+        """Run a flow whether or not a batch has gathered anything."""
+        return await self.transport.carry(flow, None)

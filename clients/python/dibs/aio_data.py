@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .aio_stream import AsyncConsumer
 from .batching import open_batch
@@ -13,10 +13,8 @@ from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .ids import new_ids
 from .known_limits import KnownLimits
 from .names import QueueName
+from .runner import AsyncRunner
 from .times import Seconds
-
-if TYPE_CHECKING:
-    from .aio import AsyncDibs
 
 
 class AsyncData(BaseData):
@@ -32,7 +30,7 @@ class AsyncData(BaseData):
 
     def __init__(
         self,
-        dibs: AsyncDibs,
+        dibs: AsyncRunner,
         queue: QueueName,
         attempts: int = 1,
         vis_timeout: Seconds = 0,

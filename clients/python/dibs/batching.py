@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import grpc
 
@@ -17,10 +17,8 @@ from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
 from .ids import Ids
 from .known_limits import KnownLimits
+from .runner import Runner
 from .status import error_from_status
-
-if TYPE_CHECKING:
-    from .client import Dibs
 
 #: Requests that are under way while the next one gathers.
 IN_FLIGHT = 4
@@ -101,10 +99,10 @@ class Gathering(Generic[Owner]):
         self._ids.forget()
 
 
-class Batch(Gathering["Dibs"]):
+class Batch(Gathering[Runner]):
     """The blocking face: `IN_FLIGHT` requests are under way over one stream while the next one gathers."""
 
-    def __init__(self, owner: Dibs) -> None:
+    def __init__(self, owner: Runner) -> None:
         super().__init__(owner, owner.transport.limits)
         #: Held while the stream is put and taken away: a fork in another thread does that, too.
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from . import flows
 from .administration import Administration
 from .batching import Batch, enter_batch, leave_batch, open_batch
 from .connection import Connection
+from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
 from .encoding import EncodedRequest, ItemForm
@@ -19,6 +20,7 @@ from .enqueue_line import EnqueueLine
 from .errors import DibsError, UnknownTask
 from .handles import EnqueuedTask
 from .ids import new_id
+from .locks import SimpleLock
 from .making import TaskMaking
 from .names import QueueName
 from .operations import ENQUEUE, Operation
@@ -31,9 +33,6 @@ from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from _typeshed import StrPath
-
-    from .data import Data
-    from .locks import SimpleLock
 
 T = TypeVar("T")
 
@@ -276,8 +275,6 @@ class Dibs(Administration, TaskMaking):
         is_dead: bool = False,
     ) -> Data:
         """A data queue of this instance; see the class `Data`."""
-        from .data import Data
-
         return Data(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead, dibs=self)
 
     def lock(self, name: str, duration: Seconds = 1) -> SimpleLock:
@@ -287,8 +284,6 @@ class Dibs(Administration, TaskMaking):
 
             with dibs.lock("nightly-report", duration=60) as lock: ...
         """
-        from .locks import SimpleLock
-
         return SimpleLock(self, name, duration)
 
     # Enqueueing

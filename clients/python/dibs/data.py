@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .batching import open_batch
 from .codec import encode_json
 from .consuming import DataBatch
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
+from .default_instance import default_runner
 from .ids import new_ids
 from .known_limits import KnownLimits
 from .names import QueueName
+from .runner import Runner
+from .stream import Consumer
 from .times import Seconds
-
-if TYPE_CHECKING:
-    from .client import Dibs
 
 
 class Data(BaseData):
@@ -65,14 +65,10 @@ class Data(BaseData):
         is_tasks: bool = False,
         is_dead: bool = False,
         *,
-        dibs: Dibs | None = None,
+        dibs: Runner | None = None,
     ) -> None:
-        if dibs is None:
-            from .instance import default
-
-            dibs = default()
         super().__init__(queue, attempts, vis_timeout, use_dead, is_tasks, is_dead)
-        self._dibs = dibs
+        self._dibs = dibs if dibs is not None else default_runner()
 
     @property
     def _namespace(self) -> str:
@@ -213,8 +209,6 @@ class Data(BaseData):
                     except ValueError as error:
                         batch.fail(id, error)
         """
-        from .stream import Consumer
-
         holding, value, wait = self._stream(items, vis_timeout, get_timeout, prefetch)
         return Consumer(self._dibs.transport, holding, items, value).batches(wait)
 

@@ -11,14 +11,11 @@ from .definition import Definition
 from .names import QueueName
 from .policy import Backoff, Policy
 from .schedules import Cron, Every, Schedule
-from .tasks import AsyncTask, CoroutineTask, Task
+from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
 from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-    from .aio import AsyncDibs
-    from .making import TaskMaking
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,7 +82,7 @@ def cron_recipe(
 class TaskDecorator:
     """What ``@task(...)`` with arguments gives: makes a task of the function below it."""
 
-    def __init__(self, dibs: TaskMaking, recipe: Recipe) -> None:
+    def __init__(self, dibs: Binds, recipe: Recipe) -> None:
         self._dibs = dibs
         self._recipe = recipe
 
@@ -104,7 +101,7 @@ class TaskDecorator:
 class AsyncTaskDecorator:
     """As `TaskDecorator`, for asyncio."""
 
-    def __init__(self, dibs: AsyncDibs, recipe: Recipe) -> None:
+    def __init__(self, dibs: AsyncBinds, recipe: Recipe) -> None:
         self._dibs = dibs
         self._recipe = recipe
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from . import flows
 from .codec import decode_call
+from .runner import AsyncRunner, Runner
 from .states import Cancelled, State, Status, state_from_wire
 from .times import Seconds
 
 if TYPE_CHECKING:
-    from .aio import AsyncDibs
-    from .client import Dibs
     from .operations import Operation
 
 R = TypeVar("R")
@@ -49,7 +48,7 @@ class EnqueuedTask(Generic[R]):
 
     __slots__ = ("_dibs", "name", "queue", "taskid")
 
-    def __init__(self, dibs: Dibs, taskid: str, name: str = "", queue: str = "") -> None:
+    def __init__(self, dibs: Runner, taskid: str, name: str = "", queue: str = "") -> None:
         self._dibs = dibs
         self.taskid = taskid
         self.name = name
@@ -133,7 +132,7 @@ class AsyncEnqueuedTask(Generic[R]):
 
     __slots__ = ("_dibs", "name", "queue", "taskid")
 
-    def __init__(self, dibs: AsyncDibs, taskid: str, name: str = "", queue: str = "") -> None:
+    def __init__(self, dibs: AsyncRunner, taskid: str, name: str = "", queue: str = "") -> None:
         self._dibs = dibs
         self.taskid = taskid
         self.name = name
@@ -184,7 +183,7 @@ class _Awaited(Generic[R]):
 
     __slots__ = ("_dibs", "_flow")
 
-    def __init__(self, dibs: AsyncDibs, flow: flows.Flow[R]) -> None:
+    def __init__(self, dibs: AsyncRunner, flow: flows.Flow[R]) -> None:
         self._dibs = dibs
         self._flow = flow
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from .client import Dibs
+from .data import Data
+from .default_instance import fill
+from .locks import SimpleLock
 
 _instance = Dibs()
+fill(_instance)
+
+__all__ = ["Data", "SimpleLock"]
 
 
 def default() -> Dibs:

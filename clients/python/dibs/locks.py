@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .default_instance import default_runner
 from .errors import FailedPrecondition, NoLock
 from .flows import Flow, do
 from .ids import new_id
 from .operations import Operation, Rpc
+from .runner import AsyncRunner, Runner
 from .times import Seconds, to_duration, to_seconds
 from .v1 import lock_pb2 as pb
 from .v1.lock_pb2_grpc import LockServiceStub
-
-if TYPE_CHECKING:
-    from .aio import AsyncDibs
-    from .client import Dibs
 
 ACQUIRE = Rpc(LockServiceStub, "Acquire")
 REFRESH = Rpc(LockServiceStub, "RefreshLock")
@@ -100,14 +96,11 @@ class SimpleLock(_Hold):
                 lock.refresh()
     """
 
-    def __init__(self, conn: Dibs | None, name: str, duration: Seconds = 1) -> None:
+    def __init__(self, conn: Runner | None, name: str, duration: Seconds = 1) -> None:
         super().__init__(name, duration)
-        from .client import Dibs
-        from .instance import default
-
-        if conn is not None and not isinstance(conn, Dibs):
+        if conn is not None and not isinstance(conn, Runner):
             raise TypeError(f"a SimpleLock goes with a Dibs or None, not with {conn!r:.200}; an AsyncDibs has lock()")
-        self._dibs = conn if conn is not None else default()
+        self._dibs = conn if conn is not None else default_runner()
 
     def __enter__(self) -> SimpleLock:
         """Take it."""
@@ -139,7 +132,7 @@ class AsyncLock(_Hold):
             await lock.refresh()
     """
 
-    def __init__(self, dibs: AsyncDibs, name: str, duration: Seconds = 1) -> None:
+    def __init__(self, dibs: AsyncRunner, name: str, duration: Seconds = 1) -> None:
         super().__init__(name, duration)
         self._dibs = dibs
 

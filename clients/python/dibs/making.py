@@ -7,30 +7,17 @@ from datetime import tzinfo
 from typing import Any, ParamSpec, TypeVar, overload
 
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .definition import Definition
 from .names import QueueName
-from .options import NO_OPTIONS, Options
 from .policy import DEFAULT_MAX_CRASHES, Backoff
-from .registry import Registry
-from .tasks import BaseTask, CoroutineTask, Task
+from .tasks import Binds, CoroutineTask, Task
 from .times import Seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class TaskMaking:
-    """A part of `Dibs`.
-
-    Attributes:
-        registry: the tasks that were made, by name.
-    """
-
-    registry: Registry[BaseTask[..., Any]]
-
-    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
-        """A task of that definition that is enqueued through this instance."""
-        raise NotImplementedError
+class TaskMaking(Binds):
+    """A part of `Dibs`."""
 
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -14,13 +15,13 @@ from .errors import AlreadyExists
 from .handles import AsyncEnqueuedTask, EnqueuedTask
 from .names import QueueName
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
+from .registry import Registry
+from .runner import AsyncRunner, Runner
 from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from .aio import AsyncDibs
-    from .client import Dibs
     from .policy import Backoff
     from .schedules import Schedule
 
@@ -28,6 +29,33 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger("dibs")
+
+
+class Binds(Runner):
+    """An instance that tasks are made and enqueued by; what `Dibs` is to its tasks.
+
+    Attributes:
+        registry: its tasks, by name.
+    """
+
+    registry: Registry[BaseTask[..., Any]]
+
+    @abstractmethod
+    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
+        """A task of that definition that is enqueued through this instance; see `Task.on`."""
+
+
+class AsyncBinds(AsyncRunner):
+    """As `Binds`, for asyncio; what `AsyncDibs` is to its tasks."""
+
+    @property
+    @abstractmethod
+    def registry(self) -> Registry[BaseTask[..., Any]]:
+        """Its tasks, by name."""
+
+    @abstractmethod
+    def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
+        """A task of that definition that is enqueued through this instance; see `Task.on`."""
 
 
 class BaseTask(Generic[P, R]):
@@ -180,7 +208,7 @@ class Task(BaseTask[P, R]):
         send.execute("a@example.org", "hi", delay=5)
     """
 
-    def __init__(self, definition: Definition, dibs: Dibs, options: Options = NO_OPTIONS) -> None:
+    def __init__(self, definition: Definition, dibs: Binds, options: Options = NO_OPTIONS) -> None:
         super().__init__(definition, options)
         self._dibs = dibs
 
@@ -279,11 +307,11 @@ class Task(BaseTask[P, R]):
         return EnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
 
     @overload
-    def on(self, dibs: Dibs) -> Task[P, R]: ...
+    def on(self, dibs: Binds) -> Task[P, R]: ...
     @overload
-    def on(self, dibs: AsyncDibs) -> AsyncTask[P, R]: ...
+    def on(self, dibs: AsyncBinds) -> AsyncTask[P, R]: ...
 
-    def on(self, dibs: Dibs | AsyncDibs) -> Task[P, R] | AsyncTask[P, R]:
+    def on(self, dibs: Binds | AsyncBinds) -> Task[P, R] | AsyncTask[P, R]:
         """This task, to be enqueued through another instance: another broker or namespace, or from asyncio.
 
         Example::
@@ -307,7 +335,7 @@ class CoroutineTask(Task[P, R]):
 class AsyncTask(BaseTask[P, R]):
     """A `Task` for asyncio: `execute` and `retry` are to be awaited. Made by `AsyncDibs` and by `Task.on`."""
 
-    def __init__(self, definition: Definition, dibs: AsyncDibs, options: Options = NO_OPTIONS) -> None:
+    def __init__(self, definition: Definition, dibs: AsyncBinds, options: Options = NO_OPTIONS) -> None:
         super().__init__(definition, options)
         self._dibs = dibs
 
@@ -356,10 +384,10 @@ class AsyncTask(BaseTask[P, R]):
         return AsyncEnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
 
     @overload
-    def on(self, dibs: Dibs) -> Task[P, R]: ...
+    def on(self, dibs: Binds) -> Task[P, R]: ...
     @overload
-    def on(self, dibs: AsyncDibs) -> AsyncTask[P, R]: ...
+    def on(self, dibs: AsyncBinds) -> AsyncTask[P, R]: ...
 
-    def on(self, dibs: Dibs | AsyncDibs) -> Task[P, R] | AsyncTask[P, R]:
+    def on(self, dibs: Binds | AsyncBinds) -> Task[P, R] | AsyncTask[P, R]:
         """As `Task.on`."""
         return dibs.bind(self.definition, self._options)  # type: ignore[return-value]  # the same function
