@@ -482,10 +482,14 @@ class Engine:
                 for item in items:
                     extend((item.id, item.body))
         # Those who wait here need no hint from Redis: their lease goes down the same connection, right behind this.
-        for spec in {item.spec for call in calls for item in call.items if not item.due}:
-            kind, queue, _ = spec.split(" ", 2)
+        queues = {tuple(item.spec.split(" ", 2)[:2]) for call in calls for item in call.items if not item.due}
+        sent_whole = self._scripts.sent_whole
+        for kind, queue in queues:
             self.hints.ready(namespace, kind, queue)
         due, *codes = await self._call("enqueue", namespace, args)
+        if self._scripts.sent_whole != sent_whole:  # then their lease may have come before it
+            for kind, queue in queues:
+                self.hints.ready(namespace, kind, queue)
         self._timers.due(namespace, due)
         return [code.decode() for code in codes]
 

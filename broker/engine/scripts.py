@@ -101,13 +101,18 @@ def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
 
 
 class Scripts:
-    """Calls scripts by hash and loads them when Redis does not know them (after a restart, flush or failover)."""
+    """Calls scripts by hash and loads them when Redis does not know them (after a restart, flush or failover).
+
+    Attributes:
+        sent_whole: how often Redis did not know a script: that call came later than others that were made after it.
+    """
 
     def __init__(self, pipe: Pipe, channel: str, clock: str = "clock") -> None:
         self._pipe = pipe
         self._channel = channel
         self._clock = clock
         self._sources: dict[str, tuple[str, str]] = {}
+        self.sent_whole = 0
 
     def prepare(self, redis_version: tuple[int, ...]) -> None:
         """Puts the scripts together for a version of Redis."""
@@ -124,6 +129,7 @@ class Scripts:
             try:
                 return await self._pipe.call("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
             except NoScriptError:
+                self.sent_whole += 1
                 return await self._pipe.call("EVAL", source, 1, prefix, namespace, self._channel, *args)
         except Exception as error:
             raise translate(error, name) from error

@@ -19,7 +19,23 @@ from dibs.broker.engine.types import Kind, LeaseQuery, NackReason, State, Until
 from ..support.proxy import between
 from ..support.redis import RedisServer
 from .conftest import MakeEngine
-from .helpers import HOUR_US, KEPT, LEASED, NS, ONCE, TASKS, ack, lease, lease_one, nack, put, until, until_watched
+from .helpers import (
+    HOUR_US,
+    KEPT,
+    LEASED,
+    NS,
+    ONCE,
+    PREFIX,
+    TASKS,
+    ack,
+    lease,
+    lease_one,
+    nack,
+    new,
+    put,
+    until,
+    until_watched,
+)
 
 CHANNEL = "dibs:hints"
 
@@ -27,6 +43,13 @@ CHANNEL = "dibs:hints"
 def subscriptions(raw: redis.Redis) -> list[tuple[str, str]]:
     """Id and last command of each connection that is subscribed to something."""
     return [(one["id"], one["cmd"]) for one in raw.client_list() if one["sub"] != "0"]
+
+
+async def until_hungry(raw: redis.Redis) -> None:
+    """Waits until somebody has found a queue of tasks empty and waits."""
+    async with asyncio.timeout(10):
+        while not raw.exists(PREFIX + "hungry:t"):  # noqa: ASYNC110 - Redis tells nobody
+            await asyncio.sleep(0.001)
 
 
 class Ear:
@@ -168,6 +191,7 @@ async def test_one_hint_is_enough_until_somebody_waits_again(engine: Engine, ear
 async def test_who_waits_at_the_same_engine_is_woken_once(engine: Engine, ear: Ear) -> None:
     woken = []
     query = LeaseQuery(Kind.TASK)
+    await engine.enqueue("another", "", [new("a")])  # by now Redis knows the script
     with engine.hints.on_ready(NS, Kind.TASK, (), lambda: woken.append("any")):
         await engine.lease(NS, query, 1, note_hunger=True)
         woken.clear()
@@ -381,3 +405,27 @@ async def test_the_subscription_ends_even_if_its_cancellation_gets_lost(
     assert lost.is_set()
     await client.aclose()
     assert len(asyncio.all_tasks()) == 1
+
+
+async def test_those_who_wait_here_are_woken_though_redis_has_forgotten_the_scripts(
+    make_engine: MakeEngine, raw: redis.Redis
+) -> None:
+    engine = await make_engine(poll_interval_s=60)
+    woken = asyncio.Event()
+
+    async def consume() -> list[str]:
+        while True:
+            woken.clear()
+            if items := (await engine.lease(NS, TASKS, 1, note_hunger=True)).items:
+                return [item.id for item in items]
+            await woken.wait()
+
+    with engine.hints.on_ready(NS, Kind.TASK, ["q"], woken.set):
+        consuming = asyncio.create_task(consume())
+        await until_hungry(raw)
+        # Of enqueueing alone: its first call is in vain, and the lease behind it finds nothing.
+        raw.script_flush()
+        await engine.lease("another", TASKS, 1)
+        await put(engine, "a", spec=LEASED)
+        async with asyncio.timeout(5):
+            assert await consuming == ["a"]
