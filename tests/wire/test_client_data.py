@@ -23,7 +23,7 @@ from ..support.broker_thread import BrokerThread
 def until_dead(queue: Data, count: int, *, dead: str = DEADLETTER_QUEUE) -> dict[str, Any]:
     """The dead letters, as soon as there are so many; they are left where they are."""
     letters = Data(dead, is_dead=True, dibs=queue._dibs)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while len(found := letters.get_data(1000, vis_timeout=-1)) < count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
