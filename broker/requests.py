@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -29,15 +28,13 @@ from .engine.types import (
     Until,
 )
 from .errors import InvalidField
+from .item_ids import completed
 from .limits import Limits
 
 #: Where dead items go whose producer named no dead-letter queue.
 DEAD_LETTER_QUEUE = "DEADLETTER_QUEUE"
 #: Wait of a Result that names none.
 _DEFAULT_RESULT_WAIT_US = 30_000_000
-#: Item ids made by the broker are version 5 UUIDs in this namespace, named by request id and position, so that a
-#: repeated request gets the same ids (RFC 9562, 5.5).
-_IDS = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 
 #: Kinds of queues, from the wire.
 KINDS: dict[int, Kind] = {tpb.QUEUE_KIND_TASK: Kind.TASK, tpb.QUEUE_KIND_DATA: Kind.DATA}
@@ -138,8 +135,7 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
         content.ClearField("payload")
     rests = [item.SerializeToString() for item in found]
     if not all(ids):
-        seed = request.request_id or uuid.uuid4().hex
-        ids = [id or str(uuid.uuid5(_IDS, f"{seed}/{at}")) for at, id in enumerate(ids)]
+        ids = completed(ids, request.request_id)
     return namespace, _new_items(found, ids, rests, bodies, limits)
 
 

@@ -14,7 +14,6 @@ from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from . import health
 from .drain import Drain
@@ -25,6 +24,7 @@ from .engine.errors import Unavailable
 from .health import Health
 from .listening import open_listeners, server_options
 from .redis_url import shown_redis_url
+from .reflection import add_reflection
 from .services import Services
 from .settings import BadSettings, Settings
 from .units import microseconds
@@ -99,7 +99,7 @@ class Server:
             services.register(server)
             services.start()
             health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-            reflection.enable_server_reflection((*services.names, health.NAME, reflection.SERVICE_NAME), server)
+            add_reflection(server, (*services.names, health.NAME))
             self.addresses = open_listeners(server, settings.listen)
             self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
             stack.push_async_callback(self._stop_following, self._redis_task)

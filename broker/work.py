@@ -2,8 +2,8 @@
 
 A session has three parts: the reader takes the worker's messages apart, the settler carries out acks, nacks and
 refreshes (in the order of their messages, as many per engine call as have gathered), and the writer sends what there
-is to send, everything that has gathered in one message. Only the reader ends a session in peace: when the worker
-half-closes, what it sent is settled and reported before the stream ends.
+is to send, everything that has gathered in one message. Only the reader ends a session in order: when the worker
+half-closes, or sends a message that is invalid, what it sent before is settled and reported before the stream ends.
 """
 
 from __future__ import annotations
@@ -146,7 +146,12 @@ class WorkSession:
         requests: AsyncIterator[pb.WorkRequest],
         write: Callable[[pb.WorkResponse | Encoded], Awaitable[None]],
     ) -> None:
-        """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails)."""
+        """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails).
+
+        Raises:
+            InvalidField: a message was refused. Nothing of it is done; all that came before is done and reported, so
+                that the worker knows which it was.
+        """
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         self._dispatch.received(self._namespace, self._hello.received_tokens)
         self._take(first)
@@ -162,17 +167,32 @@ class WorkSession:
                     parts.create_task(self._settle(), name="dibs-work-settle")
                     parts.create_task(self._write(write), name="dibs-work-write")
                     stop = parts.create_task(self._stop_when_draining(), name="dibs-work-drain")
-                    await self._read(requests)
+                    refused = await self._read(requests)
                     stop.cancel()
         except ExceptionGroup as failures:
             # One of the parts failed and took the others with it.
             raise failures.exceptions[0] from None
+        else:
+            if refused is not None:
+                raise refused
         finally:
             self._dispatch.settling.end(self)
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
-    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> InvalidField | None:
+        """Reads until the worker half-closes, or to the first message that is invalid, and returns what is wrong."""
+        refused = None
+        try:
+            await self._read_valid(requests)
+        except InvalidField as error:
+            refused = error
+        self._stop_serving()
+        self._reading = False
+        self._something_to_settle.set()
+        return refused
+
+    async def _read_valid(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         group = self._group = self._serving.enter_context(
             self._dispatch.serve(self._namespace, self._hello.query, self, self._hello.task_names)
         )
@@ -186,9 +206,6 @@ class WorkSession:
             while self._unsettled_count > _MAX_UNSETTLED:
                 self._settled_some.clear()
                 await self._settled_some.wait()
-        self._stop_serving()
-        self._reading = False
-        self._something_to_settle.set()
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""

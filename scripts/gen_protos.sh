@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-clients/python}
 env=.cache/gen-protos
-pins=(grpcio-tools==1.71.2 mypy-protobuf==3.6.0 googleapis-common-protos==1.70.0 "setuptools<81")
+pins=(grpcio-tools==1.71.2 mypy-protobuf==3.6.0 "setuptools<81")
 stamp="$env/pins: ${pins[*]}"
 if [ "$(cat "$env/stamp" 2>/dev/null || true)" != "$stamp" ]; then
   rm -rf "$env"
@@ -15,9 +15,8 @@ if [ "$(cat "$env/stamp" 2>/dev/null || true)" != "$stamp" ]; then
   echo "$stamp" >"$env/stamp"
 fi
 mkdir -p "$out"
-common=$("$env/bin/python" -c 'import google.rpc, os; print(os.path.dirname(os.path.dirname(list(google.rpc.__path__)[0])))')
 PATH="$PWD/$env/bin:$PATH" "$env/bin/python" -m grpc_tools.protoc \
-  -Iproto -I"$common" \
+  -Iproto \
   --python_out="$out" --grpc_python_out="$out" --mypy_out=quiet:"$out" --mypy_grpc_out=quiet:"$out" \
   proto/dibs/v1/*.proto
 : >"$out/dibs/v1/__init__.py"

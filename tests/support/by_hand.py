@@ -34,6 +34,12 @@ def finish_all(app: Dibs, returned: Sequence[tuple[tpb.Delivery, Any]]) -> None:
     assert app.transport.run(operations.ack(app.namespace, entries)) == len(entries)
 
 
+def finish_in_bytes(app: Dibs, delivery: tpb.Delivery, result: bytes | None) -> None:
+    """The task has returned that, as a worker in another language may send it; None: it sent nothing."""
+    entry = pb.AckEntry(id=delivery.id, lease_token=delivery.lease_token, result=result)
+    assert app.transport.run(operations.ack(app.namespace, [entry])) == 1
+
+
 def fail(app: Dibs, delivery: tpb.Delivery, error: str) -> None:
     """The task has raised."""
     entry = pb.NackEntry(id=delivery.id, lease_token=delivery.lease_token, reason=pb.NACK_REASON_FAILED, error=error)

@@ -148,3 +148,9 @@ def grpcurl(address: str, method: str, request: str = "{}", *options: str) -> su
     """Calls a method through reflection; the request is JSON."""
     command: Sequence[str] = [str(GRPCURL), "-plaintext", "-d", request, *options, address, method]
     return subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
+
+
+def grpcurl_describe(address: str, symbol: str) -> subprocess.CompletedProcess[str]:
+    """What reflection says of a name."""
+    command = [str(GRPCURL), "-plaintext", address, "describe", symbol]
+    return subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
+import grpc.aio
+
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -52,6 +54,15 @@ class Worker:
         """Everything up to the end of the stream."""
         async with asyncio.timeout(10):
             return [response async for response in self._down]
+
+    async def until_refused(self) -> list[pb.WorkResponse]:
+        """Everything up to the error that ends the stream."""
+        found = []
+        try:
+            while True:
+                found.append(await self.hear())
+        except grpc.aio.AioRpcError:
+            return found
 
 
 def ids_of(response: pb.WorkResponse) -> list[str]:

@@ -29,7 +29,7 @@ from dibs.context import attempts_before
 from dibs.v1 import types_pb2 as tpb
 
 from ..support.broker_thread import BrokerThread
-from ..support.by_hand import fail, finish, finish_all, take
+from ..support.by_hand import fail, finish, finish_all, finish_in_bytes, take
 
 
 @pytest.fixture
@@ -120,6 +120,28 @@ def test_a_result_of_none_is_a_result(app: Dibs, add: Task[[int, int], int]) -> 
     finish(app, take(app)[0], None)
 
     assert handle.get(5) is None
+
+
+def test_done_without_a_result_is_none(app: Dibs, add: Task[[int, int], int]) -> None:
+    handle = add.execute(1, 2)
+    finish_in_bytes(app, take(app)[0], None)
+
+    assert handle.get(5) is None
+    assert (handle.state, handle.result, app.results([handle.taskid])) == (State.SUCCEEDED, None, [None])
+
+
+def test_a_result_that_is_not_json_comes_as_its_bytes_and_spoils_no_other(
+    app: Dibs, add: Task[[int, int], int]
+) -> None:
+    handles = [add.execute(n, n) for n in range(3)]
+    first, second, third = take(app, 3)
+    finish(app, first, 0)
+    finish_in_bytes(app, second, b"\xff{")
+    finish(app, third, 2)
+
+    assert app.results(handle.taskid for handle in handles) == [0, b"\xff{", 2]
+    values: list[object] = [handles[1].get(5), handles[1].result]
+    assert values == [b"\xff{"] * 2
 
 
 def test_a_delayed_task_is_early_and_can_be_cancelled(app: Dibs, add: Task[[int, int], int]) -> None:

@@ -99,6 +99,19 @@ async def test_a_following_lease_counts_once_a_later_batch_was_written(stub: Stu
     assert await state_of(stub, "a") == tpb.ITEM_STATE_STARTED
 
 
+@pytest.mark.parametrize("later_ms", [0, 1, 2, 4, 8, 16])
+async def test_a_lease_call_that_is_cancelled_keeps_nothing(stub: Stub, later_ms: int) -> None:
+    """Whether the item is being leased, on its way, or written when the call ends: long before its lease does."""
+    call = stub.Lease(request(10, follow=True))
+    read = asyncio.ensure_future(call.read())
+    putting = asyncio.ensure_future(put(stub, once_only("a")))
+    await asyncio.sleep(later_ms / 1000)
+    call.cancel()
+    await asyncio.gather(read, putting, return_exceptions=True)
+    async with asyncio.timeout(5):
+        assert await leased(stub) == [("a", 1)]
+
+
 @pytest.mark.parametrize("ends", ["wanted", "time"])
 async def test_a_following_lease_counts_once_its_call_has_ended_well(stub: Stub, ends: str) -> None:
     await put(stub, once_only("a", lease_s=2))

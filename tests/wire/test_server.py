@@ -1,4 +1,4 @@
-"""The broker's life: health that follows Redis, reflection, limits of the transport, and its end."""
+"""The broker's life: health that follows Redis, limits of the transport, and its end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from dibs.broker.engine.errors import UnsuitableRedis
@@ -94,16 +93,6 @@ async def test_it_serves_and_says_so_overall_and_for_each_service(redis_server: 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await check(channel, "dibs.v1.Nothing")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-
-
-async def test_reflection_lists_every_service(redis_server: RedisServer) -> None:
-    async with serving(redis_server.url) as (_, channel):
-        reflection: Any = reflection_pb2_grpc.ServerReflectionStub
-        stub = reflection(channel)
-        call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
-        replies = [reply async for reply in call]
-        names = {service.name for service in replies[0].list_services_response.service}
-        assert names == {*Services.names, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
 async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: FragileRedis) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -287,6 +288,47 @@ async def test_a_later_message_that_makes_no_sense_ends_the_stream_and_loses_not
     assert await worker.call.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert (await worker.call.details() or "").startswith(f"{field}:")
     assert [delivery.id for delivery in await leased(stub)] == ["a"]
+
+
+async def test_what_was_sent_before_an_invalid_entry_is_done_and_reported_and_no_more(stub: Stub) -> None:
+    worker = Worker(stub)
+    await put(stub, *map(item, "abcd"))
+    tokens = {delivery.id: delivery.lease_token for delivery in await worker.deliveries(4)}
+    acks = {id: pb.AckEntry(id=id, lease_token=token) for id, token in tokens.items()}
+    worker.say(sequence=1, received_batch=4, acks=[acks["a"], pb.AckEntry(id="nobody", lease_token=1)])
+    worker.say(sequence=2, acks=[acks["b"], pb.AckEntry(id="bad")])
+    worker.say(sequence=3, acks=[acks["c"]])
+    responses = await worker.until_refused()
+    assert await worker.call.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await worker.call.details() or "").startswith("acks[1].lease_token:")
+    assert max(response.done_sequence for response in responses) == 1
+    outcomes = [(one.id, one.outcome) for response in responses for one in response.outcomes]
+    assert outcomes == [("nobody", tpb.OUTCOME_NOT_FOUND)]
+    states = {id: await state_of(stub, id) for id in "abcd"}
+    assert states == {"a": tpb.ITEM_STATE_SUCCEEDED} | dict.fromkeys("bcd", tpb.ITEM_STATE_STARTED)
+
+
+async def test_who_leaves_the_named_entry_out_gets_on(stub: Stub) -> None:
+    await put(stub, *map(item, "abc"))
+    entries = [pb.AckEntry(id=one.id, lease_token=one.lease_token) for one in await leased(stub)]
+    waiting = [entries[0], pb.AckEntry(id="bad"), entries[1], pb.AckEntry(lease_token=7), entries[2]]
+    streams = 0
+    while waiting:
+        worker = Worker(stub)
+        worker.say(sequence=1, acks=waiting)
+        worker.half_close()
+        streams += 1
+        try:
+            responses = await worker.rest()
+        except grpc.aio.AioRpcError as error:
+            named = re.match(r"acks\[(\d+)\]", error.details() or "")
+            assert named
+            del waiting[int(named[1])]
+        else:
+            assert responses[-1].done_sequence == 1
+            waiting = []
+    assert streams == 3
+    assert [await state_of(stub, id) for id in "abc"] == [tpb.ITEM_STATE_SUCCEEDED] * 3
 
 
 async def test_the_first_message_of_a_stream_says_what_the_broker_takes(stub: Stub) -> None:

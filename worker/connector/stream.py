@@ -8,7 +8,8 @@ An item begins when the receipt of its batch is out, not before: without a recei
 the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
 without end.
 
-A broker says at once what it takes at most; until it has, the worker says nothing but its hello.
+A broker says at once what it takes at most; until it has, the worker says nothing but its hello. One that does not say
+it is older than some reasons of nacks, and is told others.
 
 The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
 what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
@@ -41,6 +42,7 @@ from .envelope import Envelope
 from .events import Announcer, EventName
 from .hands import Hands
 from .held import Batch
+from .older import for_older
 from .outbox import Outbox, Part
 from .outcomes import take_up
 
@@ -96,6 +98,7 @@ class WorkStream:
         self.answered = False
         #: What the broker takes, once it has said so; and set when it has said anything.
         self._limits = CONTRACT
+        self._announced = False
         self._heard = asyncio.Event()
         self.draining = False
         self._leaving = False
@@ -166,6 +169,7 @@ class WorkStream:
         self._heard.set()
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
+            self._announced = True
         count = len(response.deliveries)
         if count:
             self._take_deliveries(response.batch, Batch(raw, count, time.monotonic()))
@@ -294,7 +298,8 @@ class WorkStream:
         if not something:
             return None
         # Two messages joined are one.
-        return b"".join([head.SerializeToString(), *(part.data for part in parts or ())])
+        entries = (part.data if self._announced else for_older(part.data) for part in parts or ())
+        return b"".join([head.SerializeToString(), *entries])
 
     def _credit_change(self) -> int:
         on_wire = self._on_wire + self._unreceipted_count

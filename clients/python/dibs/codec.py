@@ -82,6 +82,14 @@ def decode_json(data: bytes) -> Any:
         raise PayloadError(f"not JSON: {error}") from error
 
 
+def decode_value(data: bytes) -> Any:
+    """Read a data item or a result. What is not JSON, as only another kind of client sends it, stays bytes."""
+    try:
+        return decode_json(data)
+    except PayloadError:
+        return data
+
+
 def encode_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     """Write the arguments of a call as a task's payload.
 

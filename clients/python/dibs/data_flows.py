@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Any
 
 from . import admin, operations
+from .codec import decode_value
 from .encoding import EncodedRequest, ItemForm, chunks
-from .entries import data_value, dead_data_entry, dead_task_entry, task_entry
+from .entries import dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, NotFound
 from .flows import LONGEST_WAIT_SECONDS, Flow, do, part_size
 from .holding import Holding
@@ -160,7 +161,7 @@ class BaseData:
             yield from self._finish_taken(deliveries)
         if self.is_tasks:
             return {delivery.id: task_entry(delivery) for delivery in deliveries}
-        return {delivery.id: data_value(delivery.content.payload) for delivery in deliveries}
+        return {delivery.id: decode_value(delivery.content.payload) for delivery in deliveries}
 
     def _finish_taken(self, deliveries: Sequence[tpb.Delivery]) -> Flow[None]:
         """Of some items that were taken for good something is kept (a result, or for a dead letter): that ends here."""
@@ -315,7 +316,7 @@ class BaseData:
 
 
 def _data_of(delivery: tpb.Delivery) -> Any:
-    return data_value(delivery.content.payload)
+    return decode_value(delivery.content.payload)
 
 
 #: Iterables that are one item all the same: JSON's objects and texts, and bytes, which are refused as an item.

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .codec import decode_call, decode_json
+from .codec import decode_call, decode_value
 from .context import LAST_ERROR, attempts_before
 from .errors import PayloadError
 from .v1.admin_pb2 import ItemInfo
 from .v1.types_pb2 import Content, Delivery
-
-
-def data_value(payload: bytes) -> Any:
-    """A data item. One that is not JSON, as only another client can put it, comes as its bytes."""
-    try:
-        return decode_json(payload)
-    except PayloadError:
-        return payload
 
 
 def task_entry(delivery: Delivery) -> list[Any]:
@@ -53,7 +45,7 @@ def dead_data_entry(item: ItemInfo) -> list[Any]:
         "last_error": item.last_error,
         "time_of_death": _seconds(item.death_time),
     }
-    return [item.id, "", data_value(item.content.payload), extra, _seconds(item.enqueue_time)]
+    return [item.id, "", decode_value(item.content.payload), extra, _seconds(item.enqueue_time)]
 
 
 def _call(content: Content) -> tuple[Any, dict[str, Any]]:

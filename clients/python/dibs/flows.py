@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from . import operations
-from .codec import decode_json
+from .codec import decode_value
 from .errors import (
     BrokerError,
     ResultUnavailable,
@@ -82,7 +82,7 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
         TaskFailed: it raised.
         TaskCancelled: somebody cancelled it.
         TaskNotFinished: not in time.
-        ResultUnavailable: it is done, or unknown, and there is no result.
+        ResultUnavailable: no result is kept of it, or it is not known.
     """
     found = yield from look_up_until(namespace, id, "done", timeout)
     state = state_from_wire(found.state)
@@ -93,16 +93,26 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
         raise TaskCancelled(id, name, found.error)
     if state in (State.FAILED, State.DEAD):
         raise TaskFailed(id, name, found.error)
-    if not found.HasField("result"):
+    if found.truncated:
+        raise ResultUnavailable(f"the result of task {name or '(unnamed)'} {id} is too large for a reply")
+    if state is not State.SUCCEEDED:
         raise ResultUnavailable(
             f"no result of task {name or '(unnamed)'} {id} is kept: it asked for none (save_results), "
             "its time is over, or it was never there"
         )
-    return decode_json(found.result)
+    return _value(found)
+
+
+def _value(found: pb.ItemResult) -> Any:
+    """What a task returned: None if its worker sent nothing, the bytes if they are not JSON."""
+    return decode_value(found.result) if found.HasField("result") else None
 
 
 def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
-    """The values that tasks returned, None for each that has none (yet), in the order of the ids."""
+    """The values that tasks returned, None for each that has none (yet), in the order of the ids.
+
+    A worker in another language may have sent what is not JSON: that comes as its bytes.
+    """
     values: list[Any] = []
     remaining = iter(ids)
     while batch := list(islice(remaining, MAX_BATCH)):
@@ -111,7 +121,7 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
         for item in found:
             if item.truncated:
                 left_out.append(len(values))
-            values.append(decode_json(item.result) if item.HasField("result") else None)
+            values.append(_value(item))
         start = len(values) - len(batch)
         most = MAX_BATCH
         while left_out:  # the reply was full; what is asked for alone has room
@@ -121,8 +131,8 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
             for place, item in zip(left_out[:most], found, strict=True):
                 if item.truncated:
                     still.append(place)
-                elif item.HasField("result"):
-                    values[place] = decode_json(item.result)
+                else:
+                    values[place] = _value(item)
             if len(still) == len(again):
                 if len(again) == 1:
                     raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")

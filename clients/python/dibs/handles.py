@@ -94,6 +94,8 @@ class EnqueuedTask(Generic[R]):
     def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """Wait until it is done, and return what it returned.
 
+        A worker in another language may have sent no result, which is None, or what is not JSON, which comes as bytes.
+
         Args:
             timeout: how long, in seconds or as a timedelta; None waits for ever.
 

@@ -542,7 +542,10 @@ global___WorkHello = WorkHello
 
 @typing.final
 class WorkRequest(google.protobuf.message.Message):
-    """A worker's message. Every part is optional, so that one message carries what has gathered."""
+    """A worker's message. Every part is optional, so that one message carries what has gathered. One that is invalid ends
+    the stream with INVALID_ARGUMENT, naming the field; nothing of it is done, and all that was sent before it is done and
+    reported first. Do not send it again as it is: leave out the entry that the field names, such as acks[2].lease_token.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -786,7 +789,9 @@ class AckEntry(google.protobuf.message.Message):
     lease_token: builtins.int
     """Token of the lease. Required unless unfenced."""
     result: builtins.bytes
-    """Opaque bytes to keep for the item's result_ttl, at most the payload limit. Ignored when nothing is kept."""
+    """Opaque bytes to keep for the item's result_ttl, at most the payload limit; by convention JSON. Ignored when nothing
+    is kept. Absent: it returned nothing, which is null to those who ask.
+    """
     unfenced: builtins.bool
     """Finish whatever lease is current, whoever holds it."""
     def __init__(
