@@ -151,7 +151,7 @@ async def test_a_follower_hears_the_rhythm_and_heartbeats_between_batches(stub: 
     assert await next_of(call) == pb.LeaseResponse()
     await stub.Enqueue(pb.EnqueueRequest(items=[item("b")]))
     async with asyncio.timeout(10):
-        while (batch := await call.read()) is not grpc.aio.EOF:
+        while isinstance(batch := await call.read(), pb.LeaseResponse):
             batches.append(batch)
     assert [delivery.id for batch in batches for delivery in batch.deliveries] == ["a", "b"]
 

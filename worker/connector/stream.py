@@ -8,7 +8,9 @@ An item begins when the receipt of its batch is out, not before: without a recei
 the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
 without end.
 
-A broker says at once what it takes at most; until it has, the worker says nothing but its hello.
+A broker says at once what it takes at most; until it has, the worker says nothing but its hello. If it has heartbeats
+it says that, too; then both send an empty message when there is nothing else to say, and a broker that is silent all
+the same is left. So is one that does not even say its first word.
 
 The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
 what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
@@ -27,6 +29,7 @@ import grpc.aio
 
 from dibs.beside import beside
 from dibs.connection import Metadata
+from dibs.contract.heartbeats import DEFAULT, Clock, Pulse, Rhythm
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
 from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
@@ -57,6 +60,10 @@ def open_call(channel: grpc.aio.Channel, metadata: Metadata | None) -> Call:
     )
     call: Call = method(metadata=metadata)
     return call
+
+
+class SilentBroker(Exception):
+    """Nothing has come from the broker for longer than it had announced; it may be frozen, or cut off."""
 
 
 class WorkStream:
@@ -97,6 +104,10 @@ class WorkStream:
         #: What the broker takes, once it has said so; and set when it has said anything.
         self._limits = CONTRACT
         self._heard = asyncio.Event()
+        #: What the broker has announced; the contract's until it has said something, None: it has no heartbeats.
+        self._rhythm: Rhythm | None = DEFAULT
+        self._pulse: Pulse | None = None
+        self._beat_due = False
         self.draining = False
         self._leaving = False
         self._call = call
@@ -126,13 +137,15 @@ class WorkStream:
 
         Raises:
             grpc.aio.AioRpcError: it ended otherwise than in peace.
+            SilentBroker: nothing comes on it any more.
         """
         refused = False
         try:
-            await self._call.wait_for_connection()
-            self._announce(EventName.CONNECTED, target=self._target)
-            async with beside(self._write(hello), "dibs-work-write"):
-                await self._read()
+            async with beside(self._watch(), "dibs-work-watch"):
+                await self._call.wait_for_connection()
+                self._announce(EventName.CONNECTED, target=self._target)
+                async with beside(self._write(hello), "dibs-work-write"):
+                    await self._read()
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT or is_too_large(
                 error_from_call(error, self._target)
@@ -152,6 +165,24 @@ class WorkStream:
         """Asks for nothing more and ends in peace, so that another stream can take its place."""
         self._leaving = True
 
+    async def _watch(self) -> None:
+        """Sees to it that we say something now and then, and that the broker does."""
+        rhythm = self._rhythm = DEFAULT
+        while True:
+            clock = Clock(rhythm.look_s)
+            pulse = self._pulse = Pulse(rhythm, clock)
+            while self._rhythm is rhythm:
+                await asyncio.sleep(rhythm.look_s)
+                clock.look()
+                if self.answered and pulse.due:
+                    self._beat_due = True
+                    self._wake.set()
+                if pulse.silent:
+                    raise SilentBroker(f"nothing was heard for {rhythm.timeout_s:g} s")
+            if self._rhythm is None:
+                return
+            rhythm = self._rhythm
+
     async def _read(self) -> None:
         read = self._call.read
         while True:
@@ -162,8 +193,13 @@ class WorkStream:
             self._wake.set()
 
     def _take(self, raw: bytes, response: Any) -> None:
-        self.answered = True
-        self._heard.set()
+        if not self.answered:
+            self.answered = True
+            self._heard.set()
+            self._rhythm = Rhythm.told(response.heartbeats)
+            self._beat_due = self._rhythm is not None
+        if self._pulse is not None:
+            self._pulse.heard = True
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
         count = len(response.deliveries)
@@ -258,6 +294,8 @@ class WorkStream:
                     bell.armed = False
                 receipted = self._receipted
                 await write(request)
+                if self._pulse is not None:
+                    self._pulse.said = True
                 self._deal(receipted)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has ended; the reader learns why.
@@ -291,6 +329,9 @@ class WorkStream:
                 head.add_credit = change
                 self._on_wire += change
                 something = True
+        if self._beat_due:
+            self._beat_due = False
+            head.heartbeats = something = True
         if not something:
             return None
         # Two messages joined are one.

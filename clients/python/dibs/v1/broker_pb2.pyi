@@ -593,10 +593,10 @@ class WorkRequest(google.protobuf.message.Message):
     sequence: builtins.int
     """Numbers this message's entries, growing along the stream; echoed in done_sequence. Required with entries."""
     heartbeats: builtins.bool
-    """The worker has heard of the broker's heartbeats and keeps to them; said once, and not before a message with
-    heartbeats has come. From then on both sides send an empty message when there is nothing else to say. A worker that
-    is silent for too long is taken for frozen: its stream ends, what it has not received goes back as from any stream
-    that breaks, and its leases run on.
+    """The worker has heard of the broker's heartbeats and keeps to them. Not before a message with heartbeats has come;
+    once is enough. From then on both sides send a message with nothing else in it when there is nothing to say. A worker
+    that is silent for too long is taken for frozen: its stream ends, what it has not received goes back as from any
+    stream that breaks, and its leases run on.
     """
     @property
     def hello(self) -> global___WorkHello:
