@@ -11,13 +11,12 @@ from typing import Any
 import grpc
 import pytest
 
-from dibs import Dibs
+from dibs import Dibs, heart
 from dibs.broker.limits import Limits
 from dibs.contract.heartbeats import Rhythm
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.connector import stream as stream_module
 from dibs.worker.connector.events import EventName
 
 from ..support.broker_thread import BrokerThread, serving
@@ -113,7 +112,7 @@ class Mute(broker_pb2_grpc.BrokerServiceServicer):
 
 
 async def test_a_broker_that_says_no_first_word_is_left_and_an_older_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "DEFAULT", Rhythm(0.1, 1.0))
+    monkeypatch.setattr(heart, "DEFAULT", Rhythm(0.1, 1.0))
     server = grpc.aio.server()
     service = Mute()  # type: ignore[abstract]  # it needs no more
     broker_pb2_grpc.add_BrokerServiceServicer_to_server(service, server)

@@ -29,8 +29,8 @@ import grpc.aio
 
 from dibs.beside import beside
 from dibs.connection import Metadata
-from dibs.contract.heartbeats import DEFAULT, Clock, Pulse, Rhythm
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
+from dibs.heart import Heart
 from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
@@ -104,10 +104,7 @@ class WorkStream:
         #: What the broker takes, once it has said so; and set when it has said anything.
         self._limits = CONTRACT
         self._heard = asyncio.Event()
-        #: What the broker has announced; the contract's until it has said something, None: it has no heartbeats.
-        self._rhythm: Rhythm | None = DEFAULT
-        self._pulse: Pulse | None = None
-        self._beat_due = False
+        self._heart = Heart()
         self.draining = False
         self._leaving = False
         self._call = call
@@ -167,21 +164,14 @@ class WorkStream:
 
     async def _watch(self) -> None:
         """Sees to it that we say something now and then, and that the broker does."""
-        rhythm = self._rhythm = DEFAULT
-        while True:
-            clock = Clock(rhythm.look_s)
-            pulse = self._pulse = Pulse(rhythm, clock)
-            while self._rhythm is rhythm:
-                await asyncio.sleep(rhythm.look_s)
-                clock.look()
-                if self.answered and pulse.due:
-                    self._beat_due = True
-                    self._wake.set()
-                if pulse.silent:
-                    raise SilentBroker(f"nothing was heard for {rhythm.timeout_s:g} s")
-            if self._rhythm is None:
-                return
-            rhythm = self._rhythm
+        heart = self._heart
+        while heart.look_s is not None:
+            await asyncio.sleep(heart.look_s)
+            heart.look()
+            if heart.beat_due:
+                self._wake.set()
+            if heart.silent:
+                raise SilentBroker(f"nothing was heard for {heart.patience_s:g} s")
 
     async def _read(self) -> None:
         read = self._call.read
@@ -196,10 +186,7 @@ class WorkStream:
         if not self.answered:
             self.answered = True
             self._heard.set()
-            self._rhythm = Rhythm.told(response.heartbeats)
-            self._beat_due = self._rhythm is not None
-        if self._pulse is not None:
-            self._pulse.heard = True
+        self._heart.hear(response)
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
         count = len(response.deliveries)
@@ -294,8 +281,6 @@ class WorkStream:
                     bell.armed = False
                 receipted = self._receipted
                 await write(request)
-                if self._pulse is not None:
-                    self._pulse.said = True
                 self._deal(receipted)
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # The call has ended; the reader learns why.
@@ -329,11 +314,11 @@ class WorkStream:
                 head.add_credit = change
                 self._on_wire += change
                 something = True
-        if self._beat_due:
-            self._beat_due = False
+        if self._heart.beat_due:
             head.heartbeats = something = True
         if not something:
             return None
+        self._heart.say()
         # Two messages joined are one.
         return b"".join([head.SerializeToString(), *(part.data for part in parts or ())])
 
