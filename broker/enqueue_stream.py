@@ -10,14 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
+from dibs.contract.heartbeats import Pulse
 from dibs.v1 import broker_pb2 as pb
 
 from .encoded import Encoded
+from .errors import InvalidField, Silent
+from .heartbeats import Heartbeats
 
 #: Requests of one stream that are under way at a time; beyond that the stream is not read.
 _UNDER_WAY = 4
+
+_HEARTBEAT = pb.EnqueueStreamResponse()
 
 Response: TypeAlias = pb.EnqueueStreamResponse | Encoded
 IsLarge = Callable[[pb.EnqueueStreamRequest], bool]
@@ -25,46 +31,65 @@ Reply = Callable[[pb.EnqueueStreamRequest], Coroutine[Any, Any, Response]]
 Write = Callable[[Response], Awaitable[None]]
 
 
-async def serve_enqueue_stream(
-    requests: AsyncIterator[pb.EnqueueStreamRequest], is_large: IsLarge, reply: Reply, write: Write
-) -> None:
-    """Serves until there are no more requests and every reply is out.
+class EnqueueStream:
+    """Serves one stream.
 
     Args:
-        requests: what comes in.
         is_large: whether a request is worth being handled beside others.
         reply: answers one, and never raises. Requests are begun in their order, and so their items are put in in that
             order.
         write: sends a reply.
+        heartbeats: of the broker. The client is told of them in the first reply.
     """
-    try:
-        await _serve(requests, is_large, reply, write)
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
 
+    def __init__(self, is_large: IsLarge, reply: Reply, write: Write, heartbeats: Heartbeats) -> None:
+        self._is_large = is_large
+        self._reply = reply
+        self._write = write
+        self._heartbeats = heartbeats
+        self._announced = heartbeats.announcement is None
+        #: Once the client has said that it keeps to heartbeats.
+        self._pulse: Pulse | None = None
+        self._watching = ExitStack()
+        #: Requests that were read and have no reply.
+        self._owed = 0
+        self._writing = asyncio.Lock()
 
-async def _serve(
-    requests: AsyncIterator[pb.EnqueueStreamRequest], is_large: IsLarge, reply: Reply, write: Write
-) -> None:
-    under_way: deque[asyncio.Task[Response]] = deque()
-    began, answered = asyncio.Event(), asyncio.Event()
+    async def serve(self, requests: AsyncIterator[pb.EnqueueStreamRequest]) -> None:
+        """Serves until there are no more requests and every reply is out.
 
-    async def answer() -> None:
-        while True:
-            while under_way:
-                await write(await under_way[0])
-                under_way.popleft()
-                answered.set()
-            began.clear()
-            await began.wait()
+        Raises:
+            Silent: the client has said nothing for too long.
+        """
+        try:
+            with self._watching:
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(requests, tasks)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
-    async with asyncio.TaskGroup() as tasks:
+    async def _serve(self, requests: AsyncIterator[pb.EnqueueStreamRequest], tasks: asyncio.TaskGroup) -> None:
+        under_way: deque[asyncio.Task[Response]] = deque()
+        began, answered = asyncio.Event(), asyncio.Event()
+
+        async def answer() -> None:
+            while True:
+                while under_way:
+                    await self._send(await under_way[0])
+                    under_way.popleft()
+                    answered.set()
+                began.clear()
+                await began.wait()
+
         writer: asyncio.Task[None] | None = None
         async for request in requests:
-            if not under_way and not is_large(request):
-                await write(await reply(request))
+            if self._is_heartbeat(request, tasks):
                 continue
-            under_way.append(tasks.create_task(reply(request)))
+            self._owed += 1
+            if not under_way and not self._is_large(request):
+                await self._send(await self._reply(request))
+                continue
+            under_way.append(tasks.create_task(self._reply(request)))
             began.set()
             if writer is None:
                 writer = tasks.create_task(answer())
@@ -76,3 +101,55 @@ async def _serve(
             await answered.wait()
         if writer is not None:
             writer.cancel()
+
+    async def _send(self, response: Response) -> None:
+        if not self._announced:
+            self._announced = True
+            response = self._with_announcement(response)
+        async with self._writing:
+            await self._write(response)
+        self._owed -= 1
+        if self._pulse is not None:
+            # What the client said meanwhile may not have been read.
+            self._pulse.said = self._pulse.heard = True
+
+    def _with_announcement(self, response: Response) -> Encoded:
+        told = pb.EnqueueStreamResponse(heartbeats=self._heartbeats.announcement)
+        said = response if isinstance(response, bytes) else response.SerializeToString()
+        # Two messages joined are one.
+        return Encoded(said + told.SerializeToString())
+
+    def _is_heartbeat(self, request: pb.EnqueueStreamRequest | InvalidField, tasks: asyncio.TaskGroup) -> bool:
+        if isinstance(request, InvalidField):
+            return False
+        if self._pulse is not None:
+            self._pulse.heard = True
+        elif request.heartbeats:
+            self._watch(tasks)
+        return request.heartbeats and not request.HasField("request")
+
+    def _watch(self, tasks: asyncio.TaskGroup) -> None:
+        """The client keeps to heartbeats from now on."""
+        rhythm = self._heartbeats.rhythm
+        if rhythm is None:
+            return
+
+        async def say() -> None:
+            async with self._writing:
+                if self._owed:
+                    await self._write(_HEARTBEAT)
+
+        async def end() -> None:
+            raise Silent(rhythm.timeout_s)
+
+        def beat() -> None:
+            # Who waits for nothing reads nothing. One that does not go out is enough.
+            if self._owed and not self._writing.locked():
+                tasks.create_task(say(), name="dibs-enqueue-heartbeat")
+
+        def silent() -> None:
+            if not self._owed:
+                self._watching.close()
+                tasks.create_task(end(), name="dibs-enqueue-silent")
+
+        self._pulse = self._watching.enter_context(self._heartbeats.watch(beat, silent))

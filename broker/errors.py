@@ -6,7 +6,8 @@
     ├── PreconditionFailed   it does not fit the present state of what it names
     ├── Unauthenticated      it carries no valid credentials
     ├── PermissionDenied     its credentials do not allow it
-    └── Draining             this broker is going away
+    ├── Draining             this broker is going away
+    └── Silent               nothing has been heard of the client for too long
 
 and the engine's tree (`dibs.broker.engine.errors`). Errors are matched by class along the method resolution
 order, so a derived class has the status of its base until it gets a row of its own. Clients branch on the code
@@ -108,6 +109,15 @@ class Draining(RequestError):
         super().__init__("this broker is shutting down: call another one")
 
 
+class Silent(RequestError):
+    """The client of a stream has sent nothing, not even heartbeats, for longer than both had agreed on."""
+
+    retry_after = timedelta(milliseconds=100)
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"nothing was heard for {seconds:g} s on this stream: open another one")
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """How one class of errors looks on the wire.
@@ -141,6 +151,7 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
         PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
+        Silent: Row(grpc.StatusCode.UNAVAILABLE, "CLIENT_SILENT"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),
         engine.NotSent: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "the broker does not reach Redis"),
         engine.Refused: Row(

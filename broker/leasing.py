@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from typing import TypeAlias
+
+from dibs.v1 import broker_pb2 as pb
 
 from .deliveries import lease_response
 from .dispatch import Dispatch
@@ -13,8 +17,13 @@ from .encoded import Encoded
 from .engine.engine import MAX_BATCH
 from .engine.types import Leased
 from .errors import Draining
+from .heartbeats import Heartbeats
 from .requests import LeaseCall
 from .returns import Lease, returnable, tokens_of
+
+_Write: TypeAlias = Callable[[pb.LeaseResponse | Encoded], Awaitable[None]]
+
+_HEARTBEAT = pb.LeaseResponse()
 
 
 class _Poll:
@@ -25,6 +34,7 @@ class _Poll:
         self.arrived = asyncio.Event()
         self.items: deque[Leased] = deque()
         self.leased_at_us = 0
+        self.beat_due = False
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         self.credit = 0
@@ -35,17 +45,26 @@ class _Poll:
     def note_unknown(self, names: Sequence[str]) -> None:
         """Nothing is unknown to it."""
 
+    def beat(self) -> None:
+        """There has been nothing to say for a while."""
+        self.beat_due = True
+        self.arrived.set()
+
 
 class _Written:
     """Writes batches, and knows which of them were received: those before one that was written, and all of a call that
     ended well.
     """
 
-    def __init__(self, dispatch: Dispatch, namespace: str, write: Callable[[Encoded], Awaitable[None]]) -> None:
+    def __init__(self, dispatch: Dispatch, namespace: str, write: _Write) -> None:
         self._dispatch = dispatch
         self._namespace = namespace
         self._write = write
         self._unreceived: list[Lease] = []
+
+    async def say(self, response: pb.LeaseResponse) -> None:
+        """Writes what is no batch."""
+        await self._write(response)
 
     async def send(self, items: Sequence[Leased], now_us: int) -> None:
         before = len(self._unreceived)
@@ -68,8 +87,9 @@ class _Written:
 async def serve_lease(
     dispatch: Dispatch,
     drain: Drain,
+    heartbeats: Heartbeats,
     call: LeaseCall,
-    write: Callable[[Encoded], Awaitable[None]],
+    write: _Write,
 ) -> None:
     """Streams batches until the call has what it wants, its time is up, or the broker goes away.
 
@@ -78,10 +98,12 @@ async def serve_lease(
     """
     written = _Written(dispatch, call.namespace, write)
     well = False
+    if call.heartbeats and heartbeats.rhythm is not None:
+        await written.say(pb.LeaseResponse(heartbeats=heartbeats.announcement))
     try:
         left = await _serve_ready(dispatch, call, written)
         if left and call.timeout_s != 0:
-            await _serve_waiting(dispatch, drain, call, left, written)
+            await _serve_waiting(dispatch, drain, heartbeats, call, left, written)
         well = True
     finally:
         written.ended(well=well)
@@ -104,19 +126,27 @@ async def _serve_ready(dispatch: Dispatch, call: LeaseCall, written: _Written) -
                 return left
 
 
-async def _serve_waiting(dispatch: Dispatch, drain: Drain, call: LeaseCall, left: int, written: _Written) -> None:
+async def _serve_waiting(
+    dispatch: Dispatch, drain: Drain, heartbeats: Heartbeats, call: LeaseCall, left: int, written: _Written
+) -> None:
     """Sends what comes, one batch or as many as are wanted, until time is up."""
     loop = asyncio.get_running_loop()
     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
     poll = _Poll(min(left, MAX_BATCH))
-    with drain.on_begin(poll.arrived.set):
+    beating = heartbeats.watch(poll.beat) if call.heartbeats and heartbeats.rhythm is not None else nullcontext()
+    with drain.on_begin(poll.arrived.set), beating as pulse:
         try:
             with dispatch.serve(call.namespace, call.query, poll) as group:
                 while not drain.begun:
                     if not await _arrival(poll, deadline):
                         return
                     if not poll.items:
+                        if poll.beat_due:
+                            poll.beat_due = False
+                            await written.say(_HEARTBEAT)
                         continue
+                    if pulse is not None:
+                        pulse.said = True
                     items = list(poll.items)
                     poll.items.clear()
                     await written.send(items, poll.leased_at_us)

@@ -9,16 +9,18 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dibs.contract.heartbeats import DEFAULT
 from dibs.contract.limits import CONTRACT
 from dibs.contract.limits import Limits as Announced
 
-from .units import Size, Span, format_size, microseconds
+from .units import Size, Span, format_size, format_span, microseconds
 
 
 class Limits(BaseModel):
-    """Bounds of what a request may ask for. Beyond them it is refused with INVALID_ARGUMENT, naming the field.
+    """Bounds of what a request may ask for, and of the silence of streams: what clients are told of.
 
-    The defaults are the numbers of the contract, `dibs.contract.limits`.
+    A request beyond them is refused with INVALID_ARGUMENT, naming the field. The defaults are the numbers of the
+    contract, `dibs.contract.limits` and `dibs.contract.heartbeats`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,6 +126,20 @@ class Limits(BaseModel):
         le=1000,
         description="Most queues that one Lease or Work stream may name.",
     )
+    heartbeat_interval: Span = Field(
+        default=timedelta(seconds=DEFAULT.interval_s),
+        ge=timedelta(0),
+        le=timedelta(minutes=5),
+        description="A stream on which there has been nothing to say for so long carries an empty message, both ways; "
+        "0 switches that off.",
+    )
+    heartbeat_timeout: Span = Field(
+        default=timedelta(seconds=DEFAULT.timeout_s),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(hours=1),
+        description="A stream on which nothing has come for so long is ended; at least twice the interval. Clients and "
+        "workers are told of both, and keep to them.",
+    )
 
     @model_validator(mode="after")
     def _an_item_fits(self) -> Self:
@@ -135,6 +151,18 @@ class Limits(BaseModel):
                 f"max_message_bytes must be at least {least}: an item with max_payload_bytes of "
                 f"{format_size(self.max_payload_bytes)}, headers, names and an error text does not fit into "
                 f"{format_size(self.max_message_bytes)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_heartbeat_may_be_lost_in_time(self) -> Self:
+        """Who is late once is not silent."""
+        if timedelta(0) < self.heartbeat_interval < timedelta(milliseconds=50):
+            raise ValueError("heartbeat_interval must be 0 or at least 50ms")
+        if self.heartbeat_timeout < 2 * self.heartbeat_interval:
+            raise ValueError(
+                f"heartbeat_timeout must be at least twice the heartbeat_interval of "
+                f"{format_span(self.heartbeat_interval)}, not {format_span(self.heartbeat_timeout)}"
             )
         return self
 

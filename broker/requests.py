@@ -75,6 +75,7 @@ class LeaseCall:
     timeout_s: float | None
     peek: bool
     follow: bool
+    heartbeats: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +267,8 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
     check.integer(request.max_items, "max_items", 0, most, limit="max_batch_items")
     if request.peek and request.follow:
         raise InvalidField("peek", "does not go with follow")
+    if request.peek and request.heartbeats:
+        raise InvalidField("heartbeats", "does not go with peek")
     check.integer(request.attempts, "attempts", 0, limits.max_attempts)
     timeout_s: float | None = None if request.follow else 0.0
     if request.HasField("get_timeout"):
@@ -279,7 +282,15 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
         lease_us,
         request.attempts or None,
     )
-    return LeaseCall(namespace, query, request.max_items or 1, timeout_s, request.peek, request.follow)
+    return LeaseCall(
+        namespace,
+        query,
+        request.max_items or 1,
+        timeout_s,
+        peek=request.peek,
+        follow=request.follow,
+        heartbeats=request.heartbeats,
+    )
 
 
 def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
+from dibs.contract.heartbeats import Pulse
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -29,8 +30,9 @@ from .encoded import Encoded
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
-from .errors import InvalidField
+from .errors import InvalidField, Silent
 from .groups import Group
+from .heartbeats import Heartbeats
 from .limits import Limits
 from .outgoing import Outgoing
 from .reading import whole
@@ -68,6 +70,7 @@ class WorkSession:
         drain: Drain,
         limits: Limits,
         roster: Roster,
+        heartbeats: Heartbeats,
         hello: Hello,
     ) -> None:
         #: Items that may still be sent; the reader raises it, `deliver` lowers it. Below 0 when the worker took credit
@@ -78,6 +81,7 @@ class WorkSession:
         self._drain = drain
         self._limits = limits
         self._roster = roster
+        self._heartbeats = heartbeats
         self._hello = hello
         self._namespace = hello.namespace
         self._unknown = NamesToTell()
@@ -87,6 +91,10 @@ class WorkSession:
         #: The dispatch group, and what ends the membership in it.
         self._group: Group | None = None
         self._serving = ExitStack()
+        #: Once the worker has said that it keeps to heartbeats; and whether one is due.
+        self._pulse: Pulse | None = None
+        self._watching = ExitStack()
+        self._beat_due = False
         #: Filled by `deliver`, emptied by the writer.
         self._outgoing = Outgoing(2 * limits.max_credit, engine.config.reply_bytes)
         self._leased_at_us = 0
@@ -95,6 +103,8 @@ class WorkSession:
         self._unsettled_count = 0
         self._last_sequence = 0
         self._reading = True
+        #: Whether the reader waits for the worker, and would hear it.
+        self._listening = True
         self._something_to_settle = asyncio.Event()
         self._settled_some = asyncio.Event()
         #: For the writer: what the settler and the notices have to say.
@@ -156,7 +166,8 @@ class WorkSession:
         self._dispatch.received(self._namespace, self._hello.received_tokens)
         self._take(first)
         # Before anything else: a first write that is cancelled midway would take the status of the call with it.
-        await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
+        limits = announcement(self._limits.announced)
+        await write(pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement))
         try:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
@@ -167,7 +178,7 @@ class WorkSession:
                     parts.create_task(self._settle(), name="dibs-work-settle")
                     parts.create_task(self._write(write), name="dibs-work-write")
                     stop = parts.create_task(self._stop_when_draining(), name="dibs-work-drain")
-                    refused = await self._read(requests)
+                    refused = await self._read(requests, parts)
                     stop.cancel()
         except ExceptionGroup as failures:
             # One of the parts failed and took the others with it.
@@ -176,36 +187,77 @@ class WorkSession:
             if refused is not None:
                 raise refused
         finally:
+            self._watching.close()
             self._dispatch.settling.end(self)
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
-    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> InvalidField | None:
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> InvalidField | None:
         """Reads until the worker half-closes, or to the first message that is invalid, and returns what is wrong."""
         refused = None
         try:
-            await self._read_valid(requests)
+            await self._read_valid(requests, parts)
         except InvalidField as error:
             refused = error
         self._stop_serving()
-        self._reading = False
+        self._reading = self._listening = False
         self._something_to_settle.set()
         return refused
 
-    async def _read_valid(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+    async def _read_valid(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> None:
         group = self._group = self._serving.enter_context(
             self._dispatch.serve(self._namespace, self._hello.query, self, self._hello.task_names)
         )
         async for message in requests:
             request = whole(message)
+            if self._pulse is not None:
+                self._pulse.heard = True
+            elif request.heartbeats:
+                self._watch(parts)
             if request.HasField("hello"):
                 raise InvalidField("hello", "may only come in the first message of a stream")
             self._take(request)
             if request.add_credit:
                 group.credited()
-            while self._unsettled_count > _MAX_UNSETTLED:
-                self._settled_some.clear()
-                await self._settled_some.wait()
+            if self._unsettled_count > _MAX_UNSETTLED:
+                await self._let_settle()
+
+    async def _let_settle(self) -> None:
+        """Returns when there is room for more; what the worker says meanwhile is not heard."""
+        self._listening = False
+        while self._unsettled_count > _MAX_UNSETTLED:
+            self._settled_some.clear()
+            await self._settled_some.wait()
+        self._listening = True
+        if self._pulse is not None:
+            self._pulse.heard = True
+
+    def _watch(self, parts: asyncio.TaskGroup) -> None:
+        """The worker keeps to heartbeats from now on."""
+        rhythm = self._heartbeats.rhythm
+        if rhythm is None:
+            return
+
+        def beat() -> None:
+            self._beat_due = True
+            self._something_to_write.set()
+
+        async def end() -> None:
+            raise Silent(rhythm.timeout_s)
+
+        def silent() -> None:
+            if not self._listening:
+                return
+            self._watching.close()
+            _log.warning(
+                "worker %s of namespace %s has said nothing for %g s, its stream ends",
+                self._hello.worker_id,
+                self._namespace,
+                rhythm.timeout_s,
+            )
+            parts.create_task(end(), name="dibs-work-silent")
+
+        self._pulse = self._watching.enter_context(self._heartbeats.watch(beat, silent))
 
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
@@ -338,7 +390,8 @@ class WorkSession:
     def _has_news(self) -> bool:
         """Whether there is something that the worker had better hear now."""
         return bool(
-            self._outgoing
+            self._beat_due
+            or self._outgoing
             or self._outcomes
             or self._cancelled
             or self._register_again
@@ -348,6 +401,9 @@ class WorkSession:
 
     def _compose(self) -> pb.WorkResponse | Encoded:
         """Everything that there is to say, as it fits into one message."""
+        self._beat_due = False
+        if self._pulse is not None:
+            self._pulse.said = True
         response = pb.WorkResponse()
         left = self._engine.config.reply_bytes
         if self._outcomes:

@@ -1,4 +1,4 @@
-"""What streams cost that wait: 1,000 idle Lease streams on one broker."""
+"""What streams cost that wait: 1,000 idle Lease streams with heartbeats on one broker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ async def _idle(seconds: float) -> tuple[float, float]:
         )
         before = broker.memory_info().rss
         async with grpc.aio.insecure_channel(target) as channel:
-            request = pb.LeaseRequest(queues=["bench"], kind=tpb.QUEUE_KIND_DATA, follow=True, max_items=10)
+            request = pb.LeaseRequest(
+                queues=["bench"], kind=tpb.QUEUE_KIND_DATA, follow=True, max_items=10, heartbeats=True
+            )
             calls = [BrokerServiceStub(channel).Lease(request) for _ in range(_STREAMS)]
             await asyncio.sleep(2)
             used, started = broker.cpu_times(), time.perf_counter()

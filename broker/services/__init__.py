@@ -11,6 +11,7 @@ from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock
 from ..dispatch import Dispatch
 from ..drain import Drain
 from ..engine.engine import Engine
+from ..heartbeats import Heartbeats
 from ..identity import Identity
 from ..limits import Limits
 from ..reading import ReadingServer
@@ -39,7 +40,7 @@ class Services:
         self._dispatch = Dispatch(engine)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
-        self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster)
+        self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster, Heartbeats(limits))
         self._admin = AdminService(engine, limits, drain, identity)
         self._lock = LockService(engine, limits)
 

@@ -16,8 +16,9 @@ from ..drain import Drain
 from ..encoded import Encoded
 from ..engine.engine import Engine
 from ..engine.types import Until
-from ..enqueue_stream import serve_enqueue_stream
+from ..enqueue_stream import EnqueueStream
 from ..errors import Draining, InvalidField, status_of
+from ..heartbeats import Heartbeats
 from ..leasing import serve_lease
 from ..limits import Limits
 from ..reading import whole
@@ -37,12 +38,21 @@ def _is_large(message: pb.EnqueueStreamRequest | InvalidField) -> bool:
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
-    def __init__(self, engine: Engine, dispatch: Dispatch, limits: Limits, drain: Drain, roster: Roster) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        dispatch: Dispatch,
+        limits: Limits,
+        drain: Drain,
+        roster: Roster,
+        heartbeats: Heartbeats,
+    ) -> None:
         self._engine = engine
         self._dispatch = dispatch
         self._roster = roster
         self._limits = limits
         self._drain = drain
+        self._heartbeats = heartbeats
 
     async def Enqueue(  # type: ignore[override]  # responses may be encoded already
         self, request: pb.EnqueueRequest, context: grpc.aio.ServicerContext[pb.EnqueueRequest, pb.EnqueueResponse]
@@ -57,7 +67,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> None:
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
         requests_in = self._drain.requests(request_iterator)
-        await serve_enqueue_stream(requests_in, _is_large, self._stream_reply, context.write)
+        stream = EnqueueStream(_is_large, self._stream_reply, context.write, self._heartbeats)
+        await stream.serve(requests_in)
 
     async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse | Encoded]
@@ -69,7 +80,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             if found:
                 await context.write(peek_response(found))
             return
-        await serve_lease(self._dispatch, self._drain, call, context.write)
+        await serve_lease(self._dispatch, self._drain, self._heartbeats, call, context.write)
 
     async def Work(  # type: ignore[override]  # as Lease
         self,
@@ -84,7 +95,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         except StopAsyncIteration:
             raise InvalidField("hello", "must come in the first message of a stream") from None
         hello = requests.read_hello(first, self._limits)
-        session = WorkSession(self._engine, self._dispatch, self._drain, self._limits, self._roster, hello)
+        session = WorkSession(
+            self._engine, self._dispatch, self._drain, self._limits, self._roster, self._heartbeats, hello
+        )
         await session.run(first, request_iterator, context.write)
 
     async def Refresh(

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -32,6 +33,15 @@ class RedisServer:
     version: tuple[int, ...]
     url: str
     process: subprocess.Popen[bytes]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Connections stay, and nothing is answered inside the with."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def flush(self) -> None:
         """Empties it: data, scripts, configuration that tests change."""

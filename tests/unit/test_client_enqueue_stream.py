@@ -60,7 +60,7 @@ def test_a_fork_waits_until_whoever_receives_has_left(call: Call, stream: Enqueu
 
     def receive() -> None:
         try:
-            stream.receive()
+            stream.receive(30)
         except grpc.RpcError as error:
             ended.append(error)
 
@@ -82,5 +82,5 @@ def test_a_fork_waits_until_whoever_receives_has_left(call: Call, stream: Enqueu
 def test_nobody_enters_a_stream_that_was_ended(call: Call, stream: EnqueueStream) -> None:
     stream.halt()
     with pytest.raises(StreamEnded):
-        stream.receive()
+        stream.receive(30)
     assert not call.entered.is_set()

@@ -82,14 +82,6 @@ def test_a_batch_that_is_refused_as_a_whole_raises(error: BrokerError) -> None:
         drive(flows.enqueue(request("a", "b")), broker)
 
 
-@pytest.mark.parametrize("known", [Unavailable("away"), LimitExceeded("full", retry_after=timedelta(seconds=1))])
-def test_what_may_pass_is_tried_again_as_the_same_request(known: BrokerError) -> None:
-    broker = Broker()
-
-    assert drive(flows.enqueue(request("a"), known), broker) == []
-    assert broker.request_ids == ["first"]
-
-
 def test_a_refusal_that_is_known_is_not_asked_for_again() -> None:
     broker = Broker()
 

@@ -21,6 +21,7 @@ RAISED: list[Exception] = [
     errors.Unauthenticated("no token"),
     errors.PermissionDenied("not this namespace"),
     errors.Draining(),
+    errors.Silent(15.0),
     engine.Unavailable("connection refused at 10.1.2.3"),
     engine.NotSent("connection refused at 10.1.2.3"),
     engine.Refused("WRONGPASS for user secret"),

@@ -120,7 +120,7 @@ async def test_close_ends_what_goes_on_with_a_connection_that_was_left(silent: t
     flushing = asyncio.create_task(app.flush_tasks(timeout=20))
     assert await asyncio.to_thread(service.flushing.wait, 10)
     transport = app.transport
-    transport._leave_channel(transport.generation)  # at once, so that nothing has begun yet that would close it
+    transport.leave_channel(transport.generation)  # at once, so that nothing has begun yet that would close it
     await app.close()
     with pytest.raises((DibsError, asyncio.CancelledError)):
         await asyncio.wait_for(flushing, 10)

@@ -29,7 +29,7 @@ from ..unknown import UnknownTasks
 from .events import Announcer, EventName, Observer
 from .hands import Hands
 from .outbox import Outbox
-from .stream import WorkStream, open_call
+from .stream import SilentBroker, WorkStream, open_call
 
 _log = logging.getLogger("dibs.worker")
 
@@ -100,6 +100,8 @@ class Line:
         self._ever_taken_on = False
         #: A stream has ended.
         self._again = False
+        #: Nothing came any more on the last one.
+        self._silent = False
         self._brings_items = False
         self._stop_begun = False
         self._seen_finished = 0
@@ -125,16 +127,10 @@ class Line:
         if self._stop_asked:
             self._begin_stop()
         try:
-            async with (
-                self._connection.open_aio_channel() as channel,
-                beside(self._look_after(), "dibs-worker-look-after"),
-            ):
+            async with beside(self._look_after(), "dibs-worker-look-after"):
                 while not self._done():
-                    if self._stop_asked and not self._outbox.pending():
-                        # Nothing to say to anybody until something here has finished.
-                        await self._woken()
-                        continue
-                    await self._serve(channel)
+                    async with self._connection.open_aio_channel() as channel:
+                        await self._use(channel)
         finally:
             self._count()
             left = self._hands.running()
@@ -198,6 +194,20 @@ class Line:
     def _takes(self) -> bool:
         return not self._stop_asked
 
+    async def _use(self, channel: grpc.aio.Channel) -> None:
+        """One stream after another, until there is no more to do, or a broker on this channel has fallen silent.
+
+        Another channel leads elsewhere if there is another broker: this one goes on with the connection on which
+        nothing comes.
+        """
+        self._silent = False
+        while not (self._silent or self._done()):
+            if self._stop_asked and not self._outbox.pending():
+                # Nothing to say to anybody until something here has finished.
+                await self._woken()
+                continue
+            await self._serve(channel)
+
     async def _serve(self, channel: grpc.aio.Channel) -> None:
         """One stream from beginning to end, and the pause after it if it broke."""
         self._brings_items = not self._stop_asked
@@ -225,6 +235,13 @@ class Line:
                 raise problem from error
             if not self._out_of_time:
                 await self._pause(error)
+        except SilentBroker as error:
+            self._silent = True
+            self._announce(EventName.DISCONNECTED, target=target, reason=str(error), error=True)
+            self._ever_taken_on = self._ever_taken_on or stream.answered
+            _log.warning(
+                Said("the broker has fallen silent, looking for another one", target=target, reason=str(error))
+            )
         except asyncio.CancelledError:
             # The call was cancelled at the end of the wait, or this worker by its owner.
             if not self._out_of_time:

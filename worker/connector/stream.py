@@ -9,7 +9,9 @@ the batch has begun, and puts it back without using up an attempt. A task that k
 without end.
 
 A broker says at once what it takes at most; until it has, the worker says nothing but its hello. One that does not say
-it is older than some reasons of nacks, and is told others.
+it is older than some reasons of nacks, and is told others. If it has heartbeats it says that, too; then both send an
+empty message when there is nothing else to say, and a broker that is silent all the same is left. So is one that does
+not even say its first word.
 
 The stream ends in peace when the worker half-closes it: the broker then puts back what it has not written, settles
 what it was sent, says so, and ends it. After that nothing more can arrive, which is what a stop relies on.
@@ -29,6 +31,7 @@ import grpc.aio
 from dibs.beside import beside
 from dibs.connection import Metadata
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
+from dibs.heart import Heart
 from dibs.known_limits import is_too_large
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
@@ -59,6 +62,10 @@ def open_call(channel: grpc.aio.Channel, metadata: Metadata | None) -> Call:
     )
     call: Call = method(metadata=metadata)
     return call
+
+
+class SilentBroker(Exception):
+    """Nothing has come from the broker for longer than it had announced; it may be frozen, or cut off."""
 
 
 class WorkStream:
@@ -100,6 +107,7 @@ class WorkStream:
         self._limits = CONTRACT
         self._announced = False
         self._heard = asyncio.Event()
+        self._heart = Heart()
         self.draining = False
         self._leaving = False
         self._call = call
@@ -129,13 +137,15 @@ class WorkStream:
 
         Raises:
             grpc.aio.AioRpcError: it ended otherwise than in peace.
+            SilentBroker: nothing comes on it any more.
         """
         refused = False
         try:
-            await self._call.wait_for_connection()
-            self._announce(EventName.CONNECTED, target=self._target)
-            async with beside(self._write(hello), "dibs-work-write"):
-                await self._read()
+            async with beside(self._watch(), "dibs-work-watch"):
+                await self._call.wait_for_connection()
+                self._announce(EventName.CONNECTED, target=self._target)
+                async with beside(self._write(hello), "dibs-work-write"):
+                    await self._read()
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT or is_too_large(
                 error_from_call(error, self._target)
@@ -155,6 +165,17 @@ class WorkStream:
         """Asks for nothing more and ends in peace, so that another stream can take its place."""
         self._leaving = True
 
+    async def _watch(self) -> None:
+        """Sees to it that we say something now and then, and that the broker does."""
+        heart = self._heart
+        while heart.look_s is not None:
+            await asyncio.sleep(heart.look_s)
+            heart.look()
+            if heart.beat_due:
+                self._wake.set()
+            if heart.silent:
+                raise SilentBroker(f"nothing was heard for {heart.patience_s:g} s")
+
     async def _read(self) -> None:
         read = self._call.read
         while True:
@@ -165,8 +186,10 @@ class WorkStream:
             self._wake.set()
 
     def _take(self, raw: bytes, response: Any) -> None:
-        self.answered = True
-        self._heard.set()
+        if not self.answered:
+            self.answered = True
+            self._heard.set()
+        self._heart.hear(response)
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
             self._announced = True
@@ -295,8 +318,11 @@ class WorkStream:
                 head.add_credit = change
                 self._on_wire += change
                 something = True
+        if self._heart.beat_due:
+            head.heartbeats = something = True
         if not something:
             return None
+        self._heart.say()
         # Two messages joined are one.
         entries = (part.data if self._announced else for_older(part.data) for part in parts or ())
         return b"".join([head.SerializeToString(), *entries])

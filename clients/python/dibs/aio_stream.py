@@ -138,13 +138,16 @@ class AsyncConsumer(Marks):
                 await asyncio.sleep(pauses.next())
 
     async def _one(self, pauses: Pauses) -> None:
-        closed = self._transport.closed
+        closed, generation = self._transport.closed, self._transport.generation
         call = self._transport.method(WORK)(metadata=self._transport.connection.metadata)
         self._draining = False
         task = asyncio.current_task()
         assert task is not None
         try:
-            async with beside(self._speak(call), "dibs-stream-requests"):
+            async with (
+                beside(self._speak(call, self._holding.begin()), "dibs-stream-requests"),
+                beside(self._watch(call), "dibs-stream-watch"),
+            ):
                 async for response in call:
                     pauses.reset()
                     self._holding.receive(response)
@@ -154,20 +157,33 @@ class AsyncConsumer(Marks):
         except asyncio.CancelledError:
             if task.cancelling():
                 raise
+            if silence := self._holding.silence:
+                _log.warning("the stream of a data queue broke, opening another: %s", silence)
+                self._transport.leave_channel(generation)
+                return
             if closed == self._transport.closed:
                 return  # calls got no answer on that channel, and by now it is closed
             raise DibsError("this client has been closed") from None
         finally:
             call.cancel()
 
-    async def _speak(self, call: Any) -> None:
+    async def _watch(self, call: Any) -> None:
+        """Cancel the call when the broker says nothing for too long, also while it takes nothing that is said."""
+        while (pause := self._holding.look_at_heart()) is not None:
+            await asyncio.sleep(pause)
+            if self._holding.silence:
+                call.cancel()
+                return
+            # An empty message may be due.
+            self._news.set()
+
+    async def _speak(self, call: Any, request: pb.WorkRequest | None) -> None:
         """Say what there is to say, until the caller has left and everything is settled, or the broker goes away."""
         # When the call has ended, the reader learns why.
         with suppress(grpc.RpcError, asyncio.InvalidStateError):
-            await self._say(call)
+            await self._say(call, request)
 
-    async def _say(self, call: Any) -> None:
-        request: pb.WorkRequest | None = self._holding.begin()
+    async def _say(self, call: Any, request: pb.WorkRequest | None) -> None:
         while True:
             if request is not None:
                 await call.write(request)

@@ -80,7 +80,7 @@ class AioTransport:
             except grpc.RpcError as error:
                 problem = error_from_call(error, self.connection.place)
                 if isinstance(problem, DeadlineExceeded):
-                    self._leave_channel(generation)
+                    self.leave_channel(generation)
                 pause = attempts.pause_after(problem, safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
@@ -160,7 +160,7 @@ class AioTransport:
             stub = self._stubs[rpc.stub] = rpc.stub(self._channel)
         return getattr(stub, rpc.name)
 
-    def _leave_channel(self, generation: int) -> None:
+    def leave_channel(self, generation: int) -> None:
         """As `Transport.leave_channel`."""
         if generation != self.generation:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,13 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from . import flows, forking
+from . import flows, forking, operations
 from .encoding import EncodedRequest, ItemForm, chunks
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
 from .ids import Ids
 from .known_limits import KnownLimits
+from .retry import Attempts, is_transient
 from .runner import Runner
 from .status import error_from_status
 
@@ -155,7 +157,7 @@ class Batch(Gathering[Runner]):
                 with self._lock:
                     stream = self._stream = EnqueueStream(self.owner.transport)
             if stream is not None:
-                stream.send(request, self.owner.connection.timeout)
+                stream.send(request)
 
     def close(self) -> None:
         """End the stream; the batch gathers no more."""
@@ -163,15 +165,22 @@ class Batch(Gathering[Runner]):
         self._drop_stream()
 
     def _settle(self) -> None:
-        """Wait for the oldest request; over a call of its own if the stream has broken."""
+        """Wait for the oldest request; over a call of its own if the stream has broken.
+
+        Its time begins now: before, nobody waited for the reply, and it may be there.
+        """
         request = self._sent.popleft()
+        owner = self.owner
+        attempts = Attempts(owner.connection.timeout, owner.connection.try_timeout)
         error = None
         stream = self._stream
         if stream is not None:
             try:
-                reply = stream.receive()
+                reply = stream.receive(attempts.limit())
             except grpc.RpcError:
                 # What is wrong, if anything, the call will tell; it has the same request_id.
+                if stream.ran_out:
+                    owner.transport.leave_channel(stream.generation)
                 self._drop_stream()
             else:
                 if not reply.HasField("error"):
@@ -179,7 +188,18 @@ class Batch(Gathering[Runner]):
                     return
                 error = error_from_status(reply.error)
                 self.limits.hear_refusal(error)
-        self.refusals += self.owner.run(flows.enqueue(request.message(), error))
+                if is_transient(error):
+                    time.sleep(attempts.pause_after(error))
+                    error = None
+        if error is None:
+            try:
+                items = owner.transport.run(operations.enqueue(request), timeout=attempts.remaining())
+            except BrokerError as refusal:
+                error = refusal
+            else:
+                self.refusals += flows.conflicts(items)
+                return
+        self.refusals += owner.run(flows.enqueue(request.message(), error))
 
     def _drop_stream(self) -> None:
         with self._lock:

@@ -29,9 +29,11 @@ from .v1 import broker_pb2 as pb
 class _Ticket:
     """One caller's item on its way. Its fields are written by the leader before it releases `woken`."""
 
-    __slots__ = ("entry", "error", "leads", "place", "reply", "request", "woken")
+    __slots__ = ("deadline", "entry", "error", "leads", "place", "reply", "request", "woken")
 
-    def __init__(self, entry: bytes) -> None:
+    def __init__(self, entry: bytes, timeout: float) -> None:
+        #: When its caller is to be answered, on the monotonic clock.
+        self.deadline = time.monotonic() + timeout
         #: The item, encoded as an entry of a request.
         self.entry = entry
         #: Released when there is something to do or to return; made only for callers that wait.
@@ -46,6 +48,10 @@ class _Ticket:
         self.request: EncodedRequest | None = None
         #: Place of the item in `request`.
         self.place = 0
+
+    def left(self) -> float:
+        """Seconds that its caller has; at least a millisecond, so that a call gets an answer."""
+        return max(self.deadline - time.monotonic(), 0.001)
 
 
 class EnqueueLine:
@@ -76,7 +82,7 @@ class EnqueueLine:
         Raises:
             BrokerError: it did not; AlreadyExists for an item that must not be there yet and is.
         """
-        ticket = _Ticket(entry)
+        ticket = _Ticket(entry, self._transport.connection.timeout)
         with self._lock:
             self._waiting.append(ticket)
             leads, self._led = not self._led, True
@@ -90,7 +96,7 @@ class EnqueueLine:
                 self._withdraw(ticket)
                 raise
         if leads or ticket.leads:
-            self._lead()
+            self._lead(ticket)
         return self._outcome(ticket)
 
     def send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem] | None:
@@ -110,7 +116,7 @@ class EnqueueLine:
                 return None
             self._led = True
         try:
-            return self._send(request)
+            return self._send(request, self._transport.connection.timeout)
         finally:
             with self._lock:
                 heir = self._next_leader()
@@ -119,7 +125,7 @@ class EnqueueLine:
 
     def _wait(self, ticket: _Ticket) -> None:
         assert ticket.woken is not None
-        if not ticket.woken.acquire(timeout=self._transport.connection.timeout):
+        if not ticket.woken.acquire(timeout=ticket.left()):
             raise DeadlineExceeded("no answer in time: earlier calls are still waiting for the broker")
 
     def _withdraw(self, ticket: _Ticket) -> None:
@@ -143,7 +149,7 @@ class EnqueueLine:
         reply = ticket.reply
         if reply is None and ticket.request is not None:
             # Sent under the request_id that it went out with before, so that nothing is done twice.
-            reply = self._transport.run(enqueue(ticket.request))[ticket.place]
+            reply = self._transport.run(enqueue(ticket.request), timeout=ticket.left())[ticket.place]
         if reply is None:
             assert ticket.error is not None
             raise ticket.error
@@ -151,10 +157,10 @@ class EnqueueLine:
             raise conflict(reply)
         return reply
 
-    def _lead(self) -> None:
+    def _lead(self, leader: _Ticket) -> None:
         group, request = self._take()
         try:
-            replies = self._send(request)
+            replies = self._send(request, leader.left())
         except BrokerError as error:
             self._fail(group, error)
         else:
@@ -170,9 +176,8 @@ class EnqueueLine:
             del self._waiting[:count]
         return group, EncodedRequest(self._transport.connection.namespace, [ticket.entry for ticket in group])
 
-    def _send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem]:
-        connection = self._transport.connection
-        attempts = Attempts(connection.timeout, connection.try_timeout)
+    def _send(self, request: EncodedRequest, timeout: float) -> Sequence[pb.EnqueuedItem]:
+        attempts = Attempts(timeout, self._transport.connection.try_timeout)
         reply = None if self._no_streams else self._send_on_stream(request, attempts)
         if reply is not None:
             if not reply.HasField("error"):
@@ -185,8 +190,7 @@ class EnqueueLine:
     def _send_on_stream(self, request: EncodedRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
         stream = self._open()
         try:
-            stream.send(request, attempts.limit())
-            return stream.receive()
+            return stream.ask(request, attempts.limit())
         except grpc.RpcError as error:
             # What is wrong, if anything, the unary call will tell; it has the same request_id.
             if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -221,8 +225,11 @@ class EnqueueLine:
 
     def _fail(self, group: list[_Ticket], error: BrokerError) -> None:
         if len(group) == 1 or is_transient(error) or isinstance(error, DeadlineExceeded):
+            now = time.monotonic()
             for ticket in group:
-                ticket.error = copy.copy(error)  # each thread raises its own
+                # Who leads has waited for longest; the others go on under the same request_id for as long as they may.
+                if ticket is group[0] or ticket.deadline <= now:
+                    ticket.error = copy.copy(error)  # each thread raises its own
             return
         # One item was refused, and with it all: nothing was done, so each goes again by itself.
         for ticket in group:
@@ -231,7 +238,8 @@ class EnqueueLine:
     def _hand_on(self, group: list[_Ticket], request: EncodedRequest) -> None:
         for place, ticket in enumerate(group):
             if ticket.reply is None and ticket.error is None and ticket.request is None:
-                ticket.request, ticket.place = request, place  # we were interrupted
+                # We were interrupted, or had less time.
+                ticket.request, ticket.place = request, place
         with self._lock:
             heir = self._next_leader()
         if heir is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from .encoding import EncodedRequest
+from .heart import Heart
 from .operations import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
@@ -24,7 +25,7 @@ class _Stub:
     def __init__(self, channel: Any) -> None:
         self.EnqueueStream = channel.stream_stream(
             f"/{pb.DESCRIPTOR.services_by_name['BrokerService'].full_name}/EnqueueStream",
-            request_serializer=EncodedRequest.in_stream,
+            request_serializer=lambda request: request.in_stream(),
             response_deserializer=pb.EnqueueStreamResponse.FromString,
         )
 
@@ -32,18 +33,40 @@ class _Stub:
 ENQUEUE_STREAM = Rpc(_Stub, "EnqueueStream", streams=True)
 
 
+class _Heartbeat:
+    """Says that we are alive, and that we know heartbeats."""
+
+    data = pb.EnqueueStreamRequest(heartbeats=True).SerializeToString()
+
+    def in_stream(self) -> bytes:
+        """As it goes."""
+        return self.data
+
+
+_HEARTBEAT = _Heartbeat()
+
+
+class _Look:
+    """Wakes gRPC's thread to look at the clock."""
+
+
+_LOOK = _Look()
+
+
 class EnqueueStream:
     """Requests go in, replies come out in the same order. One thread at a time sends, and one receives.
 
     A stream has no deadline of its own. The thread in which gRPC takes the requests also watches the clock: a
-    reply that is not there in time ends the stream, and with it the wait of whoever receives.
+    reply that somebody waits for and that is not there in time ends the stream, and with it the wait. So does a broker
+    that has announced heartbeats and is silent. While nobody waits for a reply the clock stands still: a producer may
+    take its time.
 
     Args:
         transport: whose channel to use.
 
     Attributes:
         generation: of its channel.
-        ran_out: a reply was not there in time.
+        ran_out: a reply was not there in time, or the broker silent.
         sent: requests whose replies have not been received; written by whoever sends and receives.
     """
 
@@ -51,6 +74,7 @@ class EnqueueStream:
         "_begun",
         "_call",
         "_deadline",
+        "_heart",
         "_over",
         "_receiving",
         "_requests",
@@ -63,10 +87,11 @@ class EnqueueStream:
     def __init__(self, transport: Transport) -> None:
         self.generation = transport.generation
         self.ran_out = False
-        self._requests: SimpleQueue[EncodedRequest | None] = SimpleQueue()
-        #: When the replies must be there, on the monotonic clock; None while none is waited for. Written by
+        self._requests: SimpleQueue[EncodedRequest | _Look | None] = SimpleQueue()
+        #: When the next reply must be there, on the monotonic clock; None while nobody waits for one. Written by
         #: whoever sends and receives, read by gRPC's thread.
         self._deadline: float | None = None
+        self._heart = Heart()
         self.sent = 0
         #: gRPC's thread; written by it.
         self._thread: threading.Thread | None = None
@@ -77,19 +102,16 @@ class EnqueueStream:
         method = transport.method(ENQUEUE_STREAM)
         self._call: Any = method(self, metadata=transport.connection.metadata)
 
-    def send(self, request: EncodedRequest, timeout: float) -> None:
-        """Hand over a request. Never blocks; what goes wrong is told by `receive`.
-
-        Args:
-            request: what to send.
-            timeout: seconds from now in which the replies to this and all earlier requests must come.
-        """
+    def send(self, request: EncodedRequest) -> None:
+        """Hand over a request. Never blocks; what goes wrong is told by `receive`."""
         self.sent += 1
-        self._deadline = time.monotonic() + timeout
         self._requests.put(request)
 
-    def receive(self) -> pb.EnqueueStreamResponse:
+    def receive(self, timeout: float) -> pb.EnqueueStreamResponse:
         """The reply to the oldest request that has none yet.
+
+        Args:
+            timeout: seconds from now in which it must come.
 
         Raises:
             grpc.RpcError: the stream is over: broken, ended by the broker, or out of time.
@@ -97,13 +119,35 @@ class EnqueueStream:
         with self._receiving:
             if self._over:
                 raise StreamEnded
-            try:
+            self._wait_for_one(timeout)
+            self._requests.put(_LOOK)
+            return self._received()
+
+    def ask(self, request: EncodedRequest, timeout: float) -> pb.EnqueueStreamResponse:
+        """As `send` and `receive`, of a stream that owes no other reply; wakes gRPC's thread only once."""
+        with self._receiving:
+            if self._over:
+                raise StreamEnded
+            self._wait_for_one(timeout)
+            self.send(request)
+            return self._received()
+
+    def _wait_for_one(self, timeout: float) -> None:
+        self._heart.listen()
+        self._deadline = time.monotonic() + timeout
+
+    def _received(self) -> pb.EnqueueStreamResponse:
+        try:
+            while True:
                 reply: pb.EnqueueStreamResponse = next(self._call)
-            except StopIteration:
-                raise StreamEnded from None
-        self.sent -= 1
-        if not self.sent:
+                self._heart.hear(reply)
+                if reply.HasField("response") or reply.HasField("error"):
+                    break
+        except StopIteration:
+            raise StreamEnded from None
+        finally:
             self._deadline = None
+        self.sent -= 1
         return reply
 
     def close(self) -> None:
@@ -128,24 +172,43 @@ class EnqueueStream:
         """The stream iterates over its requests, for gRPC."""
         return self
 
-    def __next__(self) -> EncodedRequest:
-        """The next request; runs in gRPC's thread."""
+    def __next__(self) -> EncodedRequest | _Heartbeat:
+        """What to send next; runs in gRPC's thread."""
         if self._thread is None:
             self._thread = threading.current_thread()
             self._begun.set()
         while True:
-            deadline = self._deadline
-            timeout = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            request: EncodedRequest | _Look | None
             try:
-                request = self._requests.get(timeout=timeout)
+                request = self._requests.get(timeout=self._pause())
             except Empty:
-                if self._deadline is not None and self._deadline <= time.monotonic():
-                    self.ran_out = True
-                    self._call.cancel()
-                continue
+                request = _LOOK
             if request is None:
                 raise StopIteration
-            return request
+            if not isinstance(request, _Look):
+                self._heart.say()
+                return request
+            self._look()
+            if self._heart.beat_due:
+                self._heart.say()
+                return _HEARTBEAT
+
+    def _pause(self) -> float | None:
+        """Seconds until there is something to look at; None: for ever."""
+        deadline, look_s = self._deadline, self._heart.look_s
+        if deadline is None:
+            return look_s
+        left = max(deadline - time.monotonic(), 0.0)
+        return left if look_s is None else min(left, look_s)
+
+    def _look(self) -> None:
+        """Give the stream up if a reply that is waited for does not come."""
+        self._heart.look()
+        deadline = self._deadline
+        if deadline is not None and (self._heart.silent or deadline <= time.monotonic()):
+            self._deadline = None
+            self.ran_out = True
+            self._call.cancel()
 
 
 class StreamEnded(grpc.RpcError):

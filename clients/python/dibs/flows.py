@@ -24,7 +24,6 @@ from .errors import (
 from .ids import new_id
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
-from .retry import is_transient
 from .states import Cancelled, State, state_from_wire
 from .times import Seconds, to_wait
 from .v1 import broker_pb2 as pb
@@ -159,7 +158,7 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
 
     Args:
         request: the batch; items that are refused are removed from it.
-        known: what the broker has answered to it already.
+        known: what the broker has answered to it already, after as many attempts as it was worth.
 
     Returns:
         Why items were refused, an error each.
@@ -183,9 +182,6 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
             return refusals
         place = _refused(error, len(request.items))
         if place is None:
-            if error is known and is_transient(error):
-                error, known = None, None  # another attempt is worth it, with the pauses of the transport
-                continue
             raise error
         refusals.append(error)
         error = None

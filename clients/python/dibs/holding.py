@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Iterable
 from .ahead import Ahead
 from .consuming import Entry, ack, release
 from .contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
+from .heart import Heart
 from .known_limits import KnownLimits
 from .times import to_duration
 from .v1 import broker_pb2 as pb
@@ -64,6 +65,9 @@ class Holding:
         self._limits = limits
         #: When to go on without the broker's limits; None: they are known.
         self._speak_at: float | None = None
+        #: Of the open stream, and when to look at it again.
+        self._heart = Heart()
+        self._heart_at: float | None = None
         self._hello = pb.WorkHello(
             namespace=namespace,
             queues=[queue],
@@ -115,6 +119,8 @@ class Holding:
         self._say_at = time.monotonic() if self._unsaid else None
         # Each broker says at once what it takes; until then there is only the hello.
         self._speak_at = time.monotonic() + ANNOUNCED_WITHIN_SECONDS
+        self._heart = Heart()
+        self._heart_at = time.monotonic()
         return pb.WorkRequest(hello=self._hello)
 
     def message(self, *, last: bool = False) -> pb.WorkRequest | None:
@@ -126,9 +132,11 @@ class Holding:
         if self._speak_at is not None and not last:
             return None
         change = self._credit_change()
-        if not change and (self._say_at is None or not (last or time.monotonic() >= self._say_at)):
+        says = self._say_at is not None and (last or time.monotonic() >= self._say_at)
+        if not (change or says or self._heart.beat_due):
             return None
-        request = pb.WorkRequest()
+        request = pb.WorkRequest(heartbeats=self._heart.beat_due)
+        self._heart.say()
         if change:
             request.add_credit = change
             self._credit += change
@@ -184,6 +192,7 @@ class Holding:
         """Take in what the broker says."""
         if response.HasField("limits"):
             self._limits.hear(response.limits)
+        self._heart.hear(response)
         if self._speak_at is not None:
             self._speak_at = None
             # Everything has waited for this.
@@ -282,6 +291,11 @@ class Holding:
         self._unconfirmed.clear()
 
     @property
+    def silence(self) -> str:
+        """Why the stream is to be left; "" as long as something comes on it."""
+        return f"nothing was heard for {self._heart.patience_s:g} s" if self._heart.silent else ""
+
+    @property
     def settled(self) -> bool:
         """Whether the broker has confirmed everything that was said, and nothing is left to say."""
         return not self._unsaid and not self._unconfirmed
@@ -293,6 +307,7 @@ class Holding:
         now = time.monotonic()
         if self._speak_at is not None and now >= self._speak_at:
             self._speak_at = None
+        self.look_at_heart()
         if self._look_at is not None and now >= self._look_at:
             self._look_at = self._refresh(now)
         if self._holds_ahead and now >= self._since + _RESTART_SECONDS:
@@ -303,6 +318,14 @@ class Holding:
                 self._waiting.clear()
         self._next_look = self._due()
         return None if self._next_look is None else max(self._next_look - now, 0.0)
+
+    def look_at_heart(self) -> float | None:
+        """See whether an empty message is due, or the broker silent; seconds until the next look, None: never."""
+        now = time.monotonic()
+        if self._heart_at is not None and now >= self._heart_at:
+            self._heart.look()
+            self._heart_at = None if self._heart.look_s is None else now + self._heart.look_s
+        return None if self._heart_at is None else max(self._heart_at - now, 0.0)
 
     @property
     def restless(self) -> bool:
@@ -322,7 +345,8 @@ class Holding:
         say_at = self._say_at
         if self._speak_at is not None and (say_at is None or say_at < self._speak_at):
             say_at = self._speak_at
-        return min((at for at in (self._look_at, say_at, restart_at) if at is not None), default=None)
+        times = (self._look_at, say_at, restart_at, self._heart_at)
+        return min((at for at in times if at is not None), default=None)
 
     def _refresh(self, now: float) -> float | None:
         """Refresh what is due; when the next is, None: nothing is held."""

@@ -12,7 +12,7 @@ import grpc
 
 from . import forking
 from .consuming import DataBatch, Entry, Marks
-from .errors import BrokerError, DibsError
+from .errors import BrokerError, DibsError, Unavailable
 from .holding import Holding
 from .operations import Rpc
 from .retry import Pauses, is_transient
@@ -111,7 +111,11 @@ class Consumer(Marks):
                 left = None if deadline is None else deadline - time.monotonic()
                 if deliveries or (left is not None and left <= 0):
                     return deliveries
-                self._changed.wait(left)
+                # The thread of gRPC looks, too, but not while it waits for a broker to take what it says.
+                look_s = self._holding.look_at_heart()
+                self._changed.wait(min((one for one in (left, look_s) if one is not None), default=None))
+                if self._holding.silence:
+                    self._cancel()
 
     def _tell(self) -> None:
         """Wake the thread that says things, if it has something to do sooner than it knows."""
@@ -152,13 +156,14 @@ class Consumer(Marks):
         ever = False
         began = time.monotonic()
         while True:
+            generation = self._transport.generation
             method = self._transport.method(WORK)
             with self._changed:
                 self._changed.wait_for(lambda: not self._forking)
                 if self._over or self._error is not None:
                     return
                 self._idle.clear()
-                requests = self._requests = _Requests(self._holding, self._news, lambda: self._over)
+                requests = self._requests = _Requests(self._holding, self._news, lambda: self._over, self._cancel)
                 call = self._call = method(requests, metadata=self._transport.connection.metadata)
             opened = time.monotonic()
             try:
@@ -173,6 +178,9 @@ class Consumer(Marks):
                         self._changed.notify_all()
             except grpc.RpcError as broken:
                 problem = error_from_call(broken, self._transport.connection.place)
+                if silence := self._holding.silence:
+                    problem = Unavailable(silence)
+                    self._transport.leave_channel(generation)
                 now = time.monotonic()
                 ever = ever or now - opened > TAKEN_ON_SECONDS
                 learned = self._transport.limits.hear_refusal(problem)
@@ -190,6 +198,11 @@ class Consumer(Marks):
                 self._changed.wait_for(lambda: not self._forking)
                 if not self._over:
                     self._changed.wait_for(lambda: self._over, pauses.next())
+
+    def _cancel(self) -> None:
+        call = self._call
+        if call is not None:
+            call.cancel()
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
@@ -232,12 +245,22 @@ def forgivable(problem: BrokerError) -> bool:
 
 
 class _Requests:
-    """What is said on one stream; gRPC iterates over it in a thread of its own."""
+    """What is said on one stream; gRPC iterates over it in a thread of its own.
 
-    def __init__(self, holding: Holding, news: threading.Condition, over: Callable[[], bool]) -> None:
+    Args:
+        holding: what there is to say.
+        news: notified when there is something to say, or nothing more ever.
+        over: whether everything is said that will ever be.
+        silent: called when the broker has said nothing for too long; ends the stream.
+    """
+
+    def __init__(
+        self, holding: Holding, news: threading.Condition, over: Callable[[], bool], silent: Callable[[], None]
+    ) -> None:
         self._holding = holding
         self._news = news
         self._over = over
+        self._silent = silent
         self._first: pb.WorkRequest | None = holding.begin()
         self._finishing = False
         self._ended = False
@@ -266,6 +289,9 @@ class _Requests:
                     first, self._first = self._first, None
                     return first
                 pause = self._holding.look()
+                if self._holding.silence:
+                    self._silent()
+                    raise StopIteration
                 ending = self._finishing or self._over()
                 request = self._holding.message(last=ending)
                 if request is not None:

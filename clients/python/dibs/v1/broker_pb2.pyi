@@ -351,17 +351,23 @@ class EnqueueStreamRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REQUEST_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
+    heartbeats: builtins.bool
+    """The client has heard of the broker's heartbeats and keeps to them. Only after a reply with heartbeats; required in a
+    message without a request, which has no reply.
+    """
     @property
     def request(self) -> global___EnqueueRequest:
-        """As for Enqueue."""
+        """As for Enqueue. Absent: this message is a heartbeat."""
 
     def __init__(
         self,
         *,
         request: global___EnqueueRequest | None = ...,
+        heartbeats: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "request", b"request"]) -> None: ...
 
 global___EnqueueStreamRequest = EnqueueStreamRequest
 
@@ -373,22 +379,30 @@ class EnqueueStreamResponse(google.protobuf.message.Message):
 
     RESPONSE_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
     @property
     def response(self) -> global___EnqueueResponse:
         """It was done."""
 
     @property
     def error(self) -> google.rpc.status_pb2.Status:
-        """It failed, with the status and details that Enqueue would have ended with."""
+        """It failed, with the status and details that Enqueue would have ended with. Neither: this message is a heartbeat
+        and no reply. They come only while a reply is out, to a client that has said heartbeats.
+        """
+
+    @property
+    def heartbeats(self) -> dibs.v1.types_pb2.Heartbeats:
+        """In the first reply of a stream: the broker's heartbeats. Absent: it has none."""
 
     def __init__(
         self,
         *,
         response: global___EnqueueResponse | None = ...,
         error: google.rpc.status_pb2.Status | None = ...,
+        heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "outcome", b"outcome", "response", b"response"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["error", b"error", "heartbeats", b"heartbeats", "outcome", b"outcome", "response", b"response"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "heartbeats", b"heartbeats", "outcome", b"outcome", "response", b"response"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["response", "error"] | None: ...
 
 global___EnqueueStreamResponse = EnqueueStreamResponse
@@ -408,6 +422,7 @@ class LeaseRequest(google.protobuf.message.Message):
     PEEK_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -420,6 +435,10 @@ class LeaseRequest(google.protobuf.message.Message):
     """Go on until max_items were delivered, instead of ending after the first batch."""
     attempts: builtins.int
     """Deliveries each item may have in all, instead of its own number: 1 to 1,000,000. Default (0): its own."""
+    heartbeats: builtins.bool
+    """Send a message without deliveries whenever there has been nothing else to say for a while; the first one says at
+    once how long that is. Only the broker does. Not with peek.
+    """
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues to serve, strictly in this order; at most 1,000. Default (empty): every queue of that kind, those
@@ -448,9 +467,10 @@ class LeaseRequest(google.protobuf.message.Message):
         peek: builtins.bool = ...,
         follow: builtins.bool = ...,
         attempts: builtins.int = ...,
+        heartbeats: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["get_timeout", b"get_timeout", "lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "follow", b"follow", "get_timeout", b"get_timeout", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "follow", b"follow", "get_timeout", b"get_timeout", "heartbeats", b"heartbeats", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
 
 global___LeaseRequest = LeaseRequest
 
@@ -466,22 +486,28 @@ class LeaseResponse(google.protobuf.message.Message):
 
     DELIVERIES_FIELD_NUMBER: builtins.int
     LEASE_TIME_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
-        """1 to 1,000 items, as many as fit into a message."""
+        """1 to 1,000 items, as many as fit into a message. None: a heartbeat, which counts as no batch."""
 
     @property
     def lease_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When they were leased, on Redis's clock."""
+
+    @property
+    def heartbeats(self) -> dibs.v1.types_pb2.Heartbeats:
+        """In the first message of a call that asked for heartbeats, which comes at once. A broker without them sends none."""
 
     def __init__(
         self,
         *,
         deliveries: collections.abc.Iterable[dibs.v1.types_pb2.Delivery] | None = ...,
         lease_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lease_time", b"lease_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["deliveries", b"deliveries", "lease_time", b"lease_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "lease_time", b"lease_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["deliveries", b"deliveries", "heartbeats", b"heartbeats", "lease_time", b"lease_time"]) -> None: ...
 
 global___LeaseResponse = LeaseResponse
 
@@ -556,6 +582,7 @@ class WorkRequest(google.protobuf.message.Message):
     ACKS_FIELD_NUMBER: builtins.int
     NACKS_FIELD_NUMBER: builtins.int
     REFRESHES_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -568,6 +595,12 @@ class WorkRequest(google.protobuf.message.Message):
     """
     sequence: builtins.int
     """Numbers this message's entries, growing along the stream; echoed in done_sequence. Required with entries."""
+    heartbeats: builtins.bool
+    """The worker has heard of the broker's heartbeats and keeps to them. Not before a message with heartbeats has come;
+    once is enough. From then on both sides send a message with nothing else in it when there is nothing to say. A worker
+    that is silent for too long is taken for frozen: its stream ends, what it has not received goes back as from any
+    stream that breaks, and its leases run on.
+    """
     @property
     def hello(self) -> global___WorkHello:
         """Required in the first message, forbidden later."""
@@ -594,9 +627,10 @@ class WorkRequest(google.protobuf.message.Message):
         acks: collections.abc.Iterable[global___AckEntry] | None = ...,
         nacks: collections.abc.Iterable[global___NackEntry] | None = ...,
         refreshes: collections.abc.Iterable[global___RefreshEntry] | None = ...,
+        heartbeats: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -640,6 +674,7 @@ class WorkResponse(google.protobuf.message.Message):
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
     REGISTER_AGAIN_FIELD_NUMBER: builtins.int
+    HEARTBEATS_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -678,6 +713,10 @@ class WorkResponse(google.protobuf.message.Message):
         then say nothing else: another broker may take less than the last.
         """
 
+    @property
+    def heartbeats(self) -> dibs.v1.types_pb2.Heartbeats:
+        """The broker's heartbeats, in the first message of a stream; absent: it has none."""
+
     def __init__(
         self,
         *,
@@ -691,9 +730,10 @@ class WorkResponse(google.protobuf.message.Message):
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
         limits: dibs.v1.types_pb2.Limits | None = ...,
         register_again: builtins.bool = ...,
+        heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

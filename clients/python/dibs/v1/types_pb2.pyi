@@ -467,3 +467,32 @@ class Limits(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max_attempts", b"max_attempts", "max_batch_items", b"max_batch_items", "max_credit", b"max_credit", "max_delay", b"max_delay", "max_error_bytes", b"max_error_bytes", "max_headers", b"max_headers", "max_headers_bytes", b"max_headers_bytes", "max_id_length", b"max_id_length", "max_lease_timeout", b"max_lease_timeout", "max_message_bytes", b"max_message_bytes", "max_name_length", b"max_name_length", "max_payload_bytes", b"max_payload_bytes", "max_queues_per_lease", b"max_queues_per_lease", "max_result_ttl", b"max_result_ttl", "max_task_name_length", b"max_task_name_length", "max_wait", b"max_wait"]) -> None: ...
 
 global___Limits = Limits
+
+@typing.final
+class Heartbeats(google.protobuf.message.Message):
+    """The rhythm in which both ends of a stream show each other that they are alive; a setting of the broker. Both times are
+    those of whoever waits: time in which it did not run itself does not count.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INTERVAL_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    @property
+    def interval(self) -> google.protobuf.duration_pb2.Duration:
+        """Who has had nothing to say for so long sends an empty message."""
+
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Who has heard nothing for so long takes the other side for frozen or gone, ends the stream and goes elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        interval: google.protobuf.duration_pb2.Duration | None = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["interval", b"interval", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["interval", b"interval", "timeout", b"timeout"]) -> None: ...
+
+global___Heartbeats = Heartbeats
