@@ -17,6 +17,7 @@ from . import validation as check
 from .engine.types import (
     DEFAULT_MAX_CRASHES,
     Ack,
+    Begun,
     Conflict,
     Kind,
     LeaseQuery,
@@ -104,19 +105,23 @@ class Hello:
 
 @dataclass(slots=True)
 class Entries:
-    """What one message settles; `refused` are acks that never reach the engine, `refused_at` their places."""
+    """What one message settles and what it says has begun.
+
+    `refused` are acks that never reach the engine, `refused_at` their places.
+    """
 
     sequence: int = 0
     acks: list[Ack] = field(default_factory=list)
     nacks: list[Nack] = field(default_factory=list)
     refreshes: list[Refresh] = field(default_factory=list)
+    begun: list[Begun] = field(default_factory=list)
     refused: list[tpb.EntryOutcome] = field(default_factory=list)
     refused_at: set[int] = field(default_factory=set)
 
     @property
     def count(self) -> int:
         """Entries for the engine."""
-        return len(self.acks) + len(self.nacks) + len(self.refreshes)
+        return len(self.acks) + len(self.nacks) + len(self.refreshes) + len(self.begun)
 
 
 def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[NewItem]]:
@@ -330,11 +335,18 @@ def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
     if count > most:
         told = ("max_batch_items", most)
         raise InvalidField("acks", f"with nacks and refreshes must be at most {most} entries", told)
+    if len(request.begun) > most:
+        raise InvalidField("begun", f"must be at most {most} entries", ("max_batch_items", most))
     entries = Entries(request.sequence)
     _read_acks(request.acks, "acks", entries, limits)
     entries.nacks = [_nack(entry, "nacks", at, limits) for at, entry in enumerate(request.nacks)]
     entries.refreshes = [_refresh(entry, "refreshes", at, limits) for at, entry in enumerate(request.refreshes)]
+    entries.begun = [_begun(entry, at, limits) for at, entry in enumerate(request.begun)]
     return entries
+
+
+def _begun(entry: pb.BegunEntry, at: int, limits: Limits) -> Begun:
+    return Begun(entry.id, _token(entry.id, entry.lease_token, False, "begun", at, limits) or 0)
 
 
 def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:

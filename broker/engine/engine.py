@@ -33,6 +33,7 @@ from .tasks import Tasks
 from .timers import Timers
 from .types import (
     Ack,
+    Begun,
     Cancelled,
     Enqueued,
     IdList,
@@ -128,6 +129,7 @@ class Engine:
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
         self._nacks: dict[str, Coalescer[Nack, Outcome]] = {}
         self._refreshes: dict[str, Coalescer[Refresh, Refreshed]] = {}
+        self._begun: dict[str, Coalescer[Begun, None]] = {}
 
     async def start(self) -> None:
         """Connects and begins to look after what is in Redis.
@@ -173,6 +175,7 @@ class Engine:
             *(one.close() for one in self._acks.values()),
             *(one.close() for one in self._nacks.values()),
             *(one.close() for one in self._refreshes.values()),
+            *(one.close() for one in self._begun.values()),
         )
         self._open = False
         await self._pipe.close()
@@ -260,6 +263,7 @@ class Engine:
             call.keep_ms,
             call.skills,
             int(call.sift),
+            int(call.says_begun),
             len(call.shares),
             *call.shares,
             len(call.receipts),
@@ -317,6 +321,13 @@ class Engine:
         coalescer = self._refreshes.get(namespace)
         if coalescer is None:
             coalescer = self._refreshes[namespace] = Coalescer(lambda batch: self._refresh(namespace, batch), MAX_BATCH)
+        return await coalescer.submit(entries)
+
+    async def begun(self, namespace: str, entries: Sequence[Begun]) -> Sequence[None]:
+        """Says that workers have begun items. Of one that is not leased under its token any more nothing changes."""
+        coalescer = self._begun.get(namespace)
+        if coalescer is None:
+            coalescer = self._begun[namespace] = Coalescer(lambda batch: self._begin(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
 
     async def arrived(
@@ -519,6 +530,14 @@ class Engine:
         with self.receipts.carried(namespace) as receipts:
             codes, cancelled = await self._call("refresh", namespace, [*args, *receipts])
         return [Refreshed(_OUTCOMES[code], flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
+
+    async def _begin(self, namespace: str, entries: list[Begun]) -> list[None]:
+        args: list[Argument] = [len(entries)]
+        for entry in entries:
+            args += entry
+        with self.receipts.carried(namespace) as receipts:
+            await self._call("begun", namespace, [*args, *receipts])
+        return [None] * len(entries)
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
         args: list[Argument] = [until.value, _WATCH_US, int(bodies), self.config.reply_bytes, len(ids), *ids]

@@ -164,6 +164,7 @@ class LeaseCall(NamedTuple):
     Asked again under the same caller and sequence it answers the same; the caller's next sequence says that the answer
     has arrived. Items of each of `shares` (sizes, in order) share a token of their own; `receipts` are tokens of shares
     that were received. With `skills` parked items of these tasks come too; with `sift` items of other tasks are parked.
+    `says_begun`: who gets the items says when they begin; else what is leased counts as begun.
     """
 
     caller: str
@@ -174,6 +175,7 @@ class LeaseCall(NamedTuple):
     keep_ms: int = 600_000
     skills: str = ""
     sift: bool = False
+    says_begun: bool = False
 
 
 class LeaseReply(NamedTuple):
@@ -241,6 +243,13 @@ class Refresh(NamedTuple):
     id: str
     token: int | None
     lease_us: int | None = None
+
+
+class Begun(NamedTuple):
+    """An item that its worker has begun, and the token of its lease."""
+
+    id: str
+    token: int
 
 
 class Refreshed(NamedTuple):

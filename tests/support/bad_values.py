@@ -101,7 +101,7 @@ def bad_values(method: str, at: int) -> Iterator[Bad]:
         elif name == "headers":
             for word, headers in HEADERS.items():
                 yield place.path, word, _updater(place, headers)
-        elif name == "lease_token" and "entries" in place.path:
+        elif name == "lease_token" and ("entries" in place.path or "begun" in place.path):
             for token in (0, -1, -(2**63)):
                 yield place.path, str(token), _setter(place, token)
 

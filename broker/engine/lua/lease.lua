@@ -6,7 +6,8 @@
 --          at-most-once items in us, from how many items on leases stand as a share (0: never; see include/leased.lua),
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
 --          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
---          set ("" any task), 1 to park items of other tasks, number of shares, their sizes, number of receipts, their
+--          set ("" any task), 1 to park items of other tasks, 1 if who gets the items says when they begin (else what is
+--          leased counts as begun), number of shares, their sizes, number of receipts, their
 --          tokens, number of queues (0: all, by priority), their names
 -- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call; 2: nothing was
 --          done, for the call came too late or its caller is further), now in us, ids, records, and for each stretch of
@@ -35,14 +36,14 @@ local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
 local retention, share_from, note_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local caller, sequence, not_after, keep_ms = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
-local skills, sift = ARGV[16], ARGV[17] == '1'
+local skills, sift, says_begun = ARGV[16], ARGV[17] == '1', ARGV[18] == '1'
 
 -- Entries passed in one call that bring nothing.
 local MOST_SKIPPED = 2000
 -- Records read at once: at first, and at most.
 local FIRST_SLICE, MOST_SLICE = 16, 250
 
-local at = 18
+local at = 19
 local function list_argument()
   local list, size = {}, tonumber(ARGV[at])
   for i = 1, size do
@@ -102,7 +103,7 @@ local function make_terms(spec, used, most, failure)
     local deadline = now + (lease > 0 and lease or retention)
     terms.run = format_run({
       state = lease > 0 and 'L' or 'O', token = terms.token, used = used, attempts = most, lease = lease,
-      deadline = deadline, cancel = false, spec = spec,
+      deadline = deadline, cancel = false, unbegun = says_begun, spec = spec,
     })
     if lease > 0 then
       shares.ends(deadline)

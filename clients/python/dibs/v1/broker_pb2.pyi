@@ -192,7 +192,7 @@ class _WaitUntilEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     WAIT_UNTIL_NOW: _WaitUntil.ValueType  # 1
     """Answer at once."""
     WAIT_UNTIL_STARTED: _WaitUntil.ValueType  # 2
-    """Wait until each item has started, or ended, or is unknown."""
+    """Wait until each item has started (see ItemState), or ended, or is unknown."""
     WAIT_UNTIL_DONE: _WaitUntil.ValueType  # 3
     """Wait until each item has ended or is unknown."""
 
@@ -204,7 +204,7 @@ WAIT_UNTIL_UNSPECIFIED: WaitUntil.ValueType  # 0
 WAIT_UNTIL_NOW: WaitUntil.ValueType  # 1
 """Answer at once."""
 WAIT_UNTIL_STARTED: WaitUntil.ValueType  # 2
-"""Wait until each item has started, or ended, or is unknown."""
+"""Wait until each item has started (see ItemState), or ended, or is unknown."""
 WAIT_UNTIL_DONE: WaitUntil.ValueType  # 3
 """Wait until each item has ended or is unknown."""
 global___WaitUntil = WaitUntil
@@ -553,6 +553,8 @@ class WorkRequest(google.protobuf.message.Message):
     ACKS_FIELD_NUMBER: builtins.int
     NACKS_FIELD_NUMBER: builtins.int
     REFRESHES_FIELD_NUMBER: builtins.int
+    SAYS_BEGUN_FIELD_NUMBER: builtins.int
+    BEGUN_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -565,6 +567,10 @@ class WorkRequest(google.protobuf.message.Message):
     """
     sequence: builtins.int
     """Numbers this message's entries, growing along the stream; echoed in done_sequence. Required with entries."""
+    says_begun: builtins.bool
+    """This worker says in `begun` when items begin, so that what waits with it is told as WAITING. Only to a broker that
+    said hears_begun, and no later than the first credit. Default (false): an item has started when it is handed out.
+    """
     @property
     def hello(self) -> global___WorkHello:
         """Required in the first message, forbidden later."""
@@ -581,6 +587,13 @@ class WorkRequest(google.protobuf.message.Message):
     def refreshes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefreshEntry]:
         """Leases to lengthen."""
 
+    @property
+    def begun(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BegunEntry]:
+        """Items that have begun since the last message, at most 1,000; needs no sequence, and has no outcome. What is settled
+        soon need not be named; what still runs is named again on the next stream. An entry whose lease is over changes
+        nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -591,11 +604,35 @@ class WorkRequest(google.protobuf.message.Message):
         acks: collections.abc.Iterable[global___AckEntry] | None = ...,
         nacks: collections.abc.Iterable[global___NackEntry] | None = ...,
         refreshes: collections.abc.Iterable[global___RefreshEntry] | None = ...,
+        says_begun: builtins.bool = ...,
+        begun: collections.abc.Iterable[global___BegunEntry] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence"]) -> None: ...
 
 global___WorkRequest = WorkRequest
+
+@typing.final
+class BegunEntry(google.protobuf.message.Message):
+    """An item that has begun."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    lease_token: builtins.int
+    """Token of the lease that it runs under. Required."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        lease_token: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "lease_token", b"lease_token"]) -> None: ...
+
+global___BegunEntry = BegunEntry
 
 @typing.final
 class CancelledLease(google.protobuf.message.Message):
@@ -637,6 +674,7 @@ class WorkResponse(google.protobuf.message.Message):
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
     REGISTER_AGAIN_FIELD_NUMBER: builtins.int
+    HEARS_BEGUN_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -647,6 +685,8 @@ class WorkResponse(google.protobuf.message.Message):
     """Redis has lost its data since this stream or this broker began: register tasks and schedules again, as at the start
     of a worker. What was queued is gone.
     """
+    hears_begun: builtins.bool
+    """In the first message of a stream: the broker knows says_begun and begun."""
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -688,9 +728,10 @@ class WorkResponse(google.protobuf.message.Message):
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
         limits: dibs.v1.types_pb2.Limits | None = ...,
         register_again: builtins.bool = ...,
+        hears_begun: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

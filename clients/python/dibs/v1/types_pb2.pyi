@@ -58,9 +58,11 @@ class _ItemStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     ITEM_STATE_LATE: _ItemState.ValueType  # 2
     """Due, not yet moved to its queue."""
     ITEM_STATE_WAITING: _ItemState.ValueType  # 3
-    """In its queue, ready to be leased."""
+    """In its queue, ready to be leased; or with a worker that has not begun it."""
     ITEM_STATE_STARTED: _ItemState.ValueType  # 4
-    """Delivered and not finished."""
+    """Delivered, begun, and not finished. A delivery to a consumer that does not say when it begins has begun; so has one
+    that was cancelled meanwhile: its worker is told.
+    """
     ITEM_STATE_SUCCEEDED: _ItemState.ValueType  # 5
     """Acknowledged; kept for its result_ttl."""
     ITEM_STATE_FAILED: _ItemState.ValueType  # 6
@@ -82,9 +84,11 @@ ITEM_STATE_SCHEDULED: ItemState.ValueType  # 1
 ITEM_STATE_LATE: ItemState.ValueType  # 2
 """Due, not yet moved to its queue."""
 ITEM_STATE_WAITING: ItemState.ValueType  # 3
-"""In its queue, ready to be leased."""
+"""In its queue, ready to be leased; or with a worker that has not begun it."""
 ITEM_STATE_STARTED: ItemState.ValueType  # 4
-"""Delivered and not finished."""
+"""Delivered, begun, and not finished. A delivery to a consumer that does not say when it begins has begun; so has one
+that was cancelled meanwhile: its worker is told.
+"""
 ITEM_STATE_SUCCEEDED: ItemState.ValueType  # 5
 """Acknowledged; kept for its result_ttl."""
 ITEM_STATE_FAILED: ItemState.ValueType  # 6
