@@ -47,6 +47,7 @@ _CONFLICTS: dict[int, str] = {
     pb.ON_CONFLICT_KEEP: Conflict.KEEP.value,
     pb.ON_CONFLICT_REPLACE: Conflict.REPLACE.value,
     pb.ON_CONFLICT_FAIL: Conflict.FAIL.value,
+    pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING: Conflict.REPLACE_UNLESS_RUNNING.value,
 }
 _REASONS: dict[int, NackReason] = {
     pb.NACK_REASON_UNSPECIFIED: NackReason.FAILED,

@@ -85,6 +85,8 @@ class Conflict(enum.StrEnum):
     KEEP = "k"
     REPLACE = "r"
     FAIL = "f"
+    #: Unless somebody has it: begun or not, it may run.
+    REPLACE_UNLESS_RUNNING = "u"
 
 
 class Enqueued(enum.StrEnum):
@@ -94,6 +96,7 @@ class Enqueued(enum.StrEnum):
     EXISTS = "e"
     REPLACED = "r"
     CONFLICT = "f"
+    RUNNING = "w"
 
 
 class NewItem(NamedTuple):

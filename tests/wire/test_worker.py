@@ -358,7 +358,7 @@ async def test_items_whose_task_is_not_known_wait_for_a_worker_that_knows_it(bro
 async def test_a_late_ack_changes_nothing_and_is_told(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
     async with working(target_of(broker), jobs(task=gate)) as slow:
-        await put(broker, "a", lease_s=0.1)
+        await put(broker, "a", lease_s=0.1, attempts=1000)
         await gate.begun()
         async with working(target_of(broker), jobs(task=lambda: "second")):
             assert (await result(broker, "a")).result == b'"second"'

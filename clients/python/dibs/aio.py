@@ -26,10 +26,10 @@ from .ids import new_id
 from .locks import AsyncLock
 from .names import QueueName
 from .options import NO_OPTIONS, Options
+from .placed import Placed
 from .registry import Registry
 from .tasks import AsyncTask, BaseTask
 from .times import Seconds
-from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -234,25 +234,20 @@ class AsyncDibs(AsyncAdministration):
             leave_batch(batch)
             await batch.close()
 
-    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put`."""
         batch = open_batch(self)
         if batch is None:
             return await self.put_now(form, payload, id)
-        id = batch.add(form, payload, id)
+        placed = batch.add(form, payload, id)
         if batch.full:
             await batch.send()  # type: ignore[attr-defined]  # as in `batch`
-        return id
+        return placed
 
-    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put_now`."""
-        id = id or new_id()
-        request = pb.EnqueueRequest(namespace=self.namespace, request_id=new_id())
-        request.MergeFromString(form.entry(id, payload))
-        refusals = await self._run(flows.enqueue(request))
-        if refusals:
-            raise refusals[0]
-        return id
+        placed = Placed(id or new_id())
+        return await self._run(flows.enqueue_one(self.namespace, form.entry(placed.id, payload), placed))
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""
@@ -279,7 +274,8 @@ class AsyncBatch(Gathering[AsyncDibs]):
         for request in self.take(self.owner.namespace):
             while len(self._sent) >= IN_FLIGHT:
                 await self._settle()
-            self._sent.append(asyncio.create_task(self.owner._run(flows.enqueue(request.message())), name="dibs-batch"))
+            sending = self.owner._run(flows.enqueue(request.message(), heard=self.heard))
+            self._sent.append(asyncio.create_task(sending, name="dibs-batch"))
 
     async def flush(self) -> None:
         """Send what has gathered, and wait until the broker has everything.

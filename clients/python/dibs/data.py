@@ -118,7 +118,7 @@ class Data(BaseData):
         payloads = [encode_json(item) for item in items]
         if open_batch(self._dibs) is not None:
             put = self._dibs.put
-            return {put(form, payload): item for item, payload in zip(items, payloads, strict=True)}
+            return {put(form, payload).id: item for item, payload in zip(items, payloads, strict=True)}
         ids = new_ids(len(items))
         self._dibs.run(self._put(form, ids, payloads, chunksize))
         return dict(zip(ids, items, strict=True))

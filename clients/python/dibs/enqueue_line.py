@@ -74,7 +74,7 @@ class EnqueueLine:
             entry: the item, encoded as an entry of a request (see `ItemForm.entry`).
 
         Raises:
-            BrokerError: it did not; AlreadyExists for an item that must not be there yet and is.
+            BrokerError: it did not; AlreadyExists for an item that must not be there, or not run, and does.
         """
         ticket = _Ticket(entry)
         with self._lock:
@@ -147,8 +147,9 @@ class EnqueueLine:
         if reply is None:
             assert ticket.error is not None
             raise ticket.error
-        if reply.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
-            raise conflict(reply)
+        error = conflict(reply)
+        if error is not None:
+            raise error
         return reply
 
     def _lead(self) -> None:

@@ -152,9 +152,13 @@ def _enqueued(reply: pb.EnqueueResponse, _: bool) -> Sequence[pb.EnqueuedItem]:
     return reply.items
 
 
-def conflict(item: pb.EnqueuedItem) -> AlreadyExists:
-    """What to raise for an item that was there already when the caller wanted that to be an error."""
-    return AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+def conflict(item: pb.EnqueuedItem) -> AlreadyExists | None:
+    """What to raise for an item that was not taken because of another of its id; None: it was, or is to be left."""
+    if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
+        return AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+    if item.outcome == pb.ENQUEUE_OUTCOME_RUNNING:
+        return AlreadyExists(f"the item with the id {item.id} is running, or with a worker that will", reason="RUNNING")
+    return None
 
 
 def lease(

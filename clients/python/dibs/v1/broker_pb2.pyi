@@ -49,6 +49,10 @@ class _OnConflictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """The new item takes its place; a lease on the old one is superseded, its result dropped."""
     ON_CONFLICT_FAIL: _OnConflict.ValueType  # 3
     """Leave the known item and answer CONFLICT."""
+    ON_CONFLICT_REPLACE_UNLESS_RUNNING: _OnConflict.ValueType  # 4
+    """One that waits, is delayed, is dead or has finished: as REPLACE, so that it runs, or runs again, as given here. One that
+    a worker or consumer has, begun or not: leave it and answer RUNNING.
+    """
 
 class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
     """What Enqueue does when an item of that id is known already (waiting, running, dead, or finished with its
@@ -63,6 +67,10 @@ ON_CONFLICT_REPLACE: OnConflict.ValueType  # 2
 """The new item takes its place; a lease on the old one is superseded, its result dropped."""
 ON_CONFLICT_FAIL: OnConflict.ValueType  # 3
 """Leave the known item and answer CONFLICT."""
+ON_CONFLICT_REPLACE_UNLESS_RUNNING: OnConflict.ValueType  # 4
+"""One that waits, is delayed, is dead or has finished: as REPLACE, so that it runs, or runs again, as given here. One that
+a worker or consumer has, begun or not: leave it and answer RUNNING.
+"""
 global___OnConflict = OnConflict
 
 class _EnqueueOutcome:
@@ -83,6 +91,8 @@ class _EnqueueOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
     with REPLACE, or cancelled; nothing changed.
     """
+    ENQUEUE_OUTCOME_RUNNING: _EnqueueOutcome.ValueType  # 5
+    """A worker or consumer has an item of that id, and on_conflict was REPLACE_UNLESS_RUNNING; nothing changed."""
 
 class EnqueueOutcome(_EnqueueOutcome, metaclass=_EnqueueOutcomeEnumTypeWrapper):
     """What became of one enqueued item."""
@@ -99,6 +109,8 @@ ENQUEUE_OUTCOME_CONFLICT: EnqueueOutcome.ValueType  # 4
 """An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
 with REPLACE, or cancelled; nothing changed.
 """
+ENQUEUE_OUTCOME_RUNNING: EnqueueOutcome.ValueType  # 5
+"""A worker or consumer has an item of that id, and on_conflict was REPLACE_UNLESS_RUNNING; nothing changed."""
 global___EnqueueOutcome = EnqueueOutcome
 
 class _NackReason:
