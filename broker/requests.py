@@ -230,12 +230,13 @@ def _due(item: pb.EnqueueItem, limits: Limits) -> str:
 def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
     """The engine's form of how an item is delivered; the same few come again and again."""
     check.name(queue, "queue", limits.max_name_length)
-    return Spec(
-        check.choice(kind, "kind", KINDS), queue, *_policy(tpb.DeliveryPolicy.FromString(policy), limits)
-    ).encode()
+    read = _policy(tpb.DeliveryPolicy.FromString(policy), limits, leaves_open=kind == tpb.QUEUE_KIND_DATA)
+    return Spec(check.choice(kind, "kind", KINDS), queue, *read).encode()
 
 
-def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int, int]:
+def _policy(
+    policy: tpb.DeliveryPolicy, limits: Limits, *, leaves_open: bool
+) -> tuple[int, int, Retry | None, str | None, int, int, str]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
@@ -251,7 +252,10 @@ def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry
         keep_us = check.duration_us(policy.result_ttl, "policy.result_ttl", limits.max_result_ttl_us, minimum_us=1000)
     retry = _retry(policy.retry, limits) if policy.HasField("retry") else None
     max_crashes = check.integer(policy.max_crashes, "policy.max_crashes", 0, _MOST_CRASHES) or DEFAULT_MAX_CRASHES
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes
+    left_open = ""
+    if leaves_open:
+        left_open = ("" if policy.attempts else "a") + ("" if policy.HasField("use_dead_letter") else "d")
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:
@@ -288,8 +292,18 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
         _queues(request.queues, "queues", limits),
         lease_us,
         request.attempts or None,
+        *_defaults(request, "", limits),
     )
     return LeaseCall(namespace, query, request.max_items or 1, timeout_s, request.peek, request.follow)
+
+
+def _defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) -> tuple[int | None, str | None]:
+    """Attempts and dead-letter queue for items whose producers left them open."""
+    attempts = check.integer(found.default_attempts, f"{path}default_attempts", 0, limits.max_attempts)
+    dead_queue = found.default_dead_letter_queue
+    if dead_queue:
+        check.name(dead_queue, f"{path}default_dead_letter_queue", limits.max_name_length)
+    return attempts or None, dead_queue or None
 
 
 def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str, ...]:
@@ -313,7 +327,11 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if hello.HasField("lease_timeout"):
         lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)
     query = LeaseQuery(
-        check.choice(hello.kind, "hello.kind", KINDS), _queues(hello.queues, "hello.queues", limits), lease_us
+        check.choice(hello.kind, "hello.kind", KINDS),
+        _queues(hello.queues, "hello.queues", limits),
+        lease_us,
+        None,
+        *_defaults(hello, "hello.", limits),
     )
     check.text(hello.worker_id, "hello.worker_id", 256)
     if len(hello.task_names) > 10_000:

@@ -32,6 +32,7 @@ from .snapshots import Snapshots
 from .tasks import Tasks
 from .timers import Timers
 from .types import (
+    OPEN_WORD,
     Ack,
     Begun,
     Cancelled,
@@ -264,6 +265,8 @@ class Engine:
             call.skills,
             int(call.sift),
             int(call.says_begun),
+            "" if query.default_attempts is None else query.default_attempts,
+            query.default_dead or "",
             len(call.shares),
             *call.shares,
             len(call.receipts),
@@ -485,11 +488,13 @@ class Engine:
         await self._know(namespace)
         args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
+        knows_words = self.peers.current
         for call in calls:
             groups = [(terms, tuple(items)) for terms, items in groupby(call.items, _TERMS)]
             extend((call.request_id, len(groups)))
-            for terms, items in groups:
-                extend((len(items), *terms))
+            for (spec, due, conflict), items in groups:
+                # Brokers of earlier versions, if there are any, could not read that word.
+                extend((len(items), spec if knows_words else spec.partition(OPEN_WORD)[0], due, conflict))
                 for item in items:
                     extend((item.id, item.body))
         # Those who wait here need no hint from Redis: their lease goes down the same connection, right behind this.

@@ -51,6 +51,8 @@ GOOD: dict[str, Sequence[Message]] = {
             kind=TASK,
             max_items=1,
             attempts=1,
+            default_attempts=1,
+            default_dead_letter_queue="dead",
             lease_timeout=Duration(seconds=1),
             get_timeout=Duration(nanos=1_000_000),
         )
@@ -63,6 +65,8 @@ GOOD: dict[str, Sequence[Message]] = {
                 kind=TASK,
                 worker_id="w",
                 task_names=["task"],
+                default_attempts=1,
+                default_dead_letter_queue="dead",
                 lease_timeout=Duration(seconds=1),
             ),
             add_credit=1,

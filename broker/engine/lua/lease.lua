@@ -7,7 +7,8 @@
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
 --          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
 --          set ("" any task), 1 to park items of other tasks, 1 if who gets the items says when they begin (else what is
---          leased counts as begun), number of shares, their sizes, number of receipts, their
+--          leased counts as begun), attempts ("" none) and dead-letter queue ("" none) of items whose producers left
+--          them open, number of shares, their sizes, number of receipts, their
 --          tokens, number of queues (0: all, by priority), their names
 -- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call; 2: nothing was
 --          done, for the call came too late or its caller is further), now in us, ids, records, and for each stretch of
@@ -43,7 +44,9 @@ local MOST_SKIPPED = 2000
 -- Records read at once: at first, and at most.
 local FIRST_SLICE, MOST_SLICE = 16, 250
 
-local at = 19
+local default_attempts, default_dead = ARGV[19], ARGV[20]
+
+local at = 21
 local function list_argument()
   local list, size = {}, tonumber(ARGV[at])
   for i = 1, size do
@@ -90,6 +93,23 @@ local function leased_until(spec, token, deadline)
     leased[place] = set
   end
   return set
+end
+
+-- The spec under which items of a spec are leased here: what their producers left open is as this consumer has it.
+local function as_leased(spec)
+  if not spec.as_leased then
+    local attempts = string.find(spec.open, 'a', 1, true) and default_attempts or ''
+    local dead = string.find(spec.open, 'd', 1, true) and default_dead or ''
+    if (attempts == '' and dead == '') or (lease_override or spec.lease) == 0 then
+      spec.as_leased = spec
+    else
+      local head, own, middle, own_dead, rest = string.match(spec.text,
+        '^(%S+ %S+) (%S+) (%S+ %S+ %S+ %S+ %S+) (%S+) (.*)$')
+      attempts, dead = attempts ~= '' and attempts or own, dead ~= '' and dead or own_dead
+      spec.as_leased = spec_of(table.concat({ head, attempts, middle, dead, rest }, ' '))
+    end
+  end
+  return spec.as_leased
 end
 
 -- What items of one spec and attempt have in common once they are taken. At-most-once items of which nothing is kept are
@@ -166,7 +186,9 @@ end
 
 -- An item that was delivered before, or given back.
 local function take_again(id, record, run)
-  local spec, most = run.spec, attempts_override or run.spec.attempts
+  local spec = as_leased(run.spec)
+  local most = attempts_override or spec.attempts
+  run.spec = spec
   local failure = redis.call('HGET', P .. 'error', id)
   if run.used >= most then
     buried[#buried + 1] = { id, run, failure or 'attempts used up' }
@@ -218,7 +240,8 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
     take_again(id, record, run)
   elseif not is_full(bytes) then
     if not spec.first or spec.first_share ~= shares.number then
-      spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), shares.number
+      local leased_as = as_leased(spec)
+      spec.first, spec.first_share = make_terms(leased_as, 1, attempts_override or leased_as.attempts, ''), shares.number
     end
     take(id, record, spec.first)
   end

@@ -34,7 +34,7 @@ class AsyncData(BaseData):
         self,
         dibs: AsyncDibs,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,

@@ -270,7 +270,7 @@ class Dibs(Administration, TaskMaking):
     def Data(
         self,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,

@@ -12,6 +12,7 @@
 -- has its default:
 --   v=<number>        version of the form, default 1. One above VERSION must not be guessed at: it cannot be read
 --   crashes=<number>  processes that the item may kill, default 3
+--   open=<letters>    what its producer left to who leases it: a its attempts, d its dead-letter queue
 -- What cannot be read is nil (a spec, a record's spec, a split run) or UNREADABLE (a parsed run); whoever meets it sets
 -- the item aside (include/aside.lua) and goes on with the others.
 local P = KEYS[1]
@@ -49,9 +50,10 @@ local function read_spec(text)
     text = text, kind = kind, queue = queue, attempts = tonumber(attempts), lease = tonumber(lease),
     retry = tonumber(retry), factor = tonumber(factor), max = tonumber(max), jitter = tonumber(jitter),
     dead = dead ~= ':' and dead or nil, keep = tonumber(keep),
-    tail = kind .. ':' .. queue, crashes = 3,
+    tail = kind .. ':' .. queue, crashes = 3, open = '',
   }
   if words ~= '' then
+    spec.open = string.match(words, ' open=(%l+)') or ''
     spec.crashes = tonumber(string.match(words, ' crashes=(%d+)')) or spec.crashes
   end
   return spec

@@ -420,6 +420,8 @@ class LeaseRequest(google.protobuf.message.Message):
     PEEK_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -432,6 +434,12 @@ class LeaseRequest(google.protobuf.message.Message):
     """Go on until max_items were delivered, instead of ending after the first batch."""
     attempts: builtins.int
     """Deliveries each item may have in all, instead of its own number: 1 to 1,000,000. Default (0): its own."""
+    default_attempts: builtins.int
+    """Deliveries of data items whose producers named none, if they are leased: 1 to 1,000,000. Default (0): 1."""
+    default_dead_letter_queue: builtins.str
+    """Dead-letter queue of data items whose producers did not say whether they want one, if they are leased. Default
+    (empty): none.
+    """
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues to serve, strictly in this order; at most 1,000. Default (empty): every queue of that kind, those
@@ -460,9 +468,11 @@ class LeaseRequest(google.protobuf.message.Message):
         peek: builtins.bool = ...,
         follow: builtins.bool = ...,
         attempts: builtins.int = ...,
+        default_attempts: builtins.int = ...,
+        default_dead_letter_queue: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["get_timeout", b"get_timeout", "lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "follow", b"follow", "get_timeout", b"get_timeout", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "default_attempts", b"default_attempts", "default_dead_letter_queue", b"default_dead_letter_queue", "follow", b"follow", "get_timeout", b"get_timeout", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
 
 global___LeaseRequest = LeaseRequest
 
@@ -510,12 +520,18 @@ class WorkHello(google.protobuf.message.Message):
     LEASE_TIMEOUT_FIELD_NUMBER: builtins.int
     TASK_NAMES_FIELD_NUMBER: builtins.int
     RECEIVED_TOKENS_FIELD_NUMBER: builtins.int
+    DEFAULT_ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of the queues. Required."""
     worker_id: builtins.str
     """Who is working, for operators: 1-256 printable characters, such as host:pid."""
+    default_attempts: builtins.int
+    """As in LeaseRequest."""
+    default_dead_letter_queue: builtins.str
+    """As in LeaseRequest."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """As in LeaseRequest."""
@@ -546,9 +562,11 @@ class WorkHello(google.protobuf.message.Message):
         lease_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         task_names: collections.abc.Iterable[builtins.str] | None = ...,
         received_tokens: collections.abc.Iterable[builtins.int] | None = ...,
+        default_attempts: builtins.int = ...,
+        default_dead_letter_queue: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "received_tokens", b"received_tokens", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["default_attempts", b"default_attempts", "default_dead_letter_queue", b"default_dead_letter_queue", "kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "received_tokens", b"received_tokens", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkHello = WorkHello
 
