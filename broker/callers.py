@@ -43,6 +43,7 @@ class Caller:
         note_hunger: bool = False,
         skills: str = "",
         sift: bool = False,
+        says_begun: bool = False,
     ) -> LeaseReply:
         """Asks for items, or once more for an answer in doubt.
 
@@ -53,6 +54,7 @@ class Caller:
             note_hunger: as for `Engine.lease`.
             skills: as for `LeaseCall`.
             sift: likewise.
+            says_begun: likewise.
 
         Raises:
             EngineError: no answer; `in_doubt` tells whether there may be one.
@@ -63,7 +65,16 @@ class Caller:
         engine, namespace = self._engine, self.namespace
         with engine.receipts.carried(namespace) as receipts:
             not_after_us = engine.redis_now_us() + _NOT_AFTER_US
-            call = LeaseCall(self._name, self._sequence, shares, receipts, not_after_us, skills=skills, sift=sift)
+            call = LeaseCall(
+                self._name,
+                self._sequence,
+                shares,
+                receipts,
+                not_after_us,
+                skills=skills,
+                sift=sift,
+                says_begun=says_begun,
+            )
             try:
                 reply = await engine.lease(namespace, query, sum(shares), note_hunger=note_hunger, call=call)
             except LateCall:

@@ -39,12 +39,18 @@ class Dispatch:
         self._engine = engine
         self._callers = Callers(engine)
         self._orphans = Orphans(self._callers, self.returns)
-        self._groups: dict[tuple[str, LeaseQuery, str], Group] = {}
+        self._groups: dict[tuple[str, LeaseQuery, str, bool], Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def serve(
-        self, namespace: str, query: LeaseQuery, consumer: Consumer, task_names: Sequence[str] = ()
+        self,
+        namespace: str,
+        query: LeaseQuery,
+        consumer: Consumer,
+        task_names: Sequence[str] = (),
+        *,
+        says_begun: bool = False,
     ) -> Iterator[Group]:
         """Delivers to the consumer inside the with; call `credited` on what it yields when the credit has grown.
 
@@ -53,8 +59,9 @@ class Dispatch:
             query: what it wants.
             consumer: who takes the items.
             task_names: tasks whose items it takes; none: of any task.
+            says_begun: it says when items begin; else they have when it has them.
         """
-        key = (namespace, query, skill_set(task_names) if task_names else "")
+        key = (namespace, query, skill_set(task_names) if task_names else "", says_begun)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(
@@ -66,6 +73,7 @@ class Dispatch:
                 query,
                 UnknownTasks(self._engine, self.returns, self._own, namespace, task_names) if task_names else None,
                 self._leasing,
+                says_begun=says_begun,
             )
             self._own(self._pump(group, namespace), f"dibs-lease-{namespace}")
         group.consumers[consumer] = None

@@ -53,6 +53,8 @@ class Group:
         query: LeaseQuery,
         unknown: UnknownTasks | None,
         failing: Standing,
+        *,
+        says_begun: bool = False,
     ) -> None:
         self.consumers: dict[Consumer, None] = {}
         self._engine = engine
@@ -61,6 +63,8 @@ class Group:
         self._returns = returns
         self._namespace = namespace
         self._query = query
+        #: Whether the consumers say when items begin.
+        self._says_begun = says_begun
         #: None: the consumers take any task.
         self._unknown = unknown
         self._failing = failing
@@ -99,7 +103,14 @@ class Group:
                         if self._unknown is not None:
                             await self._unknown.teach()
                         skills = "" if self._unknown is None else self._unknown.digest
-                        reply = await caller.lease(self._query, shares, note_hunger=True, skills=skills, sift=sifts)
+                        reply = await caller.lease(
+                            self._query,
+                            shares,
+                            note_hunger=True,
+                            skills=skills,
+                            sift=sifts,
+                            says_begun=self._says_begun,
+                        )
                     except EngineError as error:
                         self._failing.note(
                             self, "lease in namespace %s failed, trying again: %s", self._namespace, error

@@ -36,6 +36,7 @@ _ENQUEUED = {
         (Enqueued.EXISTS, pb.ENQUEUE_OUTCOME_EXISTS),
         (Enqueued.REPLACED, pb.ENQUEUE_OUTCOME_REPLACED),
         (Enqueued.CONFLICT, pb.ENQUEUE_OUTCOME_CONFLICT),
+        (Enqueued.RUNNING, pb.ENQUEUE_OUTCOME_RUNNING),
     )
 }
 _OUTCOMES = {

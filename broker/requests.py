@@ -16,6 +16,7 @@ from . import validation as check
 from .engine.types import (
     DEFAULT_MAX_CRASHES,
     Ack,
+    Begun,
     Conflict,
     Kind,
     LeaseQuery,
@@ -43,6 +44,7 @@ _CONFLICTS: dict[int, str] = {
     pb.ON_CONFLICT_KEEP: Conflict.KEEP.value,
     pb.ON_CONFLICT_REPLACE: Conflict.REPLACE.value,
     pb.ON_CONFLICT_FAIL: Conflict.FAIL.value,
+    pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING: Conflict.REPLACE_UNLESS_RUNNING.value,
 }
 _REASONS: dict[int, NackReason] = {
     pb.NACK_REASON_UNSPECIFIED: NackReason.FAILED,
@@ -102,19 +104,23 @@ class Hello:
 
 @dataclass(slots=True)
 class Entries:
-    """What one message settles; `refused` are acks that never reach the engine, `refused_at` their places."""
+    """What one message settles and what it says has begun.
+
+    `refused` are acks that never reach the engine, `refused_at` their places.
+    """
 
     sequence: int = 0
     acks: list[Ack] = field(default_factory=list)
     nacks: list[Nack] = field(default_factory=list)
     refreshes: list[Refresh] = field(default_factory=list)
+    begun: list[Begun] = field(default_factory=list)
     refused: list[tpb.EntryOutcome] = field(default_factory=list)
     refused_at: set[int] = field(default_factory=set)
 
     @property
     def count(self) -> int:
         """Entries for the engine."""
-        return len(self.acks) + len(self.nacks) + len(self.refreshes)
+        return len(self.acks) + len(self.nacks) + len(self.refreshes) + len(self.begun)
 
 
 def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[NewItem]]:
@@ -221,12 +227,13 @@ def _due(item: pb.EnqueueItem, limits: Limits) -> str:
 def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
     """The engine's form of how an item is delivered; the same few come again and again."""
     check.name(queue, "queue", limits.max_name_length)
-    return Spec(
-        check.choice(kind, "kind", KINDS), queue, *_policy(tpb.DeliveryPolicy.FromString(policy), limits)
-    ).encode()
+    read = _policy(tpb.DeliveryPolicy.FromString(policy), limits, leaves_open=kind == tpb.QUEUE_KIND_DATA)
+    return Spec(check.choice(kind, "kind", KINDS), queue, *read).encode()
 
 
-def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry | None, str | None, int, int]:
+def _policy(
+    policy: tpb.DeliveryPolicy, limits: Limits, *, leaves_open: bool
+) -> tuple[int, int, Retry | None, str | None, int, int, str]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
@@ -242,7 +249,10 @@ def _policy(policy: tpb.DeliveryPolicy, limits: Limits) -> tuple[int, int, Retry
         keep_us = check.duration_us(policy.result_ttl, "policy.result_ttl", limits.max_result_ttl_us, minimum_us=1000)
     retry = _retry(policy.retry, limits) if policy.HasField("retry") else None
     max_crashes = check.integer(policy.max_crashes, "policy.max_crashes", 0, _MOST_CRASHES) or DEFAULT_MAX_CRASHES
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes
+    left_open = ""
+    if leaves_open:
+        left_open = ("" if policy.attempts else "a") + ("" if policy.HasField("use_dead_letter") else "d")
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:
@@ -281,6 +291,7 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
         _queues(request.queues, "queues", limits),
         lease_us,
         request.attempts or None,
+        *_defaults(request, "", limits),
     )
     return LeaseCall(
         namespace,
@@ -291,6 +302,15 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
         follow=request.follow,
         heartbeats=request.heartbeats,
     )
+
+
+def _defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) -> tuple[int | None, str | None]:
+    """Attempts and dead-letter queue for items whose producers left them open."""
+    attempts = check.integer(found.default_attempts, f"{path}default_attempts", 0, limits.max_attempts)
+    dead_queue = found.default_dead_letter_queue
+    if dead_queue:
+        check.name(dead_queue, f"{path}default_dead_letter_queue", limits.max_name_length)
+    return attempts or None, dead_queue or None
 
 
 def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str, ...]:
@@ -314,7 +334,11 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if hello.HasField("lease_timeout"):
         lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)
     query = LeaseQuery(
-        check.choice(hello.kind, "hello.kind", KINDS), _queues(hello.queues, "hello.queues", limits), lease_us
+        check.choice(hello.kind, "hello.kind", KINDS),
+        _queues(hello.queues, "hello.queues", limits),
+        lease_us,
+        None,
+        *_defaults(hello, "hello.", limits),
     )
     check.text(hello.worker_id, "hello.worker_id", 256)
     if len(hello.task_names) > 10_000:
@@ -337,11 +361,18 @@ def read_entries(request: pb.WorkRequest, limits: Limits) -> Entries:
     if count > most:
         told = ("max_batch_items", most)
         raise InvalidField("acks", f"with nacks and refreshes must be at most {most} entries", told)
+    if len(request.begun) > most:
+        raise InvalidField("begun", f"must be at most {most} entries", ("max_batch_items", most))
     entries = Entries(request.sequence)
     _read_acks(request.acks, "acks", entries, limits)
     entries.nacks = [_nack(entry, "nacks", at, limits) for at, entry in enumerate(request.nacks)]
     entries.refreshes = [_refresh(entry, "refreshes", at, limits) for at, entry in enumerate(request.refreshes)]
+    entries.begun = [_begun(entry, at, limits) for at, entry in enumerate(request.begun)]
     return entries
+
+
+def _begun(entry: pb.BegunEntry, at: int, limits: Limits) -> Begun:
+    return Begun(entry.id, _token(entry.id, entry.lease_token, False, "begun", at, limits) or 0)
 
 
 def read_ack(request: pb.AckRequest, limits: Limits) -> tuple[str, Entries]:

@@ -90,6 +90,8 @@ class WorkSession:
         self._delivered = self._acked = self._nacked = 0
         #: The dispatch group, and what ends the membership in it.
         self._group: Group | None = None
+        #: Whether the worker says when items begin.
+        self._says_begun = False
         self._serving = ExitStack()
         #: Once the worker has said that it keeps to heartbeats; and whether one is due.
         self._pulse: Pulse | None = None
@@ -167,7 +169,7 @@ class WorkSession:
         self._take(first)
         # Before anything else: a first write that is cancelled midway would take the status of the call with it.
         limits = announcement(self._limits.announced)
-        await write(pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement))
+        await write(pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement, hears_begun=True))
         try:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
@@ -205,9 +207,8 @@ class WorkSession:
         return refused
 
     async def _read_valid(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> None:
-        group = self._group = self._serving.enter_context(
-            self._dispatch.serve(self._namespace, self._hello.query, self, self._hello.task_names)
-        )
+        if self._credit > 0:
+            self._serve()
         async for message in requests:
             request = whole(message)
             if self._pulse is not None:
@@ -217,8 +218,10 @@ class WorkSession:
             if request.HasField("hello"):
                 raise InvalidField("hello", "may only come in the first message of a stream")
             self._take(request)
-            if request.add_credit:
-                group.credited()
+            if self._group is None:
+                self._serve()
+            elif request.add_credit:
+                self._group.credited()
             if self._unsettled_count > _MAX_UNSETTLED:
                 await self._let_settle()
 
@@ -259,18 +262,34 @@ class WorkSession:
 
         self._pulse = self._watching.enter_context(self._heartbeats.watch(beat, silent))
 
+    def _serve(self) -> None:
+        """Has items delivered, from the first message on that may say what the worker says."""
+        if not self._draining:
+            self._group = self._serving.enter_context(
+                self._dispatch.serve(
+                    self._namespace, self._hello.query, self, self._hello.task_names, says_begun=self._says_begun
+                )
+            )
+
     def _take(self, request: pb.WorkRequest) -> None:
         """Takes one message apart. Raises `InvalidField`."""
         most = self._limits.max_credit
         if self._credit + request.add_credit > most:
             raise InvalidField("add_credit", f"must keep the credit at or below {most}", ("max_credit", most))
         self._credit += request.add_credit
+        if request.says_begun and not self._says_begun:
+            if self._group is not None:
+                raise InvalidField("says_begun", "must come no later than the first credit")
+            self._says_begun = True
         self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))
-        if request.acks or request.nacks or request.refreshes:
+        settles = bool(request.acks or request.nacks or request.refreshes)
+        if settles:
             if request.sequence <= self._last_sequence:
                 raise InvalidField("sequence", "must grow along the stream")
             self._last_sequence = request.sequence
+        if settles or request.begun:
             entries = read_entries(request, self._limits)
+            entries.sequence = self._last_sequence
             self._unsettled.append(entries)
             self._unsettled_count += entries.count
             self._something_to_settle.set()
@@ -319,6 +338,7 @@ class WorkSession:
         acks = [ack for entries in gathered for ack in entries.acks]
         nacks = [nack for entries in gathered for nack in entries.nacks]
         refreshes = [refresh for entries in gathered for refresh in entries.refreshes]
+        begun = [one for entries in gathered for one in entries.begun]
         for entries in gathered:
             self._outcomes.extend(entries.refused)
         if refreshes:
@@ -337,6 +357,9 @@ class WorkSession:
                     self._nacked += 1
                 else:
                     self._report(nack, outcome)
+        if begun:
+            # Last: what is done by now needs no word of its beginning.
+            await self._insist(self._engine.begun, begun)
         self._done_sequence = gathered[-1].sequence
         self._unsettled_count -= count
         self._settled_some.set()

@@ -156,6 +156,14 @@ class LocalHands:
         """What runs now: name and id of each."""
         return self._slots.running()
 
+    def newly_begun(self) -> Sequence[tuple[str, int]]:
+        """As of `Hands`."""
+        return self._held.newly_begun()
+
+    def forget_told(self) -> None:
+        """Likewise."""
+        self._held.forget_told()
+
     def items(self) -> Iterator[tpb.Delivery]:
         """What is here and not reported; reads everything."""
         return (delivery for delivery, _ in self._held.unreported())

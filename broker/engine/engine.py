@@ -32,7 +32,9 @@ from .snapshots import Snapshots
 from .tasks import Tasks
 from .timers import Timers
 from .types import (
+    OPEN_WORD,
     Ack,
+    Begun,
     Cancelled,
     Enqueued,
     IdList,
@@ -128,6 +130,7 @@ class Engine:
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
         self._nacks: dict[str, Coalescer[Nack, Outcome]] = {}
         self._refreshes: dict[str, Coalescer[Refresh, Refreshed]] = {}
+        self._begun: dict[str, Coalescer[Begun, None]] = {}
 
     async def start(self) -> None:
         """Connects and begins to look after what is in Redis.
@@ -173,6 +176,7 @@ class Engine:
             *(one.close() for one in self._acks.values()),
             *(one.close() for one in self._nacks.values()),
             *(one.close() for one in self._refreshes.values()),
+            *(one.close() for one in self._begun.values()),
         )
         self._open = False
         await self._pipe.close()
@@ -260,6 +264,9 @@ class Engine:
             call.keep_ms,
             call.skills,
             int(call.sift),
+            int(call.says_begun),
+            "" if query.default_attempts is None else query.default_attempts,
+            query.default_dead or "",
             len(call.shares),
             *call.shares,
             len(call.receipts),
@@ -317,6 +324,13 @@ class Engine:
         coalescer = self._refreshes.get(namespace)
         if coalescer is None:
             coalescer = self._refreshes[namespace] = Coalescer(lambda batch: self._refresh(namespace, batch), MAX_BATCH)
+        return await coalescer.submit(entries)
+
+    async def begun(self, namespace: str, entries: Sequence[Begun]) -> Sequence[None]:
+        """Says that workers have begun items. Of one that is not leased under its token any more nothing changes."""
+        coalescer = self._begun.get(namespace)
+        if coalescer is None:
+            coalescer = self._begun[namespace] = Coalescer(lambda batch: self._begin(namespace, batch), MAX_BATCH)
         return await coalescer.submit(entries)
 
     async def arrived(
@@ -474,11 +488,13 @@ class Engine:
         await self._know(namespace)
         args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
+        knows_words = self.peers.current
         for call in calls:
             groups = [(terms, tuple(items)) for terms, items in groupby(call.items, _TERMS)]
             extend((call.request_id, len(groups)))
-            for terms, items in groups:
-                extend((len(items), *terms))
+            for (spec, due, conflict), items in groups:
+                # Brokers of earlier versions, if there are any, could not read that word.
+                extend((len(items), spec if knows_words else spec.partition(OPEN_WORD)[0], due, conflict))
                 for item in items:
                     extend((item.id, item.body))
         # Those who wait here need no hint from Redis: their lease goes down the same connection, right behind this.
@@ -523,6 +539,14 @@ class Engine:
         with self.receipts.carried(namespace) as receipts:
             codes, cancelled = await self._call("refresh", namespace, [*args, *receipts])
         return [Refreshed(_OUTCOMES[code], flag == 1) for code, flag in zip(codes, cancelled, strict=True)]
+
+    async def _begin(self, namespace: str, entries: list[Begun]) -> list[None]:
+        args: list[Argument] = [len(entries)]
+        for entry in entries:
+            args += entry
+        with self.receipts.carried(namespace) as receipts:
+            await self._call("begun", namespace, [*args, *receipts])
+        return [None] * len(entries)
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
         args: list[Argument] = [until.value, _WATCH_US, int(bodies), self.config.reply_bytes, len(ids), *ids]

@@ -8,8 +8,9 @@ key                     type    holds                                           
 ======================  ======  ===============================================================  ====================
 ``item``                hash    id → record ``<enqueued> <due> <spec>\\n<body>``                  ack, cancel, death
 ``run``                 hash    id → ``<state> <token> <used> <attempts> <lease> <deadline>      with its item
-                                <cancel> <spec>``, once delivered; state L leased, O started
-                                at most once, W waiting again, X dead
+                                <cancel> <spec>``, once delivered; state L leased, O leased
+                                at most once, W waiting again, X dead; cancel 1 cancelled, 2
+                                its worker has not begun it
 ``error``               hash    id → text of the last failed attempt                             with its item
 ``end:<id>``            string  ``<state> <used> <kind> <queue> <R|E|->[text]``; state S, F, C   its own expiry
 ``ends``                string  nothing; there as long as any ``end:<id>`` may be                its own expiry

@@ -170,7 +170,7 @@ class Queues:
             known, now, at, *columns = await self._call("list_items", namespace, [*args, 0 if items else item_bytes])
             place = (kind, "" if section is Section.DEAD else queue)
             rows = list(zip(*columns, strict=True))
-            room -= sum(weight(id, record, error) for id, record, _, _, error, _ in rows)
+            room -= sum(weight(id, record, error) for id, record, _, _, error, *_ in rows)
             items += [_stored(section, now, place, *row) for row in rows]
             if not known or at in (-1, before) or len(items) >= wanted or room <= 0:
                 break
@@ -248,11 +248,12 @@ def _stored(
     cancelled: int,
     error: bytes,
     time: bytes,
+    unbegun: int,
 ) -> StoredItem:
     time_us = int(time) if time else None
     state = State.WAITING
     if section is Section.LEASED:
-        state = State.STARTED
+        state = State.WAITING if unbegun else State.STARTED
     elif section in (Section.DEAD, Section.SET_ASIDE):
         state = State.DEAD
     elif section is Section.DELAYED:

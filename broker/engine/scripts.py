@@ -24,6 +24,7 @@ _DRAINING = frozenset(
         "ack",
         "advance",
         "arrived",
+        "begun",
         "cancel",
         "clear",
         "delete",

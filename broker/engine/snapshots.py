@@ -33,7 +33,8 @@ class Snapshots:
             namespace: where.
             queue: which task queue.
             delayed_too: make delayed ones due now and include them.
-            leased_too: include those that were leased when it began. Those leased since then always are.
+            leased_too: include those that had begun when it began. Those that begin since then always are, and so are
+                those that a worker has and has not begun.
         """
         begun, _, *_ = await self._call("snapshot", namespace, [queue, "ready", 1, 0])
         if delayed_too:
@@ -50,9 +51,14 @@ class Snapshots:
             yield ids
         after = 0
         while True:
-            _, _, found, tokens, on = await self._call("snapshot", namespace, [queue, "leased", after, _LEASES])
+            args = [queue, "leased", after, _LEASES]
+            _, _, found, tokens, on, unbegun = await self._call("snapshot", namespace, args)
             # Tokens never lag behind the clock.
-            yield [id.decode() for id, token in zip(found, tokens, strict=True) if leased_too or int(token) > begun]
+            yield [
+                id.decode()
+                for id, token, waits in zip(found, tokens, unbegun, strict=True)
+                if leased_too or waits or int(token) > begun
+            ]
             if not on:
                 return
             after = max(int(on), after + 1)

@@ -31,6 +31,10 @@ class Retry(NamedTuple):
 DEFAULT_MAX_CRASHES = 3
 
 
+#: Begins the last word of a spec that leaves something open.
+OPEN_WORD = " open="
+
+
 class Spec(NamedTuple):
     """How an item is delivered, as stored in front of its body."""
 
@@ -42,6 +46,8 @@ class Spec(NamedTuple):
     dead_queue: str | None = None
     keep_us: int = 0
     max_crashes: int = DEFAULT_MAX_CRASHES
+    #: What the producer left to who leases the item: "a" its attempts, "d" its dead-letter queue.
+    open: str = ""
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
@@ -53,7 +59,7 @@ class Spec(NamedTuple):
         crashes = "" if self.max_crashes == DEFAULT_MAX_CRASHES else f" crashes={self.max_crashes}"
         return (
             f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
-            f"{self.dead_queue or ':'} {self.keep_us}{crashes}"
+            f"{self.dead_queue or ':'} {self.keep_us}{crashes}{OPEN_WORD + self.open if self.open else ''}"
         )
 
 
@@ -66,6 +72,7 @@ def decode_spec(text: bytes) -> Spec:
     parts = text.decode(errors="replace").split(" ")
     kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = parts
     crashes = next((word[8:] for word in words if word.startswith("crashes=") and word[8:].isdecimal()), "")
+    left_open = next((word[5:] for word in words if word.startswith("open=")), "")
     retry = None if initial == "-" else Retry(int(float(initial)), float(factor), int(float(maximum)), float(jitter))
     return Spec(
         Kind(kind),
@@ -76,6 +83,7 @@ def decode_spec(text: bytes) -> Spec:
         None if dead == ":" else dead,
         int(keep),
         int(crashes or DEFAULT_MAX_CRASHES),
+        left_open,
     )
 
 
@@ -85,6 +93,8 @@ class Conflict(enum.StrEnum):
     KEEP = "k"
     REPLACE = "r"
     FAIL = "f"
+    #: Unless somebody has it: begun or not, it may run.
+    REPLACE_UNLESS_RUNNING = "u"
 
 
 class Enqueued(enum.StrEnum):
@@ -94,6 +104,7 @@ class Enqueued(enum.StrEnum):
     EXISTS = "e"
     REPLACED = "r"
     CONFLICT = "f"
+    RUNNING = "w"
 
 
 class NewItem(NamedTuple):
@@ -156,6 +167,9 @@ class LeaseQuery:
     queues: tuple[str, ...] = ()
     lease_us: int | None = None
     attempts: int | None = None
+    #: For items whose producers left them open.
+    default_attempts: int | None = None
+    default_dead: str | None = None
 
 
 class LeaseCall(NamedTuple):
@@ -164,6 +178,7 @@ class LeaseCall(NamedTuple):
     Asked again under the same caller and sequence it answers the same; the caller's next sequence says that the answer
     has arrived. Items of each of `shares` (sizes, in order) share a token of their own; `receipts` are tokens of shares
     that were received. With `skills` parked items of these tasks come too; with `sift` items of other tasks are parked.
+    `says_begun`: who gets the items says when they begin; else what is leased counts as begun.
     """
 
     caller: str
@@ -174,6 +189,7 @@ class LeaseCall(NamedTuple):
     keep_ms: int = 600_000
     skills: str = ""
     sift: bool = False
+    says_begun: bool = False
 
 
 class LeaseReply(NamedTuple):
@@ -241,6 +257,13 @@ class Refresh(NamedTuple):
     id: str
     token: int | None
     lease_us: int | None = None
+
+
+class Begun(NamedTuple):
+    """An item that its worker has begun, and the token of its lease."""
+
+    id: str
+    token: int
 
 
 class Refreshed(NamedTuple):

@@ -246,11 +246,16 @@ def test_a_registered_task_is_enqueued_as_its_code_says(dibs: Dibs, consumer: Co
     dibs("known", "never-registered", code=Exit.NOT_FOUND)
 
 
-def test_an_id_that_is_taken_is_said(dibs: Dibs) -> None:
+def test_an_id_that_is_taken_is_said(dibs: Dibs, consumer: Consumer) -> None:
     dibs.fill("taken", "same")
-    said = dibs("enqueue", "t", "--queue", "taken", "--id", "same", code=Exit.NO)
-    assert "known already" in said.err
+    again = ("enqueue", "t", "--queue", "taken", "--id", "same")
+    for choice in ("keep", "fail"):
+        assert "known already; nothing changed" in dibs(*again, "--on-conflict", choice, code=Exit.NO).err
+    assert "took its place" in dibs(*again).err
     assert dibs.ready("taken") == 1
+    assert [delivery.id for delivery in consumer.lease("taken")] == ["same"]
+    assert "is running" in dibs(*again, code=Exit.NO).err
+    assert "took its place" in dibs(*again, "--on-conflict", "replace").err
 
 
 @pytest.mark.parametrize("succeeds", [True, False])

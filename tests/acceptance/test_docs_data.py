@@ -14,7 +14,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "data.md").read_text()
 
 def test_the_page_tells_the_truth() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     with running_broker() as broker:
         dibs.connect(broker.address)
         names: dict[str, object] = {}

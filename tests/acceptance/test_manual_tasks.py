@@ -403,6 +403,8 @@ def test_a_cancelled_task_does_not_come_again_by_its_retry(scene: Scene, label: 
 def test_flush_tasks_has_three_lists(scene: Scene, label: str) -> None:
     holding = [jobs.my_task.execute(label).taskid for _ in range(THREADS)]
     scene.until_noted("my_task", label, times=THREADS)
+    # The broker hears of it a moment later.
+    assert all(dibs.handle(id).wait(LONG_S) for id in holding)
     waiting = [jobs.task_with_results.execute(n).taskid for n in range(3)]
     delayed = jobs.task_with_results.execute(delay=60)
     assert dibs.flush_tasks(timeout=0.1) == ([], [], waiting)

@@ -160,6 +160,11 @@ class Model:
                 or (running.deadline_us <= self.now_us or running.cancel)
             ):
                 return Enqueued.CONFLICT
+        elif conflict == "u":
+            there = self.items.get(id)
+            put_now = id in delayed or any(id in ids for ids in ready.values())
+            if there and not put_now and there.state is State.STARTED and there.deadline_us > self.now_us:
+                return Enqueued.RUNNING
         elif known and conflict != "r":
             return Enqueued.CONFLICT if conflict == "f" else Enqueued.EXISTS
         self.ends.pop(id, None)

@@ -33,6 +33,7 @@ specs = st.builds(
     st.sampled_from((None, *DEAD_QUEUES)),
     st.sampled_from((0, KEEP_US)),
     st.sampled_from((DEFAULT_MAX_CRASHES, 1)),
+    st.just(""),
 )
 dues = st.sampled_from(
     ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")

@@ -12,6 +12,7 @@ from dibs.broker.engine.types import (
     Conflict,
     Enqueued,
     Kind,
+    LeaseCall,
     LeaseQuery,
     NackReason,
     NewItem,
@@ -275,3 +276,68 @@ async def test_who_has_lost_its_lease_puts_nothing_in_the_place_of_the_item(engi
 async def test_an_item_that_is_not_there_has_no_next_attempt(engine: Engine) -> None:
     assert await engine.enqueue(NS, "", [next_attempt("a", 1)]) == [Enqueued.CONFLICT]
     assert await state_of(engine, "a") is State.UNKNOWN
+
+
+UNLESS_RUNNING = Conflict.REPLACE_UNLESS_RUNNING
+
+
+@pytest.mark.parametrize("state", KNOWN)
+async def test_what_nobody_has_is_replaced_and_what_somebody_has_is_left(engine: Engine, state: State) -> None:
+    await bring_into(engine, state)
+    outcome = await engine.enqueue(NS, "", [new("a", KEPT, conflict=UNLESS_RUNNING, body=b"second")])
+    if state is State.STARTED:
+        assert outcome == [Enqueued.RUNNING]
+        assert await lease(engine) == []
+    else:
+        assert outcome == [Enqueued.REPLACED]
+        item = await lease_one(engine)
+        assert (item.id, item.attempt, decode_record(item.record).body) == ("a", 1, b"second")
+        assert await lease(engine) == []
+    (found,) = await engine.lookup(NS, ["a"], bodies=True)
+    assert found.record is not None
+    assert found.record.body == (b"body" if state is State.STARTED else b"second")
+
+
+async def test_of_an_id_that_is_new_nothing_is_replaced(engine: Engine) -> None:
+    assert await engine.enqueue(NS, "", [new("a", conflict=UNLESS_RUNNING)]) == [Enqueued.CREATED]
+
+
+async def test_of_one_call_the_last_of_an_id_stays(engine: Engine) -> None:
+    items = [new("a", conflict=UNLESS_RUNNING, body=body) for body in (b"first", b"second")]
+    assert await engine.enqueue(NS, "", items) == [Enqueued.CREATED, Enqueued.REPLACED]
+    assert [decode_record(item.record).body for item in await lease(engine)] == [b"second"]
+
+
+async def test_what_a_worker_holds_may_run_and_is_left(engine: Engine) -> None:
+    await put(engine, "a", spec=KEPT)
+    await put(engine, "once", spec=KEPT._replace(lease_us=0))
+    await engine.lease(NS, LeaseQuery(Kind.TASK), 10, call=LeaseCall("me", 1, says_begun=True))
+    assert await state_of(engine, "a") is State.WAITING
+    items = [new(id, conflict=UNLESS_RUNNING) for id in ("a", "once")]
+    assert await engine.enqueue(NS, "", items) == [Enqueued.RUNNING, Enqueued.RUNNING]
+
+
+async def test_a_repeated_request_hears_again_that_it_runs(engine: Engine) -> None:
+    await put(engine, "a", spec=KEPT)
+    item = await lease_one(engine)
+    again = [new("a", conflict=UNLESS_RUNNING)]
+    assert await engine.enqueue(NS, "r", again) == [Enqueued.RUNNING]
+    await ack(engine, item)
+    assert await engine.enqueue(NS, "r", again) == [Enqueued.RUNNING]
+    assert await lease(engine) == []
+
+
+async def test_a_lease_that_has_run_out_runs_no_more(still: Engine, clock: Clock) -> None:
+    await put(still, "a", spec=KEPT._replace(lease_us=SECOND_US))
+    item = await lease_one(still)
+    clock.passes(2 * SECOND_US)
+    assert await still.enqueue(NS, "", [new("a", KEPT, conflict=UNLESS_RUNNING)]) == [Enqueued.REPLACED]
+    assert await ack(still, item) is not Outcome.OK
+    assert (await lease_one(still)).attempt == 1
+    assert await lease(still) == []
+
+
+async def test_what_cannot_be_read_may_run_and_is_left(engine: Engine, raw: redis.Redis) -> None:
+    await put(engine, "a")
+    raw.hset(PREFIX + "run", "a", "nonsense")
+    assert await engine.enqueue(NS, "", [new("a", conflict=UNLESS_RUNNING)]) == [Enqueued.CONFLICT]

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import Leased, NackReason, State
+from dibs.broker.engine.types import Begun, LeaseCall, Leased, NackReason, State
 
-from .helpers import HOUR_US, KEPT, NS, PREFIX, Clock, ack, lease_one, nack, put, state_of
+from .helpers import HOUR_US, KEPT, NS, PREFIX, Clock, ack, lease_one, nack, put, state_of, tracked
 
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 TRANSITIONS = re.findall(r"^    (\S+) --> (\S+): (.+)$", PAGE.read_text(), re.MULTILINE)
@@ -66,8 +66,13 @@ class Life:
     async def moved(self) -> None:
         await self._engine._advance(NS)
 
-    async def taken(self) -> None:
-        await lease_one(self._engine)
+    async def held_ahead(self) -> Leased:
+        (item,) = await tracked(self._engine, 1, LeaseCall("me", 1, says_begun=True))
+        return item
+
+    async def begun(self) -> None:
+        item = await self.held_ahead()
+        await self._engine.begun(NS, [Begun(item.id, item.token)])
 
     async def acknowledged(self) -> None:
         await ack(self._engine, self.leased)
@@ -98,12 +103,13 @@ class Life:
         self._raw.pexpire(PREFIX + "end:a", 0)
 
 
-EVENTS: dict[str, Callable[[Life], Awaitable[None]]] = {
+EVENTS: dict[str, Callable[[Life], Awaitable[object]]] = {
     "enqueued": Life.enqueued,
     "enqueued with a delay": Life.enqueued_later,
     "its time comes": Life.time_comes,
     "moved to its queue": Life.moved,
-    "leased": Life.taken,
+    "leased by a worker ahead of time": Life.held_ahead,
+    "begun": Life.begun,
     "acknowledged": Life.acknowledged,
     "released": Life.released,
     "failed, attempts left": Life.failed,

@@ -35,6 +35,7 @@ BAD: Mapping[str, Sequence[Any]] = {
     "queue": ("", *NAMES),
     "queues": NAMES,
     "dead_letter_queue": NAMES,
+    "default_dead_letter_queue": NAMES,
     "id": IDS,
     "ids": ("", *IDS),
     "request_id": IDS,
@@ -52,6 +53,7 @@ BAD: Mapping[str, Sequence[Any]] = {
     "page_size": (-1, 1001, 2**31 - 1),
     "max_items": (-1, 1001, 2**31 - 1),
     "attempts": (-1, -(2**31), 2**31 - 1, 1_000_001),
+    "default_attempts": (-1, -(2**31), 2**31 - 1, 1_000_001),
     "add_credit": (10_001, 2**31 - 1),
     "multiplier": (math.nan, math.inf, -1.0, 0.5, 100.1),
     "jitter": (math.nan, math.inf, -0.1, 1.1),
@@ -101,7 +103,7 @@ def bad_values(method: str, at: int) -> Iterator[Bad]:
         elif name == "headers":
             for word, headers in HEADERS.items():
                 yield place.path, word, _updater(place, headers)
-        elif name == "lease_token" and "entries" in place.path:
+        elif name == "lease_token" and ("entries" in place.path or "begun" in place.path):
             for token in (0, -1, -(2**63)):
                 yield place.path, str(token), _setter(place, token)
 

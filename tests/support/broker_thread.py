@@ -51,10 +51,21 @@ class BrokerThread:
             self._thread.join(20)
             assert not self._thread.is_alive()
 
+    def until_settled(self) -> None:
+        """Returns when it has seen that there is no broker of an earlier version."""
+
+        async def settled() -> None:
+            async with asyncio.timeout(20):
+                await self._engine.hints.subscribed.wait()
+                await self._engine.peers.look()
+
+        asyncio.run_coroutine_threadsafe(settled(), self._loop).result(20)
+        assert self._engine.peers.current
+
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        engine = Engine(EngineConfig(self.redis_url))
+        engine = self._engine = Engine(EngineConfig(self.redis_url))
         try:
             await engine.start()
             await self._serve_from(engine)

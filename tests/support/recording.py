@@ -7,6 +7,7 @@ from typing import TypeVar
 from dibs.client import Dibs
 from dibs.encoding import ItemForm
 from dibs.flows import Flow
+from dibs.placed import Placed
 from dibs.v1 import broker_pb2 as pb
 
 T = TypeVar("T")
@@ -23,10 +24,10 @@ class RecordingDibs(Dibs):
         super().__init__("127.0.0.1:1")
         self.items: list[pb.EnqueueItem] = []
 
-    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """Keeps the item."""
         self.items += pb.EnqueueRequest.FromString(form.entry(id or "new", payload)).items
-        return id or "new"
+        return Placed(id or "new")
 
     def run(self, flow: Flow[T]) -> T:
         """Answers as a broker that knows nothing: every list is empty."""

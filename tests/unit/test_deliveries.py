@@ -19,6 +19,8 @@ SPECS = st.builds(
     st.sampled_from([None, Retry(0, 1.0, 0, 0.0), Retry(1_500_000, 2.0, 60_000_000, 0.25)]),
     st.none(),
     st.sampled_from([0, 3_600_000_000]),
+    st.just(3),
+    st.just(""),
 )
 CONTENTS = st.builds(
     tpb.Content,

@@ -159,3 +159,52 @@ def test_a_batch_is_split_where_there_is_no_room_for_all_of_it_at_once() -> None
     assert [[one.id for one in piece.deliveries] for piece in pieces] == [["a"], ["b"], ["c"]]
     assert len({piece.first for piece in pieces}) == 3
     assert {piece.arrived for piece in pieces} == {1.5}
+
+
+def new_batch(*ids: str) -> Batch:
+    deliveries = [tpb.Delivery(id=id, lease_token=7) for id in ids]
+    return Batch.of(deliveries, 0.0)
+
+
+def test_what_has_begun_is_told_once_when_two_looks_have_seen_it() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    held.place(new_batch("a", "b", "c"))
+    marks[0] = marks[1] = BEGUN
+    assert held.newly_begun() == []
+    marks[1], marks[2] = ENDED, BEGUN
+    assert held.newly_begun() == [("a", 7)]
+    assert held.newly_begun() == [("c", 7)]
+    assert held.newly_begun() == []
+
+
+def test_what_was_told_is_told_again_when_it_may_have_been_lost() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    held.place(new_batch("a", "b"))
+    marks[1] = BEGUN
+    assert (held.newly_begun(), held.newly_begun()) == ([], [("b", 7)])
+    held.forget_told()
+    assert held.newly_begun() == [("b", 7)]
+
+
+def test_a_position_that_is_used_again_is_that_of_another_item() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    held.place(new_batch("a"))
+    marks[0] = BEGUN
+    assert (held.newly_begun(), held.newly_begun()) == ([], [("a", 7)])
+    held.report([(0, 1)])
+    assert held.newly_begun() == []
+    held.place(new_batch(*(f"b{n}" for n in range(RING - 1))))
+    held.place(new_batch("c"))
+    marks[0] = BEGUN
+    assert (held.newly_begun(), held.newly_begun()) == ([], [("c", 7)])
+
+
+def test_of_what_has_no_token_nothing_is_told() -> None:
+    marks = memoryview(bytearray(RING))
+    held = Held(marks)
+    held.place(Batch.of([tpb.Delivery(id="a")], 0.0))
+    marks[0] = BEGUN
+    assert (held.newly_begun(), held.newly_begun()) == ([], [])

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError, operations
+from dibs.broker import requests
+from dibs.broker.errors import InvalidField
+from dibs.broker.limits import Limits
 from dibs.operations import MAX_BATCH
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -160,6 +163,55 @@ def test_attempts_are_given_at_the_put_and_at_the_get(app: Dibs) -> None:
     assert list(queue.get_data(get_timeout=5, attempts=2)) == [again]
     assert queue.get_data(get_timeout=0.8) == {}
     assert queue.currently_available() == (0, 0)
+
+
+@pytest.fixture
+def settled(app: Dibs, broker: BrokerThread) -> Dibs:
+    """A client of a broker that has seen that none of an earlier version is there."""
+    broker.until_settled()
+    return app
+
+
+def test_what_was_put_without_a_number_has_the_attempts_of_who_gets_it(settled: Dibs) -> None:
+    (id,) = settled.Data("q").put_data(["poison"])
+    reader = settled.Data("q", attempts=2, vis_timeout=0.1, use_dead=True)
+    for _ in range(2):
+        assert reader.get_data(get_timeout=5) == {id: "poison"}
+    assert until_dead(reader, 1)[id][3]["attempts"] == 2
+
+
+def test_what_was_put_with_numbers_keeps_them(settled: Dibs) -> None:
+    settled.Data("q", attempts=1, use_dead=False).put_data(["poison"])
+    reader = settled.Data("q", attempts=5, vis_timeout=0.1, use_dead=True)
+    assert list(reader.get_data(get_timeout=5).values()) == ["poison"]
+    assert reader.get_data(get_timeout=0.8) == {}
+    assert settled.Data(DEADLETTER_QUEUE).get_data(vis_timeout=-1) == {}
+
+
+def test_a_stream_names_attempts_as_well(settled: Dibs) -> None:
+    settled.Data("q").put_data(["poison"])
+    reader = settled.Data("q", attempts=2, vis_timeout=30, use_dead="graves")
+    for batch in reader.stream(get_timeout=1):
+        for id in batch:
+            batch.fail(id, "why", delay=0)
+    assert [letter[3]["attempts"] for letter in until_dead(reader, 1, dead="graves").values()] == [2]
+
+
+def test_a_broker_of_the_version_before_delivers_items_as_they_were_put(
+    app: Dibs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) -> tuple[None, None]:
+        if found.default_attempts or found.default_dead_letter_queue:
+            raise InvalidField(path.rstrip("."), "carries fields that this broker does not know: number 10, 11")
+        return None, None
+
+    monkeypatch.setattr(requests, "_defaults", unknown)
+    app.Data("q").put_data(["a", "b"])
+    reader = app.Data("q", attempts=5, vis_timeout=30, use_dead=True)
+    assert list(reader.get_data().values()) == ["a"]
+    assert [
+        item for batch in app.Data("q", attempts=5, vis_timeout=30).stream(get_timeout=1) for item in batch.values()
+    ] == ["b"]
 
 
 def test_a_delay_hides_an_item_until_it_is_over(app: Dibs) -> None:

@@ -195,9 +195,9 @@ def test_results_that_do_not_fit_into_one_reply_are_asked_for_again(app: Dibs, a
 
 
 def test_an_id_that_is_known_is_kept_replaced_or_refused(app: Dibs, add: Task[[int, int], int]) -> None:
-    add.execute(1, 1, taskid="mine")
-    handle = add.execute(2, 2, taskid="mine")
-    assert handle.args == ([1, 1], {})
+    assert add.execute(1, 1, taskid="mine").created
+    handle = add.options(taskid="mine", on_conflict="keep").execute(2, 2)
+    assert (handle.args, handle.created) == (([1, 1], {}), False)
 
     add.options(taskid="mine", on_conflict="replace").execute(3, 3)
     assert handle.args == ([3, 3], {})

@@ -69,5 +69,14 @@ class Hands(Protocol):
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""
 
+    def newly_begun(self) -> Sequence[tuple[str, int]]:
+        """Ids and lease tokens of items that run and have not been told before; of what is quickly done nothing.
+
+        To be called every 40 ms or so while there are items.
+        """
+
+    def forget_told(self) -> None:
+        """Has `newly_begun` tell everything again."""
+
     def items(self) -> Iterator[tpb.Delivery]:
         """What is here and not reported; reads everything."""

@@ -9,7 +9,7 @@ from typing import Protocol
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..begun import RING
+from ..begun import BEGUN, RING
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
 _MOST_SAID = 1000
@@ -72,6 +72,9 @@ class Held:
         self._batches: dict[Batch, None] = {}
         self._next = 0
         self._said: deque[Saying] = deque(maxlen=_MOST_SAID)
+        #: Positions of items that had begun at the last look, and of those that have been told.
+        self._seen_begun: set[int] = set()
+        self._told_begun: set[int] = set()
 
     def place(self, batch: Batch) -> list[Batch]:
         """Gives a batch its positions; in pieces where long tasks have left no room for all of it at once."""
@@ -115,6 +118,8 @@ class Held:
                 end = first + here
                 self._used[first:end] = bytes(here)
                 self._owners[first:end] = [None] * here
+                if self._told_begun:
+                    self._told_begun.difference_update(range(first, end))
                 self.count -= here
                 self.reported += here
                 batch.left -= here
@@ -126,6 +131,39 @@ class Held:
         about = list(touched)
         while self._said:
             self._said.popleft().about = about
+
+    def newly_begun(self) -> list[tuple[str, int]]:
+        """Ids and lease tokens of items that had begun at the last look, too, and have not been told before.
+
+        What is done between two looks needs no word of its beginning; batches are read only for what is new.
+        """
+        seen: set[int] = set()
+        found: list[tuple[str, int]] = []
+        for batch in self._batches:
+            fresh = [position for position in self._begun_of(batch) if position not in self._told_begun]
+            new = [position for position in fresh if position in self._seen_begun]
+            seen.update(fresh)
+            if new:
+                deliveries = batch.deliveries
+                self._told_begun.update(new)
+                items = (deliveries[position - batch.first] for position in new)
+                found += [(item.id, item.lease_token) for item in items if item.lease_token]
+        self._seen_begun = seen
+        return found
+
+    def forget_told(self) -> None:
+        """Has `newly_begun` tell everything again."""
+        self._told_begun.clear()
+
+    def _begun_of(self, batch: Batch) -> Iterator[int]:
+        marks = bytes(self._marks[batch.first : batch.first + batch.count])
+        at = marks.find(BEGUN)
+        while at >= 0:
+            position = batch.first + at
+            # Another batch may have the position by now.
+            if self._owners[position] is batch:
+                yield position
+            at = marks.find(BEGUN, at + 1)
 
     def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
         """Each item that is not reported, and its mark; reads all of them."""

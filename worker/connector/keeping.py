@@ -207,6 +207,15 @@ class Kept:
             if mark == BEGUN
         ]
 
+    def newly_begun(self) -> Sequence[tuple[str, int]]:
+        """As of `Hands`."""
+        return [one for process in self._alive for one in process.held.newly_begun()]
+
+    def forget_told(self) -> None:
+        """Likewise."""
+        for process in self._alive:
+            process.held.forget_told()
+
     def items(self) -> Iterator[tpb.Delivery]:
         """What is here and not reported; reads everything."""
         for process in self._alive:

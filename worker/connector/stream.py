@@ -8,6 +8,8 @@ An item begins when the receipt of its batch is out, not before: without a recei
 the batch has begun, and puts it back without using up an attempt. A task that kills its process would be delivered
 without end.
 
+Which items have begun is said to a broker that hears it, unless they are done before there was time to say it.
+
 A broker says at once what it takes at most; until it has, the worker says nothing but its hello. One that does not say
 it is older than some reasons of nacks, and is told others. If it has heartbeats it says that, too; then both send an
 empty message when there is nothing else to say, and a broker that is silent all the same is left. So is one that does
@@ -51,6 +53,9 @@ from .outcomes import take_up
 
 #: Messages as bytes; what comes is read as an envelope, too.
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, tuple[bytes, Any]]"
+
+#: How often it is looked which items have begun. One that has at two looks is told: 80 ms later at most.
+_LOOK_S = 0.04
 
 _METHOD = f"/{pb.DESCRIPTOR.services_by_name['BrokerService'].full_name}/Work"
 
@@ -127,6 +132,12 @@ class WorkStream:
         #: Batches whose receipts are not out, and their numbers.
         self._unreceipted: deque[tuple[int, Batch]] = deque()
         self._unreceipted_count = 0
+        #: The broker hears what has begun; it is told so, which is decided with the first message after the hello; and
+        #: what it is to be told, first things first.
+        self._hears_begun = False
+        self._says_begun: bool | None = None
+        self._begun: list[tuple[str, int]] = []
+        self._dealt = asyncio.Event()
         self._half_closed = False
         self._sequence = 0
         #: Sent and not settled, by sequence.
@@ -144,7 +155,10 @@ class WorkStream:
             async with beside(self._watch(), "dibs-work-watch"):
                 await self._call.wait_for_connection()
                 self._announce(EventName.CONNECTED, target=self._target)
-                async with beside(self._write(hello), "dibs-work-write"):
+                async with (
+                    beside(self._write(hello), "dibs-work-write"),
+                    beside(self._watch_begun(), "dibs-work-begun"),
+                ):
                     await self._read()
         except grpc.aio.AioRpcError as error:
             refused = error.code() is grpc.StatusCode.INVALID_ARGUMENT or is_too_large(
@@ -189,6 +203,7 @@ class WorkStream:
         if not self.answered:
             self.answered = True
             self._heard.set()
+        self._hears_begun = self._hears_begun or response.hears_begun
         self._heart.hear(response)
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
@@ -232,6 +247,7 @@ class WorkStream:
             _, batch = unreceipted.popleft()
             self._unreceipted_count -= batch.count
             self._hands.deal(batch, self._on_wire)
+            self._dealt.set()
             if not self._takes():
                 self._hands.hand_back()
 
@@ -300,15 +316,38 @@ class WorkStream:
         except TimeoutError:
             return
 
+    async def _watch_begun(self) -> None:
+        """Looks what has begun, as long as there are items, and has it told."""
+        await self._heard.wait()
+        if not self._hears_begun:
+            return
+        # What was told on an earlier stream may have been lost with it.
+        self._hands.forget_told()
+        while True:
+            if not self._hands.held:
+                self._dealt.clear()
+                await self._dealt.wait()
+            await asyncio.sleep(_LOOK_S)
+            if self._says_begun is False:  # the broker spoke too late
+                return
+            begun = self._hands.newly_begun()
+            if begun:
+                self._begun += begun
+                self._wake.set()
+
     def _compose(self) -> bytes | None:
         """Everything that there is to say, as it fits into one message; None if there is nothing."""
         head = pb.WorkRequest()
-        parts = self._outbox.take(self._limits)
+        # What has begun goes without entries, so that it fits.
+        begun, self._begun = self._begun[: self._limits.batch_items], self._begun[self._limits.batch_items :]
+        for id, token in begun:
+            head.begun.add(id=id, lease_token=token)
+        parts = None if begun else self._outbox.take(self._limits)
         if parts is not None:
             self._sequence += 1
             head.sequence = self._sequence
             self._unsettled.append((self._sequence, parts))
-        something = parts is not None
+        something = bool(begun) or parts is not None
         if self._received > self._receipted:
             head.received_batch = self._receipted = self._received
             something = True
@@ -322,6 +361,8 @@ class WorkStream:
             head.heartbeats = something = True
         if not something:
             return None
+        if self._says_begun is None:
+            self._says_begun = head.says_begun = self._hears_begun
         self._heart.say()
         # Two messages joined are one.
         entries = (part.data if self._announced else for_older(part.data) for part in parts or ())

@@ -49,6 +49,9 @@ local function cancel(id, code, spec, run)
   elseif code == 2 then
     run.cancel = true
     redis.call('HSET', P .. 'run', id, format_run(run))
+    if run.unbegun then
+      changed(id)
+    end
     local wish = id .. ' ' .. int(run.token)
     redis.call('LPUSH', P .. 'cancels', wish)
     any_running = true

@@ -4,10 +4,12 @@
 -- ARGV     namespace, channel, window of request ids in ms, origin of hints, number of requests, then for each request
 --          request id ("" for none), number of groups, and for each group of items that have it in common
 --          number of items, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
---          "r<token>" replace if it is leased under that token and nobody has cancelled it), and for each item
+--          "u" replace unless it is leased, "r<token>" replace if it is leased under that token and nobody has cancelled
+--          it), and for each item
 --          id, body
 -- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
---          "c" created, "e" exists, "r" replaced, "f" conflict (which it is as well if what is there cannot be read)
+--          "c" created, "e" exists, "r" replaced, "w" leased (with "u"), "f" conflict (which it is as well if what is there
+--          cannot be read)
 -- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
 --- @include clock
 --- @include records
@@ -96,6 +98,11 @@ local function holds(id, token)
   return current == token and (state == 'L' or state == 'O') and run.deadline > now and not run.cancel
 end
 
+-- Whether somebody has an item now: begun or not, it may run.
+local function is_out(run)
+  return run and (run.state == 'L' or run.state == 'O') and run.deadline > now
+end
+
 local now_text = int(now)
 local records, written, seen, delayed = {}, 0, {}, {}
 local ready, order = {}, {}
@@ -118,6 +125,8 @@ local function place(id, spec, due, conflict)
     local run, readable = run_of(id, before)
     if not readable then
       return 'f'
+    elseif conflict == 'u' and is_out(run) then
+      return 'w'
     end
     replaced[#replaced + 1] = { id = id, before = before, run = run }
   end

@@ -6,7 +6,9 @@
 --          at-most-once items in us, from how many items on leases stand as a share (0: never; see include/leased.lua),
 --          note hunger (1 or 0), caller ("" untracked: what is leased counts as received), number
 --          of its call, not after (us, "" any time; a call that comes later does nothing), ms that its answer is kept, skill
---          set ("" any task), 1 to park items of other tasks, number of shares, their sizes, number of receipts, their
+--          set ("" any task), 1 to park items of other tasks, 1 if who gets the items says when they begin (else what is
+--          leased counts as begun), attempts ("" none) and dead-letter queue ("" none) of items whose producers left
+--          them open, number of shares, their sizes, number of receipts, their
 --          tokens, number of queues (0: all, by priority), their names
 -- Reply    {next due time in us or -1, again (1: call again at once, skipped entries used up the call; 2: nothing was
 --          done, for the call came too late or its caller is further), now in us, ids, records, and for each stretch of
@@ -35,14 +37,16 @@ local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
 local retention, share_from, note_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local caller, sequence, not_after, keep_ms = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
-local skills, sift = ARGV[16], ARGV[17] == '1'
+local skills, sift, says_begun = ARGV[16], ARGV[17] == '1', ARGV[18] == '1'
 
 -- Entries passed in one call that bring nothing.
 local MOST_SKIPPED = 2000
 -- Records read at once: at first, and at most.
 local FIRST_SLICE, MOST_SLICE = 16, 250
 
-local at = 18
+local default_attempts, default_dead = ARGV[19], ARGV[20]
+
+local at = 21
 local function list_argument()
   local list, size = {}, tonumber(ARGV[at])
   for i = 1, size do
@@ -91,6 +95,23 @@ local function leased_until(spec, token, deadline)
   return set
 end
 
+-- The spec under which items of a spec are leased here: what their producers left open is as this consumer has it.
+local function as_leased(spec)
+  if not spec.as_leased then
+    local attempts = string.find(spec.open, 'a', 1, true) and default_attempts or ''
+    local dead = string.find(spec.open, 'd', 1, true) and default_dead or ''
+    if (attempts == '' and dead == '') or (lease_override or spec.lease) == 0 then
+      spec.as_leased = spec
+    else
+      local head, own, middle, own_dead, rest = string.match(spec.text,
+        '^(%S+ %S+) (%S+) (%S+ %S+ %S+ %S+ %S+) (%S+) (.*)$')
+      attempts, dead = attempts ~= '' and attempts or own, dead ~= '' and dead or own_dead
+      spec.as_leased = spec_of(table.concat({ head, attempts, middle, dead, rest }, ' '))
+    end
+  end
+  return spec.as_leased
+end
+
 -- What items of one spec and attempt have in common once they are taken. At-most-once items of which nothing is kept are
 -- gone, the others are leased.
 local function make_terms(spec, used, most, failure)
@@ -102,7 +123,7 @@ local function make_terms(spec, used, most, failure)
     local deadline = now + (lease > 0 and lease or retention)
     terms.run = format_run({
       state = lease > 0 and 'L' or 'O', token = terms.token, used = used, attempts = most, lease = lease,
-      deadline = deadline, cancel = false, spec = spec,
+      deadline = deadline, cancel = false, unbegun = says_begun, spec = spec,
     })
     if lease > 0 then
       shares.ends(deadline)
@@ -165,7 +186,9 @@ end
 
 -- An item that was delivered before, or given back.
 local function take_again(id, record, run)
-  local spec, most = run.spec, attempts_override or run.spec.attempts
+  local spec = as_leased(run.spec)
+  local most = attempts_override or spec.attempts
+  run.spec = spec
   local failure = redis.call('HGET', P .. 'error', id)
   if run.used >= most then
     buried[#buried + 1] = { id, run, failure or 'attempts used up' }
@@ -217,7 +240,8 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
     take_again(id, record, run)
   elseif not is_full(bytes) then
     if not spec.first or spec.first_share ~= shares.number then
-      spec.first, spec.first_share = make_terms(spec, 1, attempts_override or spec.attempts, ''), shares.number
+      local leased_as = as_leased(spec)
+      spec.first, spec.first_share = make_terms(leased_as, 1, attempts_override or leased_as.attempts, ''), shares.number
     end
     take(id, record, spec.first)
   end

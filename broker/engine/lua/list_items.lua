@@ -6,7 +6,8 @@
 --          the first item may have instead (0: no more than that; what is larger comes without its body)
 -- Reply    {known (1 or 0), now in us, position to go on at (-1 the end), ids, records ("" one that cannot be read),
 --          deliveries, 1 for each that somebody cancelled else 0, last errors ("" none; why an item is set aside), times
---          in us: due, end of the lease, death, or when it was set aside ("" ready)}
+--          in us: due, end of the lease, death, or when it was set aside ("" ready), 1 for each that its worker has not
+--          begun else 0}
 --          Stale entries are passed; so may the end of the queue be reached without an item. Parked items come before the
 --          others that are ready, task by task.
 -- Cost     O(log n + entries). Reads at most 4 MiB and one item.
@@ -25,7 +26,7 @@ local most = tonumber(ARGV[10])
 local tail = kind .. ':' .. queue
 local key = P .. (section == 'ready' and 'queue' or section) .. ':' .. tail
 local known = section == 'dead' or is_known(kind, queue)
-local ids, records, deliveries, cancelled, errors, times = {}, {}, {}, {}, {}, {}
+local ids, records, deliveries, cancelled, errors, times, unbegun = {}, {}, {}, {}, {}, {}, {}
 local unread, full = 4 * 1024 * 1024, false
 local parked, parked_count = parked_in(kind, queue)
 -- Leases stand together: a position is that of an entry, times this, plus the place in the share. More than one holds.
@@ -108,7 +109,7 @@ local function add(id, record, run, time)
   room = room - size
   local n = #ids + 1
   ids[n], records[n], deliveries[n], cancelled[n] = id, short, run and run.used or 0, run and run.cancel and 1 or 0
-  errors[n], times[n] = failure, time or ''
+  errors[n], times[n], unbegun[n] = failure, time or '', run and run.unbegun and 1 or 0
   return true
 end
 
@@ -129,4 +130,4 @@ while left > 0 and not full do
   end
   full = full or unread <= 0
 end
-return { known and 1 or 0, now, at, ids, records, deliveries, cancelled, errors, times }
+return { known and 1 or 0, now, at, ids, records, deliveries, cancelled, errors, times, unbegun }

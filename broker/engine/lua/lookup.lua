@@ -6,7 +6,7 @@
 -- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending, left out}
 --          with "" as kind, queue and record as far as they cannot be read
 --          state    "S" succeeded, "F" failed, "C" cancelled (then ending is "R<result>", "E<error>" or "-"),
---                   "X" dead or set aside, "L" started, "W" waiting, "D" delayed, "A" late (due, not yet moved),
+--                   "X" dead or set aside, "L" started, "W" waiting (here or with a worker), "D" delayed, "A" late (due, not yet moved),
 --                   "U" unknown
 --          left out 1 if body, result or error would have been too much in all: ask again; the first one never is
 --          An id that has not come as far as `until` is watched: the next change of its state is published.
@@ -47,7 +47,9 @@ local function stand(id, run, spec)
     return 'X', 'set aside: ' .. (string.match(aside, '^%S+ %S+ (.*)$') or '')
   end
   local state, failure = run and run.state or 'W', run and redis.call('HGET', P .. 'error', id) or ''
-  if state == 'O' then
+  if run and run.unbegun then
+    return 'W', failure
+  elseif state == 'O' then
     state = 'L'
   elseif spec and state == '?' then
     -- Where it stands tells, too.

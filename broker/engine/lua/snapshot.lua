@@ -5,9 +5,9 @@
 --          "ready": first and last position in the list
 --          "parked": a task, order after which to go on, items at most
 --          "leased": end of the lease in us from which on, items at most
--- Reply    {now in us, length of the list (0 for other sections), ids, for "leased" their tokens (for "parked" with the task "": the tasks),
---          and from which end or order on to read what follows ("" nothing does); whoever reads on may get some of them
---          twice}
+-- Reply    {now in us, length of the list (0 for other sections), ids, for "leased" their tokens (for "parked" with the
+--          task "": the tasks), and from which end or order on to read what follows ("" nothing does); whoever reads on may
+--          get some of them twice; for "leased" then for each 1 if its worker has not begun it, else 0}
 -- Cost     O(log n + ids).
 --- @include clock
 --- @include records
@@ -54,7 +54,7 @@ if section == 'parked' then
   end
   return { now, 0, ids, {}, #ids == tonumber(ARGV[7]) and int(tonumber(found[#found])) or '' }
 end
-local wanted, ids, tokens, on = tonumber(ARGV[6]), {}, {}, ''
+local wanted, ids, tokens, unbegun, on = tonumber(ARGV[6]), {}, {}, {}, ''
 local entries = redis.call('ZRANGEBYSCORE', P .. 'leased:' .. tail, ARGV[5], '+inf', 'WITHSCORES', 'LIMIT', 0, wanted)
 for at = 1, #entries, 2 do
   if #ids >= wanted then
@@ -67,8 +67,8 @@ for at = 1, #entries, 2 do
     local run = text and parse_run(text) or UNREADABLE
     if run ~= UNREADABLE and (not share or is_in_share(run, share)) then
       local n = #ids + 1
-      ids[n], tokens[n] = found[i], int(run.token)
+      ids[n], tokens[n], unbegun[n] = found[i], int(run.token), run.unbegun and 1 or 0
     end
   end
 end
-return { now, 0, ids, tokens, on }
+return { now, 0, ids, tokens, on, unbegun }

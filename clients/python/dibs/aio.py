@@ -25,10 +25,10 @@ from .ids import new_id
 from .locks import AsyncLock
 from .names import QueueName
 from .options import NO_OPTIONS, Options
+from .placed import Placed
 from .registry import Registry
 from .tasks import AsyncBinds, AsyncTask, BaseTask
 from .times import Seconds
-from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -233,25 +233,20 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
             leave_batch(batch)
             await batch.close()
 
-    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put`."""
         batch = open_batch(self)
         if batch is None:
             return await self.put_now(form, payload, id)
-        id = batch.add(form, payload, id)
+        placed = batch.add(form, payload, id)
         if batch.full:
             await batch.send()  # type: ignore[attr-defined]  # as in `batch`
-        return id
+        return placed
 
-    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put_now`."""
-        id = id or new_id()
-        request = pb.EnqueueRequest(namespace=self.namespace, request_id=new_id())
-        request.MergeFromString(form.entry(id, payload))
-        refusals = await self.run_now(flows.enqueue(request))
-        if refusals:
-            raise refusals[0]
-        return id
+        placed = Placed(id or new_id())
+        return await self.run_now(flows.enqueue_one(self.namespace, form.entry(placed.id, payload), placed))
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""

@@ -27,7 +27,7 @@ class AsyncBatch(Gathering[AsyncRunner]):
         for request in self.take(self.owner.namespace):
             while len(self._sent) >= IN_FLIGHT:
                 await self._settle()
-            sending = self.owner.run_now(flows.enqueue(request.message()))
+            sending = self.owner.run_now(flows.enqueue(request.message(), heard=self.heard))
             self._sent.append(asyncio.create_task(sending, name="dibs-batch"))
 
     async def flush(self) -> None:

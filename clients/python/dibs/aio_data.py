@@ -32,7 +32,7 @@ class AsyncData(BaseData):
         self,
         dibs: AsyncRunner,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,
@@ -65,7 +65,7 @@ class AsyncData(BaseData):
         payloads = [encode_json(item) for item in items]
         if open_batch(self._dibs) is not None:
             put = self._dibs.put
-            return {await put(form, payload): item for item, payload in zip(items, payloads, strict=True)}
+            return {(await put(form, payload)).id: item for item, payload in zip(items, payloads, strict=True)}
         ids = new_ids(len(items))
         await self._dibs.run(self._put(form, ids, payloads, chunksize))
         return dict(zip(ids, items, strict=True))

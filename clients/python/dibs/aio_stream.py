@@ -122,7 +122,7 @@ class AsyncConsumer(Marks):
                 problem = error_from_call(broken, self._transport.connection.place)
                 now = time.monotonic()
                 ever = ever or now - opened > TAKEN_ON_SECONDS
-                learned = self._transport.limits.hear_refusal(problem)
+                learned = self._transport.limits.hear_refusal(problem) or self._holding.hear_refusal(problem)
                 if not (learned or forgivable(problem)) or not (
                     ever or now - began < self._transport.connection.timeout
                 ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Generic, TypeVar
@@ -18,9 +18,11 @@ from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
 from .ids import Ids
 from .known_limits import KnownLimits
+from .placed import Placed
 from .retry import Attempts, is_transient
 from .runner import Runner
 from .status import error_from_status
+from .v1 import broker_pb2 as pb
 
 #: Requests that are under way while the next one gathers.
 IN_FLIGHT = 4
@@ -55,18 +57,29 @@ class Gathering(Generic[Owner]):
         self.flushing = False
         self.refusals: list[BrokerError] = []
         self._ids = Ids()
+        #: Those of which the broker has not said what became of them, by id.
+        self._unheard: dict[str, list[Placed]] = {}
         self._entries: list[bytes] = []
         self._size = 0
         forking.watch(self)
 
-    def add(self, form: ItemForm, payload: bytes, id: str = "") -> str:
-        """Add an item, and answer its id. Call `full` afterwards."""
-        if not id:
-            id = self._ids.new()
-        entry = form.entry(id, payload)
+    def add(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
+        """Add an item. Call `full` afterwards."""
+        placed = Placed(id or self._ids.new())
+        self._unheard.setdefault(placed.id, []).append(placed)
+        entry = form.entry(placed.id, payload)
         self._entries.append(entry)
         self._size += len(entry)
-        return id
+        return placed
+
+    def heard(self, items: Iterable[pb.EnqueuedItem]) -> None:
+        """Note what the broker says of items."""
+        for item in items:
+            unheard = self._unheard.get(item.id)
+            if unheard:
+                unheard.pop(0).heard(item)
+                if not unheard:
+                    del self._unheard[item.id]
 
     @property
     def full(self) -> bool:
@@ -97,6 +110,7 @@ class Gathering(Generic[Owner]):
     def after_fork_in_child(self) -> None:
         """Forget what the parent will send, and ids that the parent has, too."""
         self._entries.clear()
+        self._unheard.clear()
         self._size = 0
         self._ids.forget()
 
@@ -134,7 +148,7 @@ class Batch(Gathering[Runner]):
                 self._settle()
             # A single request is done faster without a stream.
             for request in self.take(self.owner.namespace):
-                self.refusals += self.owner.run(flows.enqueue(request.message()))
+                self.refusals += self.owner.run(flows.enqueue(request.message(), heard=self.heard))
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -184,6 +198,7 @@ class Batch(Gathering[Runner]):
                 self._drop_stream()
             else:
                 if not reply.HasField("error"):
+                    self.heard(reply.response.items)
                     self.refusals += flows.conflicts(reply.response.items)
                     return
                 error = error_from_status(reply.error)
@@ -197,9 +212,10 @@ class Batch(Gathering[Runner]):
             except BrokerError as refusal:
                 error = refusal
             else:
+                self.heard(items)
                 self.refusals += flows.conflicts(items)
                 return
-        self.refusals += owner.run(flows.enqueue(request.message(), error))
+        self.refusals += owner.run(flows.enqueue(request.message(), error, self.heard))
 
     def _drop_stream(self) -> None:
         with self._lock:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import flows
 from .administration import Administration
-from .batching import Batch, enter_batch, leave_batch, open_batch
+from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
 from .connection import Connection
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
 from .encoding import EncodedRequest, ItemForm
 from .enqueue_line import EnqueueLine
-from .errors import DibsError, UnknownTask
+from .errors import DibsError, InvalidArgument, UnknownTask
 from .handles import EnqueuedTask
 from .ids import new_id
 from .locks import SimpleLock
@@ -25,6 +25,7 @@ from .making import TaskMaking
 from .names import QueueName
 from .operations import ENQUEUE, Operation
 from .options import NO_OPTIONS, Options
+from .placed import Placed
 from .registry import Registry
 from .tasks import BaseTask, CoroutineTask, Task
 from .times import Seconds
@@ -268,7 +269,7 @@ class Dibs(Administration, TaskMaking):
     def Data(
         self,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,
@@ -331,8 +332,8 @@ class Dibs(Administration, TaskMaking):
             leave_batch(batch)
             batch.close()
 
-    def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
-        """Enqueue an item, or let the batch that is open here do it; its id.
+    def put(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
+        """Enqueue an item, or let the batch that is open here do it.
 
         Raises:
             BrokerError: the broker did not take it.
@@ -340,21 +341,25 @@ class Dibs(Administration, TaskMaking):
         batch = open_batch(self)
         if batch is None:
             return self.put_now(form, payload, id)
-        id = batch.add(form, payload, id)
+        placed = batch.add(form, payload, id)
         if batch.full:
             batch.send()  # type: ignore[attr-defined]  # as in `batch`
-        return id
+        return placed
 
-    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
-        """Enqueue an item whether or not a batch is open; its id.
+    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
+        """Enqueue an item whether or not a batch is open.
 
         Raises:
             BrokerError: the broker did not take it.
         """
         line = self._line or self._open()[1]
-        id = id or new_id()
-        line.submit(form.entry(id, payload))
-        return id
+        placed = Placed(id or new_id())
+        entry = form.entry(placed.id, payload)
+        try:
+            return placed.heard(line.submit(entry))
+        except InvalidArgument as error:
+            # A broker of an earlier version may take it in another form.
+            return self._carry(flows.enqueue_one(self.namespace, entry, placed, error))
 
     def run(self, flow: flows.Flow[T]) -> T:
         """Run a flow over the blocking channel. What a batch has gathered here goes first.
@@ -362,10 +367,12 @@ class Dibs(Administration, TaskMaking):
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
+        return self._carry(flow, open_batch(self))
+
+    def _carry(self, flow: flows.Flow[T], batch: Gathering[Dibs] | None = None) -> T:
         transport = self.transport
         try:
             operation = next(flow)
-            batch = open_batch(self)
             if batch is not None and not batch.flushing:
                 batch.flush()  # type: ignore[attr-defined]  # as in `batch`
             while True:

@@ -27,15 +27,18 @@ class Data(BaseData):
 
     Args:
         queue: name of the queue.
-        attempts: deliveries of each item put here, the first included.
+        attempts: deliveries of each item put here, the first included. Default: 1, or what who gets it names.
         vis_timeout: length of the leases; seconds or a timedelta. Default 0: items are taken for good.
-        use_dead: put items that have used up their attempts into the dead-letter queue; a name names another.
+        use_dead: put items that have used up their attempts into the dead-letter queue; a name names another. False
+            says that they shall not be; by default that is left to who gets them.
         is_tasks: look at the queue of tasks of that name; or, of dead letters, at the tasks.
         is_dead: it is a dead-letter queue. The one called ``DEADLETTER_QUEUE`` is without being told.
         dibs: the instance whose connection to use. Default: the default instance.
 
     Raises:
         ValueError: an argument is out of range; the text names it.
+
+    What is leased here and was put without `attempts` or `use_dead` has those named here; what its producer named wins.
 
     What `get_data` gives, by id:
 
@@ -59,7 +62,7 @@ class Data(BaseData):
     def __init__(
         self,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,
@@ -114,7 +117,7 @@ class Data(BaseData):
         payloads = [encode_json(item) for item in items]
         if open_batch(self._dibs) is not None:
             put = self._dibs.put
-            return {put(form, payload): item for item, payload in zip(items, payloads, strict=True)}
+            return {put(form, payload).id: item for item, payload in zip(items, payloads, strict=True)}
         ids = new_ids(len(items))
         self._dibs.run(self._put(form, ids, payloads, chunksize))
         return dict(zip(ids, items, strict=True))

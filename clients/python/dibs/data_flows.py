@@ -12,16 +12,17 @@ from typing import Any
 
 from . import admin, operations
 from .codec import decode_value
+from .defaults import NO_DEFAULTS, Defaults
 from .encoding import EncodedRequest, ItemForm, chunks
 from .entries import dead_data_entry, dead_task_entry, task_entry
-from .errors import BrokerError, NotFound
+from .errors import BrokerError, InvalidArgument, NotFound
 from .flows import LONGEST_WAIT_SECONDS, Flow, do, part_size
 from .holding import Holding
 from .ids import new_id
 from .known_limits import KnownLimits, is_too_much
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
-from .operations import MAX_BATCH
+from .operations import MAX_BATCH, Operation
 from .policy import Policy, checked_attempts
 from .times import Seconds, to_duration, to_seconds, to_wait
 from .v1 import broker_pb2 as pb
@@ -43,7 +44,7 @@ class BaseData:
 
     Attributes:
         queue: name of the queue.
-        attempts: deliveries of an item in all, the first included.
+        attempts: deliveries of an item in all, the first included; 1 unless named.
         vis_timeout: seconds that a received item stays invisible to others; 0: it is taken for good.
         use_dead: whether used-up items go to the dead-letter queue, or the name of another.
         is_tasks: whether it is a queue of tasks, or one of dead tasks.
@@ -53,21 +54,28 @@ class BaseData:
     def __init__(
         self,
         queue: QueueName,
-        attempts: int,
+        attempts: int | None,
         vis_timeout: Seconds,
         use_dead: bool | QueueName | None,
         is_tasks: bool,
         is_dead: bool,
     ) -> None:
         self.queue = queue_name(queue)
-        self.attempts = checked_attempts(attempts)
+        self.attempts = 1 if attempts is None else checked_attempts(attempts)
         self.vis_timeout = to_seconds(vis_timeout, "vis_timeout")
         self.use_dead = _dead_choice(use_dead)
         self.is_tasks = bool(is_tasks)
         self.is_dead = bool(is_dead) or self.queue == DEADLETTER_QUEUE
+        #: What was named here: attempts (0: none were) and the choice of dead letters (None: it was not made).
+        self._named_attempts = 0 if attempts is None else self.attempts
+        self._named_dead = None if use_dead is None else self.use_dead
+        self._defaults = NO_DEFAULTS
+        if not (self.is_tasks or self.is_dead):
+            dead = DEADLETTER_QUEUE if self.use_dead is True else self.use_dead or ""
+            self._defaults = Defaults(self._named_attempts, dead)
         self._kind = tpb.QUEUE_KIND_TASK if is_tasks else tpb.QUEUE_KIND_DATA
         self._leases = Leases()
-        self._forms: dict[tuple[int, bool | str], ItemForm] = {}
+        self._forms: dict[tuple[int, bool | str | None], ItemForm] = {}
         #: Requests for dead letters that got no answer, of which process: the next one asks for that answer again.
         self._unanswered: list[tuple[int, str]] = []
 
@@ -93,13 +101,18 @@ class BaseData:
         seconds = to_wait(delay, "delay")
         if seconds and not self.vis_timeout:
             raise ValueError("a delay needs a queue with vis_timeout above 0")
-        dead = self.use_dead if use_dead is None else _dead_choice(use_dead)
-        most = self.attempts if attempts is None else checked_attempts(attempts)
+        dead = self._named_dead if use_dead is None else _dead_choice(use_dead)
+        most = self._named_attempts if attempts is None else checked_attempts(attempts)
         form = self._forms.get((most, dead)) if not seconds else None
         if form is None:
-            policy = Policy.build(attempts=most, vis_timeout=self.vis_timeout, use_dead=dead)
+            policy = Policy.build(attempts=most or 1, vis_timeout=self.vis_timeout, use_dead=dead)
             item = pb.EnqueueItem(queue=self.queue, kind=self._kind, content=tpb.Content())
             item.policy.MergeFromString(policy.encoded)
+            # What is not named here is left to who gets the item; what is, is said.
+            if not most:
+                item.policy.ClearField("attempts")
+            if dead is not None:
+                item.policy.use_dead_letter = bool(dead)
             if seconds:
                 item.delay.CopyFrom(to_duration(seconds))
             form = ItemForm(item)
@@ -142,17 +155,13 @@ class BaseData:
             return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
         deliveries: Sequence[tpb.Delivery] = ()
         for part in _waits(wait):
-            operation = operations.lease(
-                self._namespace,
-                self.queue,
-                self._kind,
+            deliveries = yield from self._lease(
                 max_items=most,
                 lease_timeout=lease_timeout,
                 get_timeout=part,
                 peek=peek,
                 attempts=0 if attempts is None else checked_attempts(attempts),
             )
-            deliveries = yield from do(operation)
             if deliveries:
                 break
         if lease_timeout and not peek:
@@ -162,6 +171,22 @@ class BaseData:
         if self.is_tasks:
             return {delivery.id: task_entry(delivery) for delivery in deliveries}
         return {delivery.id: decode_value(delivery.content.payload) for delivery in deliveries}
+
+    def _lease(self, **terms: Any) -> Flow[Sequence[tpb.Delivery]]:
+        """Lease, take or peek, once."""
+
+        def ask() -> Operation[Sequence[tpb.Delivery]]:
+            return operations.lease(self._namespace, self.queue, self._kind, defaults=self._defaults, **terms)
+
+        try:
+            return (yield from do(ask()))
+        except InvalidArgument as error:
+            if error.field or self._defaults == NO_DEFAULTS:
+                raise
+            # The whole request: a broker of the version before does not know these.
+            self._defaults = NO_DEFAULTS
+            _log.info("a broker of an earlier version delivers items of %s as they were put", self)
+            return (yield from do(ask()))
 
     def _finish_taken(self, deliveries: Sequence[tpb.Delivery]) -> Flow[None]:
         """Of some items that were taken for good something is kept (a result, or for a dead letter): that ends here."""
@@ -245,7 +270,10 @@ class BaseData:
             raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
         wait = None if get_timeout is None else to_wait(get_timeout, "get_timeout")
         value = task_entry if self.is_tasks else _data_of
-        return Holding(self._namespace, self.queue, self._kind, seconds, prefetch, self._limits), value, wait
+        holding = Holding(
+            self._namespace, self.queue, self._kind, seconds, prefetch, self._limits, defaults=self._defaults
+        )
+        return holding, value, wait
 
     # While items are here
 

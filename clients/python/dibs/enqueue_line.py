@@ -80,7 +80,7 @@ class EnqueueLine:
             entry: the item, encoded as an entry of a request (see `ItemForm.entry`).
 
         Raises:
-            BrokerError: it did not; AlreadyExists for an item that must not be there yet and is.
+            BrokerError: it did not; AlreadyExists for an item that must not be there, or not run, and does.
         """
         ticket = _Ticket(entry, self._transport.connection.timeout)
         with self._lock:
@@ -153,8 +153,9 @@ class EnqueueLine:
         if reply is None:
             assert ticket.error is not None
             raise ticket.error
-        if reply.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
-            raise conflict(reply)
+        error = conflict(reply)
+        if error is not None:
+            raise error
         return reply
 
     def _lead(self, leader: _Ticket) -> None:

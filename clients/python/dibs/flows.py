@@ -6,9 +6,10 @@ blocking channel, `AsyncDibs` over an asyncio one.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -16,6 +17,7 @@ from . import operations
 from .codec import decode_value
 from .errors import (
     BrokerError,
+    InvalidArgument,
     ResultUnavailable,
     TaskCancelled,
     TaskFailed,
@@ -24,6 +26,7 @@ from .errors import (
 from .ids import new_id
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
+from .placed import Placed
 from .states import Cancelled, State, state_from_wire
 from .times import Seconds, to_wait
 from .v1 import broker_pb2 as pb
@@ -37,6 +40,8 @@ LONGEST_WAIT_SECONDS = 8.0
 
 #: A wait that is shorter is not worth a request.
 _TOO_SHORT_SECONDS = 0.001
+
+_log = logging.getLogger("dibs")
 
 _ITEM = re.compile(r"items\[(\d+)\]")
 
@@ -153,12 +158,17 @@ def cancel(namespace: str, id: str) -> Flow[Cancelled]:
     return _CANCELLED.get(items[0].outcome, Cancelled.NOT_KNOWN)
 
 
-def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flow[list[BrokerError]]:
+def enqueue(
+    request: pb.EnqueueRequest,
+    known: BrokerError | None = None,
+    heard: Callable[[Sequence[pb.EnqueuedItem]], object] = len,
+) -> Flow[list[BrokerError]]:
     """Enqueue a batch; items that the broker refuses are left out, and the rest goes without them.
 
     Args:
         request: the batch; items that are refused are removed from it.
         known: what the broker has answered to it already, after as many attempts as it was worth.
+        heard: told what became of items that were not refused.
 
     Returns:
         Why items were refused, an error each.
@@ -175,10 +185,14 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
             except BrokerError as caught:
                 error = caught
             else:
+                heard(items)
                 return refusals + conflicts(items)
+        if made_for_earlier_version(request, error):
+            error = None
+            continue
         if is_too_much(error) and len(request.items) > 1:
             for part in _parts(request, error):
-                refusals += yield from enqueue(part)
+                refusals += yield from enqueue(part, heard=heard)
             return refusals
         place = _refused(error, len(request.items))
         if place is None:
@@ -190,6 +204,26 @@ def enqueue(request: pb.EnqueueRequest, known: BrokerError | None = None) -> Flo
         request.request_id = new_id()
         if not request.items:
             return refusals
+
+
+def enqueue_one(namespace: str, entry: bytes, placed: Placed, known: BrokerError | None = None) -> Flow[Placed]:
+    """Enqueue one item.
+
+    Args:
+        namespace: namespace of the item.
+        entry: the item, encoded as an entry of a request.
+        placed: told what became of it.
+        known: what the broker has answered to it already.
+
+    Raises:
+        BrokerError: it was not taken.
+    """
+    request = pb.EnqueueRequest(namespace=namespace, request_id=new_id())
+    request.MergeFromString(entry)
+    refusals = yield from enqueue(request, known, lambda items: placed.heard(items[0]))
+    if refusals:
+        raise refusals[0]
+    return placed
 
 
 def _parts(request: pb.EnqueueRequest, error: BrokerError) -> list[pb.EnqueueRequest]:
@@ -209,8 +243,23 @@ def part_size(error: BrokerError, count: int) -> int:
 
 
 def conflicts(items: Sequence[pb.EnqueuedItem]) -> list[BrokerError]:
-    """An AlreadyExists for each item that was there already and must not be."""
-    return [operations.conflict(item) for item in items if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT]
+    """An AlreadyExists for each item that was not taken because of another of its id."""
+    return [error for error in map(operations.conflict, items) if error is not None]
+
+
+def made_for_earlier_version(request: pb.EnqueueRequest, error: BrokerError) -> bool:
+    """Whether a request was refused for what brokers of an earlier version do not know, and has been made to suit them.
+
+    Such a broker keeps what is there, and handles say so.
+    """
+    news = [item for item in request.items if item.on_conflict == pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING]
+    if not news or not isinstance(error, InvalidArgument) or not error.field.endswith("].on_conflict"):
+        return False
+    _log.info("a broker of an earlier version keeps items whose ids are known, instead of replacing what does not run")
+    for item in news:
+        item.on_conflict = pb.ON_CONFLICT_KEEP
+    request.request_id = new_id()  # nothing was done, so this is a new request
+    return True
 
 
 def _refused(error: BrokerError, count: int) -> int | None:

@@ -13,6 +13,7 @@ from .times import Seconds
 
 if TYPE_CHECKING:
     from .operations import Operation
+    from .placed import Placed
 
 R = TypeVar("R")
 
@@ -46,13 +47,26 @@ class EnqueuedTask(Generic[R]):
             print(handle.result)
     """
 
-    __slots__ = ("_dibs", "name", "queue", "taskid")
+    __slots__ = ("_dibs", "_placed", "name", "queue", "taskid")
 
-    def __init__(self, dibs: Runner, taskid: str, name: str = "", queue: str = "") -> None:
+    def __init__(
+        self, dibs: Runner, taskid: str, name: str = "", queue: str = "", placed: Placed | None = None
+    ) -> None:
         self._dibs = dibs
+        self._placed = placed
         self.taskid = taskid
         self.name = name
         self.queue = queue
+
+    @property
+    def created(self) -> bool | None:
+        """Whether the call that this handle came from put it there, new or in the place of another of its id.
+
+        False: a task of that id was there, and stays as it was (``on_conflict="keep"``, or a batch that ends with
+        AlreadyExists). None: not known, because the batch has not been sent yet, or the handle was made of an id. Costs
+        no call.
+        """
+        return self._placed.created if self._placed is not None else None
 
     @property
     def args(self) -> Arguments | None:
@@ -132,13 +146,21 @@ class AsyncEnqueuedTask(Generic[R]):
             print(await handle.result)
     """
 
-    __slots__ = ("_dibs", "name", "queue", "taskid")
+    __slots__ = ("_dibs", "_placed", "name", "queue", "taskid")
 
-    def __init__(self, dibs: AsyncRunner, taskid: str, name: str = "", queue: str = "") -> None:
+    def __init__(
+        self, dibs: AsyncRunner, taskid: str, name: str = "", queue: str = "", placed: Placed | None = None
+    ) -> None:
         self._dibs = dibs
+        self._placed = placed
         self.taskid = taskid
         self.name = name
         self.queue = queue
+
+    @property
+    def created(self) -> bool | None:
+        """As `EnqueuedTask.created`; not to be awaited."""
+        return self._placed.created if self._placed is not None else None
 
     @property
     def args(self) -> _Awaited[Arguments | None]:

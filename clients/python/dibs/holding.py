@@ -20,6 +20,8 @@ from collections.abc import Callable, Collection, Iterable
 from .ahead import Ahead
 from .consuming import Entry, ack, release
 from .contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
+from .defaults import NO_DEFAULTS, Defaults
+from .errors import BrokerError, InvalidArgument
 from .heart import Heart
 from .known_limits import KnownLimits
 from .times import to_duration
@@ -48,6 +50,7 @@ class Holding:
         lease_timeout: length of the leases in seconds, above 0.
         prefetch: items to hold ahead at most.
         limits: what the brokers take; learns what this stream's says.
+        defaults: for items whose producers said nothing.
 
     Attributes:
         lost: ids of items that were held and whose leases were lost, since the last batch was begun.
@@ -61,6 +64,8 @@ class Holding:
         lease_timeout: float,
         prefetch: int,
         limits: KnownLimits,
+        *,
+        defaults: Defaults = NO_DEFAULTS,
     ) -> None:
         self._limits = limits
         #: When to go on without the broker's limits; None: they are known.
@@ -75,6 +80,8 @@ class Holding:
             worker_id=f"{socket.gethostname()}:{os.getpid()}"[-256:],
             lease_timeout=to_duration(lease_timeout),
         )
+        self._defaults = defaults
+        defaults.apply(self._hello)
         self.lost: frozenset[str] = frozenset()
         self._refresh_after = lease_timeout * _REFRESH_AFTER
         #: Leased here: token, and when the lease is to be refreshed, on the monotonic clock.
@@ -122,6 +129,15 @@ class Holding:
         self._heart = Heart()
         self._heart_at = time.monotonic()
         return pb.WorkRequest(hello=self._hello)
+
+    def hear_refusal(self, error: BrokerError) -> bool:
+        """Learn from what a broker answered; whether something else than before is said from now on."""
+        if not isinstance(error, InvalidArgument) or error.field != "hello" or self._defaults == NO_DEFAULTS:
+            return False
+        # A broker of the version before does not know them.
+        self._defaults = NO_DEFAULTS
+        self._defaults.apply(self._hello)
+        return True
 
     def message(self, *, last: bool = False) -> pb.WorkRequest | None:
         """What there is to say now, as much as the broker takes in one message; None: nothing.

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from .contract.limits import CONTRACT, Limits
+from .defaults import NO_DEFAULTS, Defaults
 from .encoding import EncodedRequest
 from .errors import AlreadyExists
 from .repeating import is_repeatable
@@ -152,9 +153,13 @@ def _enqueued(reply: pb.EnqueueResponse, _: bool) -> Sequence[pb.EnqueuedItem]:
     return reply.items
 
 
-def conflict(item: pb.EnqueuedItem) -> AlreadyExists:
-    """What to raise for an item that was there already when the caller wanted that to be an error."""
-    return AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+def conflict(item: pb.EnqueuedItem) -> AlreadyExists | None:
+    """What to raise for an item that was not taken because of another of its id; None: it was, or is to be left."""
+    if item.outcome == pb.ENQUEUE_OUTCOME_CONFLICT:
+        return AlreadyExists(f"an item with the id {item.id} is known already", reason="CONFLICT")
+    if item.outcome == pb.ENQUEUE_OUTCOME_RUNNING:
+        return AlreadyExists(f"the item with the id {item.id} is running, or with a worker that will", reason="RUNNING")
+    return None
 
 
 def lease(
@@ -167,6 +172,7 @@ def lease(
     get_timeout: float,
     peek: bool = False,
     attempts: int = 0,
+    defaults: Defaults = NO_DEFAULTS,
 ) -> Operation[Sequence[Delivery]]:
     """Lease, take or peek items of one queue.
 
@@ -179,12 +185,15 @@ def lease(
         get_timeout: seconds to wait for a first item.
         peek: look without taking.
         attempts: deliveries that each item may have in all; 0 leaves it to each item.
+        defaults: for items that are leased and whose producers said nothing.
     """
     request = pb.LeaseRequest(
         namespace=namespace, queues=[queue], kind=kind, max_items=max_items, peek=peek, attempts=attempts
     )
     if lease_timeout is not None and not peek:
         request.lease_timeout.CopyFrom(to_duration(lease_timeout))
+    if lease_timeout != 0 and not peek:
+        defaults.apply(request)
     if get_timeout:
         request.get_timeout.CopyFrom(to_duration(get_timeout))
     # Another attempt leases other items; those of a lost reply come back when their leases run out.

@@ -12,13 +12,16 @@ from .policy import checked_attempts
 from .times import Seconds, to_duration, to_wait
 from .v1 import broker_pb2 as pb
 
-#: What to do when a task of that id is known already: leave it, take its place, or raise AlreadyExists.
-OnConflict: TypeAlias = Literal["keep", "replace", "fail"]
+#: What to do when a task of that id is known already: leave it; take its place; raise AlreadyExists; or take its place
+#: unless a worker has it, and raise AlreadyExists if one has.
+OnConflict: TypeAlias = Literal["keep", "replace", "fail", "replace_unless_running"]
 
-_CONFLICTS = {
+#: As the wire has them.
+CONFLICTS: dict[str, pb.OnConflict.ValueType] = {
     "keep": pb.ON_CONFLICT_KEEP,
     "replace": pb.ON_CONFLICT_REPLACE,
     "fail": pb.ON_CONFLICT_FAIL,
+    "replace_unless_running": pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING,
 }
 
 #: Keyword arguments of `execute` that are not the function's.
@@ -35,7 +38,7 @@ class Options:
     taskid: str | None = None
     queue: QueueName | None = None
     attempts: int | None = None
-    on_conflict: OnConflict = "keep"
+    on_conflict: OnConflict = "replace_unless_running"
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,8 +51,8 @@ class Options:
             raise ValueError("at must have a time zone")
         if self.attempts is not None:
             checked_attempts(self.attempts)
-        if self.on_conflict not in _CONFLICTS:
-            raise ValueError(f"on_conflict must be one of {', '.join(_CONFLICTS)}, not {self.on_conflict!r}")
+        if self.on_conflict not in CONFLICTS:
+            raise ValueError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {self.on_conflict!r}")
         if self.queue is not None:
             queue_name(self.queue)
 
@@ -72,8 +75,9 @@ class Options:
                 item.delay.CopyFrom(to_duration(seconds))
         elif self.at is not None:
             item.schedule_time.FromDatetime(self.at)
-        if self.on_conflict != "keep":
-            item.on_conflict = _CONFLICTS[self.on_conflict]
+        # An id that was made for the call is new.
+        if self.taskid and self.on_conflict != "keep":
+            item.on_conflict = CONFLICTS[self.on_conflict]
         for name, value in self.headers.items():
             item.content.headers[name] = value
 

@@ -9,6 +9,7 @@ from .aio_transport import AioTransport
 from .connection import Connection
 from .encoding import ItemForm
 from .flows import Flow
+from .placed import Placed
 from .transport import Transport
 
 T = TypeVar("T")
@@ -41,16 +42,16 @@ class Runner(ABC):
         """
 
     @abstractmethod
-    def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
-        """Enqueue an item, or let the batch that is open here do it; its id.
+    def put(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
+        """Enqueue an item, or let the batch that is open here do it.
 
         Raises:
             BrokerError: the broker did not take it.
         """
 
     @abstractmethod
-    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
-        """Enqueue an item whether or not a batch is open; its id.
+    def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
+        """Enqueue an item whether or not a batch is open.
 
         Raises:
             BrokerError: the broker did not take it.
@@ -84,9 +85,9 @@ class AsyncRunner(ABC):
         """Run a flow whether or not a batch has gathered anything."""
 
     @abstractmethod
-    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Runner.put`."""
 
     @abstractmethod
-    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> str:
+    async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Runner.put_now`."""

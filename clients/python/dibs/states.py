@@ -18,9 +18,9 @@ class State(StrEnum):
     SCHEDULED = "SCHEDULED"
     #: Due, not yet moved to its queue.
     LATE = "LATE"
-    #: In its queue.
+    #: In its queue, or with a worker that has not begun it.
     WAITING = "WAITING"
-    #: Delivered and not finished.
+    #: A worker or consumer has begun it, and it is not finished.
     STARTED = "STARTED"
     #: Finished, its result kept.
     SUCCEEDED = "SUCCEEDED"

@@ -157,7 +157,7 @@ class BaseTask(Generic[P, R]):
         taskid: str | None = None,
         queue: QueueName | None = None,
         attempts: int | None = None,
-        on_conflict: OnConflict = "keep",
+        on_conflict: OnConflict = "replace_unless_running",
         headers: Mapping[str, str] | None = None,
     ) -> Self:
         """This task, to be called with options; the typed form of the keywords of `execute`.
@@ -168,8 +168,10 @@ class BaseTask(Generic[P, R]):
             taskid: id of the call, instead of a new one.
             queue: queue of the call, instead of the task's.
             attempts: deliveries of the call, instead of the task's.
-            on_conflict: what to do when a task of that id is known already: ``"keep"`` leaves it, ``"replace"``
-                takes its place, ``"fail"`` raises AlreadyExists.
+            on_conflict: what to do when a task of that `taskid` is known already. By default,
+                ``"replace_unless_running"``, the call takes the place of one that waits, or is done or dead; if a
+                worker has it, AlreadyExists is raised. ``"keep"`` leaves it, ``"replace"`` takes its place though it
+                may be running, ``"fail"`` raises AlreadyExists. The handle's `created` says what happened.
             headers: passed along to the running task, such as a trace context.
 
         Raises:
@@ -243,6 +245,8 @@ class Task(BaseTask[P, R]):
 
         Raises:
             PayloadError: the arguments cannot be written as JSON.
+            AlreadyExists: a worker has a task of that `taskid`, which may be running. One that waits, is done or is
+                dead is replaced; `options` has other ways.
             BrokerError: the broker did not take it.
 
         Example::
@@ -259,11 +263,11 @@ class Task(BaseTask[P, R]):
             kwargs, options = split_options(kwargs, definition.overrides, options)
         dibs = self._dibs
         if options is NO_OPTIONS:
-            taskid = dibs.put(definition.form, encode_call(args, kwargs))
-            return EnqueuedTask(dibs, taskid, definition.name, definition.queue)
+            placed = dibs.put(definition.form, encode_call(args, kwargs))
+            return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed)
         call = definition.prepare(args, kwargs, options)
-        taskid = dibs.put(call.form, call.payload, call.taskid)
-        return EnqueuedTask(dibs, taskid, definition.name, call.form.queue)
+        placed = dibs.put(call.form, call.payload, call.taskid)
+        return EnqueuedTask(dibs, placed.id, definition.name, call.form.queue, placed)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
         """Enqueue the next attempt of the call that runs here, under the same id.
@@ -299,12 +303,12 @@ class Task(BaseTask[P, R]):
             _log.warning("%s is not tried again: that was the last attempt", self.name)
             return None
         try:
-            taskid = self._dibs.put_now(call.form, call.payload, call.taskid)
+            placed = self._dibs.put_now(call.form, call.payload, call.taskid)
         except AlreadyExists:
             call.refused(self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
-        return EnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
+        return EnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)
 
     @overload
     def on(self, dibs: Binds) -> Task[P, R]: ...
@@ -366,8 +370,8 @@ class AsyncTask(BaseTask[P, R]):
         else:
             call = definition.prepare(args, kwargs, options)
             form, payload, taskid = call.form, call.payload, call.taskid
-        taskid = await self._dibs.put(form, payload, taskid)
-        return AsyncEnqueuedTask(self._dibs, taskid, definition.name, form.queue)
+        placed = await self._dibs.put(form, payload, taskid)
+        return AsyncEnqueuedTask(self._dibs, placed.id, definition.name, form.queue, placed)
 
     async def retry(self, *args: Any, **kwargs: Any) -> AsyncEnqueuedTask[R] | None:
         """As `Task.retry`."""
@@ -376,12 +380,12 @@ class AsyncTask(BaseTask[P, R]):
             _log.warning("%s is not tried again: that was the last attempt", self.name)
             return None
         try:
-            taskid = await self._dibs.put_now(call.form, call.payload, call.taskid)
+            placed = await self._dibs.put_now(call.form, call.payload, call.taskid)
         except AlreadyExists:
             call.refused(await self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
-        return AsyncEnqueuedTask(self._dibs, taskid, self.name, call.form.queue)
+        return AsyncEnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)
 
     @overload
     def on(self, dibs: Binds) -> Task[P, R]: ...

@@ -1,6 +1,9 @@
 -- Reading and writing the two strings that describe an item (see keys.py for the glossary).
 --   record = "<enqueued_us> <due_us> <spec>\n<body>"       written once, never changed
 --   run    = "<state> <token> <used> <attempts> <lease_us> <deadline_us> <cancel> <spec>"
+--            <cancel> is 1 for what somebody has cancelled, 2 for what its worker has not begun: it says so by itself when it
+--            does (begun.lua). 0 is all else; what was cancelled counts as begun, and so does everything to a broker of an
+--            earlier version
 --   spec   = "<kind> <queue> <attempts> <lease_us> <retry_us> <factor> <max_us> <jitter> <dead> <keep_us>[ <word>...]"
 -- with "-" for what is absent, ":" for no dead-letter queue. Specs repeat within a batch, so each is taken apart once
 -- per call.
@@ -9,6 +12,7 @@
 -- has its default:
 --   v=<number>        version of the form, default 1. One above VERSION must not be guessed at: it cannot be read
 --   crashes=<number>  processes that the item may kill, default 3
+--   open=<letters>    what its producer left to who leases it: a its attempts, d its dead-letter queue
 -- What cannot be read is nil (a spec, a record's spec, a split run) or UNREADABLE (a parsed run); whoever meets it sets
 -- the item aside (include/aside.lua) and goes on with the others.
 local P = KEYS[1]
@@ -46,9 +50,10 @@ local function read_spec(text)
     text = text, kind = kind, queue = queue, attempts = tonumber(attempts), lease = tonumber(lease),
     retry = tonumber(retry), factor = tonumber(factor), max = tonumber(max), jitter = tonumber(jitter),
     dead = dead ~= ':' and dead or nil, keep = tonumber(keep),
-    tail = kind .. ':' .. queue, crashes = 3,
+    tail = kind .. ':' .. queue, crashes = 3, open = '',
   }
   if words ~= '' then
+    spec.open = string.match(words, ' open=(%l+)') or ''
     spec.crashes = tonumber(string.match(words, ' crashes=(%d+)')) or spec.crashes
   end
   return spec
@@ -90,7 +95,7 @@ local function read_run(text)
     state = state, token = token,
     rest = {
       used = tonumber(used), attempts = tonumber(attempts), lease = tonumber(lease), deadline = tonumber(deadline),
-      cancel = cancel == '1', spec = spec,
+      cancel = cancel == '1', unbegun = cancel == '2', spec = spec,
     },
   }
 end
@@ -114,13 +119,15 @@ local function parse_run(text)
   local state, token, rest = split_run(text)
   return not state and UNREADABLE or {
     state = state, token = tonumber(token), used = rest.used, attempts = rest.attempts, lease = rest.lease,
-    deadline = rest.deadline, cancel = rest.cancel, spec = rest.spec,
+    deadline = rest.deadline, cancel = rest.cancel, unbegun = rest.unbegun, spec = rest.spec,
   }
 end
 
 local function format_run(run)
+  local is_out = run.state == 'L' or run.state == 'O'
+  local flag = run.cancel and 1 or is_out and run.unbegun and 2 or 0
   return string.format('%s %.0f %d %d %.0f %.0f %d %s', run.state, run.token, run.used, run.attempts, run.lease,
-    run.deadline, run.cancel and 1 or 0, run.spec.text)
+    run.deadline, flag, run.spec.text)
 end
 
 -- Values of any number of fields of a hash.

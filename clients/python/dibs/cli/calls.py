@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from .. import admin as operations
 from ..connection import Connection
 from ..errors import BrokerError
-from ..flows import part_size
+from ..flows import made_for_earlier_version, part_size
 from ..ids import new_id
 from ..known_limits import is_too_much
 from ..operations import ENQUEUE, MAX_BATCH, Operation, Rpc, Until, cancel, result
@@ -138,7 +138,13 @@ class Calls:
 
     def enqueue(self, request: pb.EnqueueRequest) -> pb.EnqueuedItem:
         """Enqueue the one item of a request that has a request_id."""
-        reply: pb.EnqueueResponse = self._ask(ENQUEUE, request)
+        reply: pb.EnqueueResponse
+        try:
+            reply = self._ask(ENQUEUE, request)
+        except BrokerError as error:
+            if not made_for_earlier_version(request, error):
+                raise
+            reply = self._ask(ENQUEUE, request)
         return reply.items[0]
 
     # Dead letters

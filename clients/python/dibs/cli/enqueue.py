@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from ..codec import encode_call, encode_json
 from ..ids import new_id
 from ..names import DEFAULT_QUEUE
+from ..options import CONFLICTS
 from ..times import to_duration
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
@@ -23,6 +25,27 @@ from .values import MAX_INT32, json_list, json_object, json_value, span
 
 #: How long the result of a task is kept that somebody waits for and that keeps none by itself.
 KEPT_SECONDS = 60.0
+#: What there is to say if an item of that id was known.
+_NOTES = {
+    pb.ENQUEUE_OUTCOME_EXISTS: "is known already; nothing changed",
+    pb.ENQUEUE_OUTCOME_CONFLICT: "is known already; nothing changed",
+    pb.ENQUEUE_OUTCOME_RUNNING: "is running, or with a worker that will; nothing changed",
+    pb.ENQUEUE_OUTCOME_REPLACED: "was known already; this one took its place",
+}
+
+
+class OnConflict(StrEnum):
+    """What to do if an item of that id is known."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
+    FAIL = "fail"
+    UNLESS_RUNNING = "replace-unless-running"
+
+    @property
+    def on_wire(self) -> pb.OnConflict.ValueType:
+        """As the broker has it."""
+        return CONFLICTS[self.replace("-", "_")]
 
 
 def enqueue(
@@ -43,6 +66,9 @@ def enqueue(
         float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="Not to be delivered before.")
     ] = 0.0,
     id: Annotated[str, typer.Option("--id", help="Id, instead of a made one.", show_default=False)] = "",
+    on_conflict: Annotated[
+        OnConflict, typer.Option("--on-conflict", case_sensitive=False, help="If an item of that id is known already.")
+    ] = OnConflict.UNLESS_RUNNING,
     attempts: Annotated[
         int | None, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all. Default: the task's.")
     ] = None,
@@ -60,13 +86,18 @@ def enqueue(
 ) -> Exit:
     """Enqueue a task and print its id. If the task is registered, it is delivered as its code says.
 
-    Exit code 1: there is an item of that id already; or with --wait: it failed, or is not done in time.
+    An item of the same --id that waits, is done or is dead is replaced, one that somebody has is left: that is
+    replace-unless-running.
+
+    Exit code 1: an item of that id was there and stays; or with --wait: it failed, or is not done in time.
     """
     if data is not None:
         item = _data_item(name, data, args, kwargs, queue)
     else:
         item = _task_item(session, name, args, kwargs, queue)
     item.id = id or new_id()
+    if id:
+        item.on_conflict = on_conflict.on_wire
     if delay:
         item.delay.CopyFrom(to_duration(delay))
     if attempts is not None:
@@ -79,15 +110,16 @@ def enqueue(
         item.policy.result_ttl.CopyFrom(to_duration(KEPT_SECONDS))
     request = pb.EnqueueRequest(namespace=session.calls.namespace, request_id=new_id(), items=[item])
     enqueued = session.calls.enqueue(request)
-    if enqueued.outcome != pb.ENQUEUE_OUTCOME_CREATED:
-        session.note(f"dibs: an item with the id {words.plain(enqueued.id)} is known already; nothing changed")
+    note = _NOTES.get(enqueued.outcome)
+    if note:
+        session.note(f"dibs: an item with the id {words.plain(enqueued.id)} {note}")
     if wait is not None:
         return _wait(session, enqueued.id, wait)
     if session.as_json:
         session.document(item=enqueued)
     else:
         session.say(words.plain(enqueued.id))
-    return Exit.OK if enqueued.outcome == pb.ENQUEUE_OUTCOME_CREATED else Exit.NO
+    return Exit.OK if enqueued.outcome in (pb.ENQUEUE_OUTCOME_CREATED, pb.ENQUEUE_OUTCOME_REPLACED) else Exit.NO
 
 
 def _data_item(queue: str, data: str, args: str | None, kwargs: str | None, other: str | None) -> pb.EnqueueItem:

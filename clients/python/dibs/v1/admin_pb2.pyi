@@ -156,7 +156,7 @@ class QueueInfo(google.protobuf.message.Message):
     delayed: builtins.int
     """Items that wait for their time: delayed, or between two attempts."""
     leased: builtins.int
-    """Items that are leased, or were started at most once and keep a result."""
+    """Items that are leased, or were handed out at most once and keep a result, whether or not they have begun."""
     dead: builtins.int
     """Items that came from this queue and stand in a dead-letter queue."""
     seen: builtins.int
@@ -450,7 +450,7 @@ class ItemInfo(google.protobuf.message.Message):
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of that queue."""
     state: dibs.v1.types_pb2.ItemState.ValueType
-    """Where it is in its life."""
+    """Where it is in its life. A leased one is WAITING as long as its worker has not begun it."""
     attempt: builtins.int
     """Deliveries so far."""
     last_error: builtins.str
@@ -1070,7 +1070,7 @@ class FlushRequest(google.protobuf.message.Message):
     force_delayed: builtins.bool
     """Make delayed tasks due now and fire every schedule; implies wait_on_hidden. Runs of schedules are not waited for."""
     wait_on_hidden: builtins.bool
-    """Also wait for tasks that are leased already, when waiting until they are done."""
+    """Also wait for tasks that have started already, when waiting until they are done."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Only these task queues, at most 1,000; NOT_FOUND if one is not known. Default (empty): all."""
@@ -1458,7 +1458,7 @@ class ScheduleInfo(google.protobuf.message.Message):
 
     @property
     def last_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its last run started; absent: never."""
+        """When its last run was handed to a worker, as it was noticed; absent: never."""
 
     def __init__(
         self,

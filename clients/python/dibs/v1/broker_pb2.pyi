@@ -49,6 +49,10 @@ class _OnConflictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     """The new item takes its place; a lease on the old one is superseded, its result dropped."""
     ON_CONFLICT_FAIL: _OnConflict.ValueType  # 3
     """Leave the known item and answer CONFLICT."""
+    ON_CONFLICT_REPLACE_UNLESS_RUNNING: _OnConflict.ValueType  # 4
+    """One that waits, is delayed, is dead or has finished: as REPLACE, so that it runs, or runs again, as given here. One that
+    a worker or consumer has, begun or not: leave it and answer RUNNING.
+    """
 
 class OnConflict(_OnConflict, metaclass=_OnConflictEnumTypeWrapper):
     """What Enqueue does when an item of that id is known already (waiting, running, dead, or finished with its
@@ -63,6 +67,10 @@ ON_CONFLICT_REPLACE: OnConflict.ValueType  # 2
 """The new item takes its place; a lease on the old one is superseded, its result dropped."""
 ON_CONFLICT_FAIL: OnConflict.ValueType  # 3
 """Leave the known item and answer CONFLICT."""
+ON_CONFLICT_REPLACE_UNLESS_RUNNING: OnConflict.ValueType  # 4
+"""One that waits, is delayed, is dead or has finished: as REPLACE, so that it runs, or runs again, as given here. One that
+a worker or consumer has, begun or not: leave it and answer RUNNING.
+"""
 global___OnConflict = OnConflict
 
 class _EnqueueOutcome:
@@ -83,6 +91,8 @@ class _EnqueueOutcomeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper.
     """An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
     with REPLACE, or cancelled; nothing changed.
     """
+    ENQUEUE_OUTCOME_RUNNING: _EnqueueOutcome.ValueType  # 5
+    """A worker or consumer has an item of that id, and on_conflict was REPLACE_UNLESS_RUNNING; nothing changed."""
 
 class EnqueueOutcome(_EnqueueOutcome, metaclass=_EnqueueOutcomeEnumTypeWrapper):
     """What became of one enqueued item."""
@@ -99,6 +109,8 @@ ENQUEUE_OUTCOME_CONFLICT: EnqueueOutcome.ValueType  # 4
 """An item of that id was known and on_conflict was FAIL, or the item was not leased under the lease_token that came
 with REPLACE, or cancelled; nothing changed.
 """
+ENQUEUE_OUTCOME_RUNNING: EnqueueOutcome.ValueType  # 5
+"""A worker or consumer has an item of that id, and on_conflict was REPLACE_UNLESS_RUNNING; nothing changed."""
 global___EnqueueOutcome = EnqueueOutcome
 
 class _NackReason:
@@ -192,7 +204,7 @@ class _WaitUntilEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     WAIT_UNTIL_NOW: _WaitUntil.ValueType  # 1
     """Answer at once."""
     WAIT_UNTIL_STARTED: _WaitUntil.ValueType  # 2
-    """Wait until each item has started, or ended, or is unknown."""
+    """Wait until each item has started (see ItemState), or ended, or is unknown."""
     WAIT_UNTIL_DONE: _WaitUntil.ValueType  # 3
     """Wait until each item has ended or is unknown."""
 
@@ -204,7 +216,7 @@ WAIT_UNTIL_UNSPECIFIED: WaitUntil.ValueType  # 0
 WAIT_UNTIL_NOW: WaitUntil.ValueType  # 1
 """Answer at once."""
 WAIT_UNTIL_STARTED: WaitUntil.ValueType  # 2
-"""Wait until each item has started, or ended, or is unknown."""
+"""Wait until each item has started (see ItemState), or ended, or is unknown."""
 WAIT_UNTIL_DONE: WaitUntil.ValueType  # 3
 """Wait until each item has ended or is unknown."""
 global___WaitUntil = WaitUntil
@@ -422,6 +434,8 @@ class LeaseRequest(google.protobuf.message.Message):
     PEEK_FIELD_NUMBER: builtins.int
     FOLLOW_FIELD_NUMBER: builtins.int
     ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     HEARTBEATS_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
@@ -435,6 +449,12 @@ class LeaseRequest(google.protobuf.message.Message):
     """Go on until max_items were delivered, instead of ending after the first batch."""
     attempts: builtins.int
     """Deliveries each item may have in all, instead of its own number: 1 to 1,000,000. Default (0): its own."""
+    default_attempts: builtins.int
+    """Deliveries of data items whose producers named none, if they are leased: 1 to 1,000,000. Default (0): 1."""
+    default_dead_letter_queue: builtins.str
+    """Dead-letter queue of data items whose producers did not say whether they want one, if they are leased. Default
+    (empty): none.
+    """
     heartbeats: builtins.bool
     """Send a message without deliveries whenever there has been nothing else to say for a while; the first one says at
     once how long that is. Only the broker does. Not with peek.
@@ -467,10 +487,12 @@ class LeaseRequest(google.protobuf.message.Message):
         peek: builtins.bool = ...,
         follow: builtins.bool = ...,
         attempts: builtins.int = ...,
+        default_attempts: builtins.int = ...,
+        default_dead_letter_queue: builtins.str = ...,
         heartbeats: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["get_timeout", b"get_timeout", "lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "follow", b"follow", "get_timeout", b"get_timeout", "heartbeats", b"heartbeats", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "default_attempts", b"default_attempts", "default_dead_letter_queue", b"default_dead_letter_queue", "follow", b"follow", "get_timeout", b"get_timeout", "heartbeats", b"heartbeats", "kind", b"kind", "lease_timeout", b"lease_timeout", "max_items", b"max_items", "namespace", b"namespace", "peek", b"peek", "queues", b"queues"]) -> None: ...
 
 global___LeaseRequest = LeaseRequest
 
@@ -524,12 +546,18 @@ class WorkHello(google.protobuf.message.Message):
     LEASE_TIMEOUT_FIELD_NUMBER: builtins.int
     TASK_NAMES_FIELD_NUMBER: builtins.int
     RECEIVED_TOKENS_FIELD_NUMBER: builtins.int
+    DEFAULT_ATTEMPTS_FIELD_NUMBER: builtins.int
+    DEFAULT_DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     namespace: builtins.str
     """Namespace of the queues."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
     """Kind of the queues. Required."""
     worker_id: builtins.str
     """Who is working, for operators: 1-256 printable characters, such as host:pid."""
+    default_attempts: builtins.int
+    """As in LeaseRequest."""
+    default_dead_letter_queue: builtins.str
+    """As in LeaseRequest."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """As in LeaseRequest."""
@@ -560,9 +588,11 @@ class WorkHello(google.protobuf.message.Message):
         lease_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         task_names: collections.abc.Iterable[builtins.str] | None = ...,
         received_tokens: collections.abc.Iterable[builtins.int] | None = ...,
+        default_attempts: builtins.int = ...,
+        default_dead_letter_queue: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_timeout", b"lease_timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "received_tokens", b"received_tokens", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["default_attempts", b"default_attempts", "default_dead_letter_queue", b"default_dead_letter_queue", "kind", b"kind", "lease_timeout", b"lease_timeout", "namespace", b"namespace", "queues", b"queues", "received_tokens", b"received_tokens", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkHello = WorkHello
 
@@ -583,6 +613,8 @@ class WorkRequest(google.protobuf.message.Message):
     NACKS_FIELD_NUMBER: builtins.int
     REFRESHES_FIELD_NUMBER: builtins.int
     HEARTBEATS_FIELD_NUMBER: builtins.int
+    SAYS_BEGUN_FIELD_NUMBER: builtins.int
+    BEGUN_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -601,6 +633,10 @@ class WorkRequest(google.protobuf.message.Message):
     that is silent for too long is taken for frozen: its stream ends, what it has not received goes back as from any
     stream that breaks, and its leases run on.
     """
+    says_begun: builtins.bool
+    """This worker says in `begun` when items begin, so that what waits with it is told as WAITING. Only to a broker that
+    said hears_begun, and no later than the first credit. Default (false): an item has started when it is handed out.
+    """
     @property
     def hello(self) -> global___WorkHello:
         """Required in the first message, forbidden later."""
@@ -617,6 +653,13 @@ class WorkRequest(google.protobuf.message.Message):
     def refreshes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefreshEntry]:
         """Leases to lengthen."""
 
+    @property
+    def begun(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___BegunEntry]:
+        """Items that have begun since the last message, at most 1,000; needs no sequence, and has no outcome. What is settled
+        soon need not be named; what still runs is named again on the next stream. An entry whose lease is over changes
+        nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -628,11 +671,35 @@ class WorkRequest(google.protobuf.message.Message):
         nacks: collections.abc.Iterable[global___NackEntry] | None = ...,
         refreshes: collections.abc.Iterable[global___RefreshEntry] | None = ...,
         heartbeats: builtins.bool = ...,
+        says_begun: builtins.bool = ...,
+        begun: collections.abc.Iterable[global___BegunEntry] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence"]) -> None: ...
 
 global___WorkRequest = WorkRequest
+
+@typing.final
+class BegunEntry(google.protobuf.message.Message):
+    """An item that has begun."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    lease_token: builtins.int
+    """Token of the lease that it runs under. Required."""
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        lease_token: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "lease_token", b"lease_token"]) -> None: ...
+
+global___BegunEntry = BegunEntry
 
 @typing.final
 class CancelledLease(google.protobuf.message.Message):
@@ -675,6 +742,7 @@ class WorkResponse(google.protobuf.message.Message):
     LIMITS_FIELD_NUMBER: builtins.int
     REGISTER_AGAIN_FIELD_NUMBER: builtins.int
     HEARTBEATS_FIELD_NUMBER: builtins.int
+    HEARS_BEGUN_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -685,6 +753,8 @@ class WorkResponse(google.protobuf.message.Message):
     """Redis has lost its data since this stream or this broker began: register tasks and schedules again, as at the start
     of a worker. What was queued is gone.
     """
+    hears_begun: builtins.bool
+    """In the first message of a stream: the broker knows says_begun and begun."""
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -731,9 +801,10 @@ class WorkResponse(google.protobuf.message.Message):
         limits: dibs.v1.types_pb2.Limits | None = ...,
         register_again: builtins.bool = ...,
         heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
+        hears_begun: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

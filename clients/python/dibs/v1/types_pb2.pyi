@@ -58,9 +58,11 @@ class _ItemStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     ITEM_STATE_LATE: _ItemState.ValueType  # 2
     """Due, not yet moved to its queue."""
     ITEM_STATE_WAITING: _ItemState.ValueType  # 3
-    """In its queue, ready to be leased."""
+    """In its queue, ready to be leased; or with a worker that has not begun it."""
     ITEM_STATE_STARTED: _ItemState.ValueType  # 4
-    """Delivered and not finished."""
+    """Delivered, begun, and not finished. A delivery to a consumer that does not say when it begins has begun; so has one
+    that was cancelled meanwhile: its worker is told.
+    """
     ITEM_STATE_SUCCEEDED: _ItemState.ValueType  # 5
     """Acknowledged; kept for its result_ttl."""
     ITEM_STATE_FAILED: _ItemState.ValueType  # 6
@@ -82,9 +84,11 @@ ITEM_STATE_SCHEDULED: ItemState.ValueType  # 1
 ITEM_STATE_LATE: ItemState.ValueType  # 2
 """Due, not yet moved to its queue."""
 ITEM_STATE_WAITING: ItemState.ValueType  # 3
-"""In its queue, ready to be leased."""
+"""In its queue, ready to be leased; or with a worker that has not begun it."""
 ITEM_STATE_STARTED: ItemState.ValueType  # 4
-"""Delivered and not finished."""
+"""Delivered, begun, and not finished. A delivery to a consumer that does not say when it begins has begun; so has one
+that was cancelled meanwhile: its worker is told.
+"""
 ITEM_STATE_SUCCEEDED: ItemState.ValueType  # 5
 """Acknowledged; kept for its result_ttl."""
 ITEM_STATE_FAILED: ItemState.ValueType  # 6
@@ -230,13 +234,16 @@ class DeliveryPolicy(google.protobuf.message.Message):
     RESULT_TTL_FIELD_NUMBER: builtins.int
     MAX_CRASHES_FIELD_NUMBER: builtins.int
     attempts: builtins.int
-    """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1. A delivery that was
-    lost on its way, or whose consumer's process died before it began, uses none; after 20 deliveries that nobody
-    received the item is given up with the error "was never received". If a connection or a broker breaks, or the
-    lease ends, between a delivery and its receipt, that run is not counted: rarely, an item runs once more than that.
+    """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1, but for a data
+    item whose consumer says otherwise (LeaseRequest.default_attempts). A delivery that was lost on its way, or whose
+    consumer's process died before it began, uses none; after 20 deliveries that nobody received the item is given up
+    with the error "was never received". If a connection or a broker breaks, or the lease ends, between a delivery and
+    its receipt, that run is not counted: rarely, an item runs once more than that.
     """
     use_dead_letter: builtins.bool
-    """Put the item into a dead-letter queue when its attempts are used up; false: drop it."""
+    """Put the item into a dead-letter queue when its attempts are used up; false: drop it. Default (absent): drop it, but
+    for a data item whose consumer says otherwise (LeaseRequest.default_dead_letter_queue).
+    """
     dead_letter_queue: builtins.str
     """Name of the dead-letter queue. Default (empty): "DEADLETTER_QUEUE"."""
     max_crashes: builtins.int
@@ -263,13 +270,14 @@ class DeliveryPolicy(google.protobuf.message.Message):
         attempts: builtins.int = ...,
         lease_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         retry: global___RetryPolicy | None = ...,
-        use_dead_letter: builtins.bool = ...,
+        use_dead_letter: builtins.bool | None = ...,
         dead_letter_queue: builtins.str = ...,
         result_ttl: google.protobuf.duration_pb2.Duration | None = ...,
         max_crashes: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_use_dead_letter", b"_use_dead_letter"]) -> typing.Literal["use_dead_letter"] | None: ...
 
 global___DeliveryPolicy = DeliveryPolicy
 
