@@ -97,7 +97,12 @@ def test_an_item_that_cannot_even_begin_keeps_no_slot(
     slots, entries = make_slots(plain=lambda: None, coroutine=coroutine)
     deal(slots, *(delivery(f"{how}-{task}", task) for task in ("plain", "coroutine") for how in ("bad", "good")))
     until(lambda: slots.held == 0)
-    assert {ack.id for ack in said(entries).acks} == {"good-plain", "good-coroutine"}
+    told = said(entries)
+    assert {ack.id for ack in told.acks} == {"good-plain", "good-coroutine"}
+    assert {nack.id: "a fault of the worker" in nack.error for nack in told.nacks} == {
+        "bad-plain": True,
+        "bad-coroutine": True,
+    }
     assert caplog.text.count("a fault of the worker") >= 2
 
 

@@ -77,6 +77,12 @@ class Execution:
             return None
         return LeasedTask(delivery, task.name, args, kwargs, self._entries)
 
+    def broke_off(self, item: Item, error: BaseException) -> None:
+        """Reports an item whose slot was interrupted outside of its function, or could not even begin it."""
+        delivery, _, task, _ = item
+        _log.error(Said("task broke off outside of its function", task=task.name, id=delivery.id), exc_info=error)
+        self._entries.nack(delivery, pb.NACK_REASON_FAILED, describe(error))
+
     def is_cancelled(self, running: LeasedTask) -> bool:
         """Whether somebody has cancelled the item. Also takes note of a notice that came before it began.
 
@@ -103,8 +109,14 @@ class Execution:
             self._entries.ack(delivery)
         return True
 
-    def failed(self, running: LeasedTask, error: BaseException) -> None:
-        """Reports a call that raised."""
+    def failed(self, running: LeasedTask, error: BaseException, *, what: str = "") -> None:
+        """Reports a call that raised.
+
+        Args:
+            running: the call.
+            error: what it raised.
+            what: stands before the traceback.
+        """
         if running.cancelled:
             self.stopped(running)
             return
@@ -112,7 +124,7 @@ class Execution:
             # The item of this id is another one by now, so there is nobody to tell.
             _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
             return
-        text = describe(error)
+        text = what + describe(error)
         _log.error(
             Said(
                 "task failed",
@@ -138,6 +150,9 @@ class Execution:
         except PayloadError as error:
             self._bad_result(running, f"the result of task {running.name} {error}")
             return
+        except BaseException as error:  # noqa: BLE001 - a result may run code of the user's when it is read
+            self.failed(running, error, what=f"the result of task {running.name} cannot be read:\n")
+            return
         self._entries.ack(delivery, encoded)
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
@@ -146,8 +161,11 @@ class Execution:
 
 
 def describe(error: BaseException) -> str:
-    """The traceback of an error, from the task's own frames on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
+    """The traceback of an error, from the task's own frames on. Never raises, whatever the error's own code does."""
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as another:  # noqa: BLE001 - it must be told in some way
+        return f"{type(error).__name__}, whose text cannot be had: {type(another).__name__}"
