@@ -64,7 +64,7 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
-    registering = Registering(hello_of(instance, group or main_module(), registry.names(), slots=0))
+    registering = Registering(hello_of(instance, group or main_module(), {}))
     worker = Worker(
         instance.connection,
         registry.find,

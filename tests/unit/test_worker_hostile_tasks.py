@@ -15,11 +15,12 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import RING
 from dibs.worker.bell import LoopBell
 from dibs.worker.entries import Entries
 from dibs.worker.process.slots import Slots
 from dibs.worker.settings import WorkerSettings
+from dibs.worker.shared_memory import Table
+from dibs.worker.sorts import Sort
 
 from ..support.waiting import until
 from ..support.workers import Job
@@ -33,7 +34,8 @@ class Lane:
     def __init__(self, is_async: bool, functions: Mapping[str, Callable[..., Any]]) -> None:
         self._entries = Entries(LoopBell())
         tasks = {name: Job(name, function, is_async) for name, function in functions.items()}
-        self.slots = Slots(tasks, WorkerSettings(), self._entries, memoryview(bytearray(RING)))
+        sort = Sort.ASYNC if is_async else Sort.PLAIN
+        self.slots = Slots(sort, tasks, WorkerSettings(), self._entries, Table.new())
         self.slots.start()
 
     def run(self, *names: str) -> pb.WorkRequest:

@@ -1,4 +1,4 @@
-"""What a connector knows of the items that a process has: batches, as bytes, until every item of them is reported."""
+"""What a connector knows of the items that a lane has: batches, as bytes, until every item of them is reported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..begun import RING
+from ..shared_memory import Table
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
 _MOST_SAID = 1000
@@ -45,6 +46,9 @@ class Batch:
         return pb.WorkResponse.FromString(self.raw).deliveries
 
 
+_ZEROS = memoryview(bytes(8 * RING)).cast("d")
+
+
 class Saying(Protocol):
     """What a process has said of items; see `Part`."""
 
@@ -52,20 +56,20 @@ class Saying(Protocol):
 
 
 class Held:
-    """Batches of one process, and which of their items are not reported. Nothing here is done for each item.
+    """Batches of one lane, and which of their items are not reported. Nothing here is done for each item.
 
     Args:
-        marks: a byte for each position, shared with the process; see `dibs.worker.begun`.
+        table: what is known of items, by their positions; shared with who runs them.
 
     Attributes:
         count: items that are not reported.
         reported: items that are, in all.
     """
 
-    def __init__(self, marks: memoryview) -> None:
+    def __init__(self, table: Table) -> None:
         self.count = 0
         self.reported = 0
-        self._marks = marks
+        self._marks, self._ends = table
         #: 1 for each position in use.
         self._used = bytearray(RING)
         self._owners: list[Batch | None] = [None] * RING
@@ -89,6 +93,7 @@ class Held:
         self._next = end
         self._used[first:end] = b"\1" * count
         self._marks[first:end] = free
+        self._ends[first:end] = _ZEROS[:count]
         self._owners[first:end] = [batch] * count
         batch.first = first
         self._batches[batch] = None

@@ -47,16 +47,21 @@ Item = tuple[tpb.Delivery, float, Runnable, int]
 
 
 class Execution:
-    """Begins and ends calls. Shared by all slots of a worker; safe to use from several threads.
+    """Begins and ends calls. Shared by all slots of a lane; safe to use from several threads.
+
+    Args:
+        entries: where what came of them is put.
+        ends: of leases that are lengthened, by position; see `dibs.worker.shared_memory`.
 
     Attributes:
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
             loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: Entries, ends: memoryview[float]) -> None:
         self.cancelled: dict[str, tuple[int, float]] = {}
         self._entries = entries
+        self._ends = ends
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
         """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
@@ -75,7 +80,7 @@ class Execution:
             self._entries.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
             _log.error(Said("task has a bad payload", task=task.name, id=delivery.id, error=str(error)))
             return None
-        return LeasedTask(delivery, task.name, args, kwargs, self._entries)
+        return LeasedTask(item, args, kwargs, self._entries, self._ends)
 
     def broke_off(self, item: Item, error: BaseException) -> None:
         """Reports an item whose slot was interrupted outside of its function, or could not even begin it."""

@@ -18,7 +18,7 @@ _log = logging.getLogger("dibs.worker")
 
 
 class Progress:
-    """How far the items of all lanes are, for those who report it.
+    """How far the items of a lane are, for those who report it.
 
     Attributes:
         marks: a byte for each position, written by slots; see `dibs.worker.begun`.

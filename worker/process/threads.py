@@ -71,7 +71,7 @@ class ThreadLane(Lane):
     def held_up_s(self, now: float) -> float:
         """For how long every thread has been busy with its item, at least."""
         since = [slot.since for slot in self._slots]
-        return now - max(since) if all(since) else 0.0
+        return now - max(since) if since and all(since) else 0.0
 
     def cancel(self, id: str, token: int) -> None:
         """Sets the flag that the running function may look at."""
