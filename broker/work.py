@@ -39,6 +39,7 @@ from .requests import Entries, Hello, read_entries
 from .rooms import fitting
 from .roster import Roster
 from .telling import NamesToTell
+from .worker_states import ToldState
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class WorkSession:
         self._unknown = NamesToTell()
         self._connected_at = time.time()
         #: For operators.
+        self._state = ToldState()
         self._delivered = self._acked = self._nacked = 0
         #: The dispatch group, and what ends the membership in it.
         self._group: Group | None = None
@@ -138,6 +140,9 @@ class WorkSession:
             nacked=self._nacked,
         )
         info.connect_time.FromMicroseconds(int(self._connected_at * 1e6))
+        state = self._state.now()
+        if state is not None:
+            info.state.CopyFrom(state)
         return info
 
     async def run(
@@ -151,7 +156,7 @@ class WorkSession:
         self._dispatch.received(self._namespace, self._hello.received_tokens)
         self._take(first)
         # Before anything else: a first write that is cancelled midway would take the status of the call with it.
-        await write(pb.WorkResponse(limits=announcement(self._limits.announced)))
+        await write(pb.WorkResponse(limits=announcement(self._limits.announced), hears_state=True))
         try:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
@@ -196,6 +201,8 @@ class WorkSession:
         if self._credit + request.add_credit > most:
             raise InvalidField("add_credit", f"must keep the credit at or below {most}", ("max_credit", most))
         self._credit += request.add_credit
+        if request.HasField("state"):
+            self._state.take(request.state, self._limits)
         self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))
         if request.acks or request.nacks or request.refreshes:
             if request.sequence <= self._last_sequence:

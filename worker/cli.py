@@ -105,7 +105,7 @@ def worker(
     """Runs the tasks that MODULE defines.
 
     SIGTERM or Ctrl-C stops it: what runs may finish within --wait, what has not begun goes back to its queue. A second
-    one ends it at once. SIGUSR2 prints what every thread is doing.
+    one ends it at once. SIGUSR1 stops it, too, however often it comes. SIGUSR2 prints what every thread is doing.
     """
     try:
         configure(log_level, log_format)

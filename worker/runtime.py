@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dibs.connection import Connection
 from dibs.v1 import types_pb2 as tpb
 
+from .connector.condition import Condition
 from .connector.events import Announcer, EventName, Observer
 from .connector.hands import Standing
 from .connector.held import Batch, Held
@@ -24,6 +25,9 @@ from .process.slots import Slots, by_sort, stop_all
 from .settings import WorkerSettings
 from .shared_memory import Table
 from .sorts import Sort, worker_name
+
+#: How often it is looked what runs although its lease is over.
+_LOOK_EVERY_S = 1.0
 
 
 class Worker:
@@ -127,16 +131,19 @@ class LocalHands:
         settings: how many at once.
 
     Attributes:
+        condition: as of `Hands`.
         outbox: where they put what came of items.
         slots: who runs the items.
     """
 
     def __init__(self, sort: Sort, tasks: dict[str, Runnable], settings: WorkerSettings) -> None:
         self.arrived = asyncio.Event()
+        self.condition = Condition()
         self.outbox = Outbox()
         table = Table.new()
         self.slots = Slots(sort, tasks, settings, self.outbox.entries, table)
         self._held = Held(table)
+        self._look_at = 0.0
         #: Parts of items that are not reported yet, whose batches are to be found out.
         self.outbox.collect = self._collect
 
@@ -175,10 +182,14 @@ class LocalHands:
         """To be called now and then while there are items."""
         self.slots.look_after(now)
         self._collect()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self.condition = Condition(self._held.overdue(now))
 
     def rest(self) -> None:
         """To be called when there has been nothing to do for a while."""
         self.slots.rest()
+        self.condition = Condition()
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
         """Tells items that somebody has cancelled them."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from dibs.contract.lane_names import ASYNC_TASKS, THREADS, lane_name
+
 
 class Sort(IntEnum):
     """A sort of tasks; its number names its lane in frames."""
@@ -19,7 +21,7 @@ class Sort(IntEnum):
     @property
     def label(self) -> str:
         """What operators know it by: the option that says how many run at once."""
-        return "async-tasks" if self is Sort.ASYNC else "threads"
+        return ASYNC_TASKS if self is Sort.ASYNC else THREADS
 
 
 def worker_name(name: str, sort: Sort, *, alone: bool) -> str:
@@ -30,4 +32,4 @@ def worker_name(name: str, sort: Sort, *, alone: bool) -> str:
         sort: of the lane.
         alone: the process has no other lane.
     """
-    return name if alone else f"{name}/{sort.label}"
+    return name if alone else lane_name(name, sort.label)

@@ -215,3 +215,15 @@ async def alazy() -> Lazy:
 async def acome_back(fails: bool) -> str:
     """As `come_back`, in the event loop."""
     return str(come_back.function(fails))
+
+
+@app.task(name="late", vis_timeout=1, save_results=600)
+def late(label: str) -> int:
+    """As `hold`, with a lease that ends before it does."""
+    return int(hold.function(label))
+
+
+@app.task(name="alate", vis_timeout=1, save_results=600)
+async def alate(label: str) -> int:
+    """As `late`, in the event loop."""
+    return int(await ahold.function(label))

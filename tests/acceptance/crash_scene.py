@@ -19,7 +19,7 @@ from dibs.v1.admin_pb2_grpc import AdminServiceStub
 
 from ..support import redis as redis_support
 from ..support.processes import Dibs as Process
-from ..support.processes import running_broker
+from ..support.processes import run_dibs, running_broker
 from ..support.waiting import until
 from ..support.worker_process import running_worker
 
@@ -72,6 +72,14 @@ class Scene:
         """Those that are connected."""
         with grpc.insecure_channel(self.target) as channel:
             return list(AdminServiceStub(channel).ListWorkers(apb.ListWorkersRequest(), timeout=10).workers)
+
+    def shown(self, *words: str) -> str:
+        """What `dibs` prints, as wide as it likes."""
+        return run_dibs(*words, "--target", self.target, env={"COLUMNS": "1000"}).stdout
+
+    def doctor(self) -> str:
+        """What `dibs doctor` prints."""
+        return self.shown("doctor")
 
     def waiting(self) -> int:
         """Items that wait in queues."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from ..support.waiting import until
@@ -75,3 +76,36 @@ def test_operators_see_which_lane_a_stream_is_of(scene: Scene, processes: str) -
         assert "akept" in names[f"{name}/async-tasks"]
         assert "kept" in names[f"{name}/threads"]
         assert not names[f"{name}/async-tasks"] & names[f"{name}/threads"]
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_what_runs_although_its_lease_is_over_is_shown_until_it_ends(scene: Scene, processes: str) -> None:
+    with scene.worker("--processes", processes):
+        for task, lane in ((jobs.late, "threads"), (jobs.alate, "async-tasks")):
+            handle = scene.on(task).execute(f"late-{lane}")
+            scene.until_run(f"late-{lane}")
+            until(lambda h=handle: h.taskid in scene.doctor(), f"late in {lane}", SOON_S)  # type: ignore[misc]
+            (line,) = [line for line in scene.shown("workers").splitlines() if handle.taskid in line]
+            assert f"/{lane} runs {task.name} {handle.taskid}, whose lease has been over for" in line
+            scene.let(f"late-{lane}")
+            until(lambda h=handle: h.taskid not in scene.shown("workers"), f"ended in {lane}", SOON_S)  # type: ignore[misc]
+
+
+def test_a_process_that_gives_no_sign_of_life_is_told_of_and_left_alone(scene: Scene) -> None:
+    with scene.worker() as worker:
+        handle = scene.on(jobs.hold).execute("held")
+        frozen = psutil.Process(scene.until_run("held"))
+        assert "sign of life" not in scene.doctor()
+        frozen.suspend()
+        worker.until_printed("worker process gives no sign of life")
+        (line,) = [line for line in worker.output.splitlines() if "sign of life" in line]
+        assert f"pid={frozen.pid}" in line
+        assert f'running="hold {handle.taskid}"' in line
+        until(lambda: "has given no sign of life for" in scene.doctor(), "told by doctor", SOON_S)
+        assert "has given no sign of life for" in scene.shown("workers")
+        frozen.resume()
+        worker.until_printed("worker process is alive again")
+        until(lambda: "sign of life" not in scene.doctor(), "well again", SOON_S)
+        scene.let("held")
+        assert handle.get(timeout=SOON_S) == frozen.pid
+        assert worker.output.count("sign of life") == 1

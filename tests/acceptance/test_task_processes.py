@@ -220,11 +220,14 @@ def test_what_runs_too_long_ends_with_its_process_when_the_connector_is_gone(sce
         busy.wait(SOON_S)
 
 
-def test_a_process_that_is_told_to_end_retires_and_another_takes_its_place(scene: Scene) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
+def test_a_process_that_is_told_to_end_retires_and_another_takes_its_place(
+    scene: Scene, number: signal.Signals
+) -> None:
     with scene.worker(*AHEAD) as worker:
         running, waiting = hold_behind_quick_ones(scene)
         old = scene.until_run("running")
-        os.kill(old, signal.SIGTERM)
+        os.kill(old, number)
         again = [handle for handle in waiting if handle.name == "kept"]
         pids = {handle.get(timeout=SOON_S) for handle in again}
         assert old not in pids

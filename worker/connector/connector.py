@@ -6,9 +6,11 @@ import asyncio
 import dataclasses
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dibs.beside import beside
 from dibs.errors import BrokerError
 
 from ..hello import Hello
@@ -23,6 +25,8 @@ from .registering import register
 from .task_process import Program
 
 _log = logging.getLogger("dibs.worker")
+
+_WATCH_EVERY_S = 1.0
 
 
 class Connector:
@@ -78,7 +82,8 @@ class Connector:
         serving = [asyncio.create_task(self._serve(number, one)) for number, one in enumerate(self._settings, 1)]
         with self._handled_signals(serving):
             try:
-                await asyncio.gather(*serving)
+                async with beside(self._watch(), "dibs-watch"):
+                    await asyncio.gather(*serving)
             except asyncio.CancelledError:
                 if not self._exit_code:  # by its owner
                     raise
@@ -98,6 +103,17 @@ class Connector:
                 kept.stop()
             for lines in self._lines:
                 lines.stop()
+
+    async def _watch(self) -> None:
+        """Looks each second whether all processes give signs of life."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_WATCH_EVERY_S)
+            now = time.monotonic()
+            # Who was stopped together with this process has had no time yet to say that it is alive.
+            if now - before < 2 * _WATCH_EVERY_S:
+                for kept in self._kept:
+                    kept.watch(now)
 
     async def _serve(self, number: int, settings: WorkerSettings) -> None:
         """One process and its streams, from the first hello to the end."""
@@ -168,7 +184,10 @@ class Connector:
 
     @contextmanager
     def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:
-        """SIGTERM and SIGINT stop it, a second one at once; SIGUSR2 prints stacks here and in the processes."""
+        """SIGTERM and SIGINT stop it, a second one at once.
+
+        SIGUSR1 stops it however often it comes; SIGUSR2 prints stacks here and in the processes.
+        """
 
         def on_stop(number: signal.Signals) -> None:
             if not self._stopping:
@@ -182,6 +201,10 @@ class Connector:
             for task in serving:
                 task.cancel()
 
+        def on_orderly_stop() -> None:
+            if not self._stopping:
+                on_stop(signal.SIGUSR1)
+
         def on_look() -> None:
             print_stacks([loop])
             for kept in self._kept:
@@ -190,9 +213,10 @@ class Connector:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_stop, number)
+        loop.add_signal_handler(signal.SIGUSR1, on_orderly_stop)
         loop.add_signal_handler(signal.SIGUSR2, on_look)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
                 loop.remove_signal_handler(number)

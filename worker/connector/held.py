@@ -9,8 +9,10 @@ from typing import Protocol
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..begun import RING
+from ..begun import BEGUN, RING
+from ..leases import lease_seconds
 from ..shared_memory import Table
+from .condition import Overdue
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
 _MOST_SAID = 1000
@@ -27,13 +29,14 @@ class Batch:
         left: how many are not reported.
     """
 
-    __slots__ = ("arrived", "count", "first", "left", "raw")
+    __slots__ = ("_leases", "arrived", "count", "first", "left", "raw")
 
     def __init__(self, raw: bytes, count: int, arrived: float) -> None:
         self.raw = raw
         self.count = self.left = count
         self.arrived = arrived
         self.first = 0
+        self._leases: list[tuple[float, str, str]] | None = None
 
     @classmethod
     def of(cls, deliveries: Sequence[tpb.Delivery], arrived: float) -> Batch:
@@ -45,7 +48,16 @@ class Batch:
         """The items, read anew each time: only when something has gone wrong."""
         return pb.WorkResponse.FromString(self.raw).deliveries
 
+    @property
+    def leases(self) -> Sequence[tuple[float, str, str]]:
+        """Of each item the length of its lease in seconds (0: none), its task and its id; read once."""
+        if self._leases is None:
+            self._leases = [(lease_seconds(one), one.content.task_name, one.id) for one in self.deliveries]
+        return self._leases
 
+
+#: What has been here for less is not looked at: nearly all items are done sooner.
+_LONG_S = 1.0
 _ZEROS = memoryview(bytes(8 * RING)).cast("d")
 
 
@@ -131,6 +143,29 @@ class Held:
         about = list(touched)
         while self._said:
             self._said.popleft().about = about
+
+    def overdue(self, now: float) -> tuple[Overdue, ...]:
+        """What runs although its lease is over. Batches are read, once, if something of them runs for long."""
+        found: list[Overdue] = []
+        for batch in self._batches:
+            if now - batch.arrived < _LONG_S:
+                continue
+            for position in self._begun_of(batch):
+                lease_s, task_name, id = batch.leases[position - batch.first]
+                end = self._ends[position] or batch.arrived + lease_s
+                if lease_s and end < now:
+                    found.append(Overdue(end, task_name, id))
+        return tuple(found)
+
+    def _begun_of(self, batch: Batch) -> Iterator[int]:
+        marks = bytes(self._marks[batch.first : batch.first + batch.count])
+        at = marks.find(BEGUN)
+        while at >= 0:
+            position = batch.first + at
+            # Another batch may have the position by now.
+            if self._owners[position] is batch:
+                yield position
+            at = marks.find(BEGUN, at + 1)
 
     def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
         """Each item that is not reported, and its mark; reads all of them."""

@@ -26,6 +26,8 @@ _BACKOFF_MOST_S = 10.0
 _LAST_PAUSE_S = 1.0
 #: A process that lived so long did not crash at its start.
 _LIVED_S = 10.0
+#: Tasks that a line names.
+_LISTED = 5
 
 
 class Kept:
@@ -57,6 +59,8 @@ class Kept:
         self._stopping = asyncio.Event()
         #: Nobody can be told anything any more.
         self._ending = False
+        #: Those that give no sign of life, and since when.
+        self._silent: dict[TaskProcess, float] = {}
 
     @property
     def current(self) -> TaskProcess | None:
@@ -112,6 +116,33 @@ class Kept:
                 )
             )
             await self._pause(pause_s)
+
+    def watch(self, now: float) -> None:
+        """Notes who gives no sign of life; to be called every second."""
+        for process in self._alive:
+            since = process.silent_since(now)
+            if since is not None and process not in self._silent:
+                self._silent[process] = since
+                running = [text for lane in self.lanes.values() for text in lane.running_in(process)]
+                _log.warning(
+                    Said(
+                        "worker process gives no sign of life",
+                        number=self._number,
+                        pid=process.pid,
+                        seconds=round(now - since),
+                        running=", ".join(running[:_LISTED]),
+                    )
+                )
+            elif since is None and (before := self._silent.pop(process, None)) is not None:
+                seconds = round(now - before)
+                _log.warning(
+                    Said("worker process is alive again", number=self._number, pid=process.pid, seconds=seconds)
+                )
+        self._tell_silence()
+
+    def _tell_silence(self) -> None:
+        for lane in self.lanes.values():
+            lane.silent(min(self._silent.values(), default=None))
 
     async def _pause(self, pause_s: float) -> None:
         with suppress(TimeoutError):
@@ -177,6 +208,8 @@ class Kept:
     def ended(self, process: TaskProcess, code: int) -> None:
         """Settles what it held."""
         del self._alive[process]
+        self._silent.pop(process, None)
+        self._tell_silence()
         if self._current is process:
             self._current = None
         if self._stopping.is_set() and code not in (0, -signal.SIGTERM):

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from dibs.v1 import broker_pb2 as pb
@@ -16,6 +17,7 @@ from ..begun import BEGUN
 from ..leases import lease_seconds
 from ..logs import Said
 from ..sorts import Sort
+from .condition import Condition
 from .dealt import Dealt
 from .hands import Standing
 from .held import Batch
@@ -24,6 +26,10 @@ from .settling import Settled, Verdict, settle
 from .task_process import TaskProcess
 
 _log = logging.getLogger("dibs.worker")
+
+
+#: How often it is looked what runs although its lease is over.
+_LOOK_EVERY_S = 1.0
 
 
 class Processes(Protocol):
@@ -48,6 +54,7 @@ class KeptLane:
 
     Attributes:
         arrived: as of `Hands`.
+        condition: likewise.
         released: likewise.
         outbox: where what came of items is put.
         waiting: batches that came while there was no process for them.
@@ -55,6 +62,7 @@ class KeptLane:
 
     def __init__(self, sort: Sort, of: Processes, stale_after: float) -> None:
         self.arrived = asyncio.Event()
+        self.condition = Condition()
         self.released = 0
         self.outbox = Outbox()
         self.waiting: deque[Batch] = deque()
@@ -63,6 +71,7 @@ class KeptLane:
         self._stale_after = stale_after
         #: Reported by processes that are gone, or never dealt.
         self._finished = 0
+        self._look_at = 0.0
 
     @property
     def held(self) -> int:
@@ -101,9 +110,13 @@ class KeptLane:
             self._release_waiting(
                 lambda arrived, lease_s: now - arrived >= min(stale_after, lease_s / 2 or stale_after)
             )
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self._note_overdue(now)
 
     def rest(self) -> None:
-        """Nothing to do: processes forget by themselves what is old."""
+        """Notes that nothing runs; processes forget by themselves what is old."""
+        self._note_overdue(time.monotonic())
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
         """Tells items that somebody has cancelled them."""
@@ -113,10 +126,13 @@ class KeptLane:
 
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""
+        return [text for process in self._of.processes for text in self.running_in(process)]
+
+    def running_in(self, process: TaskProcess) -> Sequence[str]:
+        """What runs in one process: name and id of each; reads everything."""
         return [
             f"{delivery.content.task_name} {delivery.id}"
-            for part in self._parts()
-            for delivery, mark in part.held.unreported()
+            for delivery, mark in process.lanes[self._sort].held.unreported()
             if mark == BEGUN
         ]
 
@@ -158,6 +174,17 @@ class KeptLane:
             self._finished -= len(run_here)
             self.waiting.appendleft(Batch.of(run_here, time.monotonic()))
             self.deal_waiting()
+
+    def silent(self, since: float | None) -> None:
+        """Notes that the process gives no sign of life, since when, or some again (None)."""
+        if since != self.condition.silent_since:
+            self.condition = replace(self.condition, silent_since=since)
+            self.outbox.bell.ring_here()
+
+    def _note_overdue(self, now: float) -> None:
+        overdue = tuple(one for part in self._parts() for one in part.held.overdue(now))
+        if overdue != self.condition.overdue:
+            self.condition = replace(self.condition, overdue=overdue)
 
     def _parts(self) -> list[Dealt]:
         """Of each process that lives."""

@@ -302,3 +302,4 @@ class Line:
                 # Credit for what is not worth holding ahead any more is taken back.
                 self._wake.set()
             self._hands.rest()
+            self._wake.set()

@@ -36,6 +36,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..leases import lease_seconds
 from ..limits import MAX_CREDIT
 from ..unknown import UnknownTasks
+from .condition import Condition
 from .credit import credit_change
 from .envelope import Envelope
 from .events import Announcer, EventName
@@ -116,6 +117,9 @@ class WorkStream:
         #: Batches whose receipts are not out, and their numbers.
         self._unreceipted: deque[tuple[int, Batch]] = deque()
         self._unreceipted_count = 0
+        #: The broker wants to know what is amiss, and what it was told of that.
+        self._hears_state = False
+        self._told_condition = Condition()
         self._half_closed = False
         self._sequence = 0
         #: Sent and not settled, by sequence.
@@ -164,6 +168,7 @@ class WorkStream:
     def _take(self, raw: bytes, response: Any) -> None:
         self.answered = True
         self._heard.set()
+        self._hears_state = self._hears_state or response.hears_state
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
         count = len(response.deliveries)
@@ -291,6 +296,11 @@ class WorkStream:
                 head.add_credit = change
                 self._on_wire += change
                 something = True
+        condition = self._hands.condition
+        if self._hears_state and condition != self._told_condition:
+            self._told_condition = condition
+            head.state.CopyFrom(condition.message(time.monotonic(), self._limits))
+            something = True
         if not something:
             return None
         # Two messages joined are one.

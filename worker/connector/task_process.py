@@ -32,6 +32,8 @@ _AT_ONCE = 64
 _MAX_MS = (1 << 32) - 1
 #: What a process that ends gets, beyond its wait, before it is killed.
 KILL_AFTER_S = 5.0
+#: A process that gave no sign of life for so long is told of. It may well work: nothing is done about it.
+SILENT_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,17 @@ class TaskProcess:
     def pid(self) -> int:
         """Of the process."""
         return self._child.pid
+
+    def silent_since(self, now: float) -> float | None:
+        """When it gave its last sign of life, on the monotonic clock, if that is long ago; None: it gives some.
+
+        A thread of it gives one each second, which a task that holds the interpreter keeps from it, as does whatever
+        freezes the process. While it loads its tasks, and when it is to stop, nothing is expected of it.
+        """
+        if self.hello is None or self.told_to_stop:
+            return None
+        since = self._memory.alive_at
+        return since if now - since >= SILENT_AFTER_S else None
 
     def stop(self, wait_s: float) -> None:
         """Has it end when it is done, or when the time is over; it is killed if it takes much longer."""

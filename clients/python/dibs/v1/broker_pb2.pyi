@@ -553,6 +553,7 @@ class WorkRequest(google.protobuf.message.Message):
     ACKS_FIELD_NUMBER: builtins.int
     NACKS_FIELD_NUMBER: builtins.int
     REFRESHES_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -581,6 +582,10 @@ class WorkRequest(google.protobuf.message.Message):
     def refreshes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefreshEntry]:
         """Leases to lengthen."""
 
+    @property
+    def state(self) -> dibs.v1.types_pb2.WorkerState:
+        """How the worker stands, which replaces what it said before on this stream. Only to a broker that said hears_state."""
+
     def __init__(
         self,
         *,
@@ -591,9 +596,10 @@ class WorkRequest(google.protobuf.message.Message):
         acks: collections.abc.Iterable[global___AckEntry] | None = ...,
         nacks: collections.abc.Iterable[global___NackEntry] | None = ...,
         refreshes: collections.abc.Iterable[global___RefreshEntry] | None = ...,
+        state: dibs.v1.types_pb2.WorkerState | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["hello", b"hello", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "sequence", b"sequence", "state", b"state"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -637,6 +643,7 @@ class WorkResponse(google.protobuf.message.Message):
     UNKNOWN_TASK_NAMES_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
     REGISTER_AGAIN_FIELD_NUMBER: builtins.int
+    HEARS_STATE_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -647,6 +654,8 @@ class WorkResponse(google.protobuf.message.Message):
     """Redis has lost its data since this stream or this broker began: register tasks and schedules again, as at the start
     of a worker. What was queued is gone.
     """
+    hears_state: builtins.bool
+    """In the first message of a stream: the broker knows WorkRequest.state."""
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -688,9 +697,10 @@ class WorkResponse(google.protobuf.message.Message):
         unknown_task_names: collections.abc.Iterable[builtins.str] | None = ...,
         limits: dibs.v1.types_pb2.Limits | None = ...,
         register_again: builtins.bool = ...,
+        hears_state: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_state", b"hears_state", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

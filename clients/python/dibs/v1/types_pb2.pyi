@@ -467,3 +467,65 @@ class Limits(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["max_attempts", b"max_attempts", "max_batch_items", b"max_batch_items", "max_credit", b"max_credit", "max_delay", b"max_delay", "max_error_bytes", b"max_error_bytes", "max_headers", b"max_headers", "max_headers_bytes", b"max_headers_bytes", "max_id_length", b"max_id_length", "max_lease_timeout", b"max_lease_timeout", "max_message_bytes", b"max_message_bytes", "max_name_length", b"max_name_length", "max_payload_bytes", b"max_payload_bytes", "max_queues_per_lease", b"max_queues_per_lease", "max_result_ttl", b"max_result_ttl", "max_task_name_length", b"max_task_name_length", "max_wait", b"max_wait"]) -> None: ...
 
 global___Limits = Limits
+
+@typing.final
+class WorkerState(google.protobuf.message.Message):
+    """How a worker stands, for operators."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERDUE_FIELD_NUMBER: builtins.int
+    OVERDUE_COUNT_FIELD_NUMBER: builtins.int
+    SILENCE_FIELD_NUMBER: builtins.int
+    overdue_count: builtins.int
+    """How many there are, 0 to 20,000."""
+    @property
+    def overdue(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverdueItem]:
+        """Items that it runs although their lease is over, those first for which that has been so longest; at most 20 are named.
+        Somebody else may have them by now, and nobody waits for what comes of these runs.
+        """
+
+    @property
+    def silence(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long the process that runs its tasks has given no sign of life, at most 366 days. Absent: it gives some."""
+
+    def __init__(
+        self,
+        *,
+        overdue: collections.abc.Iterable[global___OverdueItem] | None = ...,
+        overdue_count: builtins.int = ...,
+        silence: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["silence", b"silence"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["overdue", b"overdue", "overdue_count", b"overdue_count", "silence", b"silence"]) -> None: ...
+
+global___WorkerState = WorkerState
+
+@typing.final
+class OverdueItem(google.protobuf.message.Message):
+    """An item that runs although its lease is over."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    OVERDUE_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    task_name: builtins.str
+    """Name of its task."""
+    @property
+    def overdue(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long the lease has been over, at most 366 days."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        task_name: builtins.str = ...,
+        overdue: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["overdue", b"overdue"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "overdue", b"overdue", "task_name", b"task_name"]) -> None: ...
+
+global___OverdueItem = OverdueItem
