@@ -342,20 +342,36 @@ TASK = """
 import os, dibs
 
 @dibs.task(name="{name}")
-def task() -> None:
+{sort}def task() -> None:
     with open(os.path.join(os.environ["JOBS_FOLDER"], "journal"), "a") as journal:
         journal.write(f"run {name} {{os.getpid()}}\\n")
 """
 
 
-def test_the_next_process_may_have_other_tasks(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [("", ""), ("", "async "), ("async ", "")], ids=["plain", "plain, async", "async, plain"]
+)
+def test_the_next_process_may_have_other_tasks(scene: Scene, before: str, after: str) -> None:
     module = scene.folder / "changing.py"
-    module.write_text(TASK.format(name="before"))
+    module.write_text(TASK.format(name="before", sort=before))
     with running_worker(scene.target, scene.folder, module=str(module)) as worker:
         scene.client.call_task("before", None)
         pid = scene.until_run("before")
-        module.write_text(TASK.format(name="after_the_change"))
+        module.write_text(TASK.format(name="after_the_change", sort=after))
         os.kill(pid, signal.SIGTERM)
         scene.client.call_task("after_the_change", None)
         assert scene.until_run("after_the_change") != pid
         until(lambda: worker.output.count("registered group=changing tasks=1") == 2, "registered anew")
+        # Nobody says any more that the first one can be run.
+        until(
+            lambda: {name for one in scene.workers() for name in one.task_names} == {"after_the_change"},
+            "only the new task is known",
+            SOON_S,
+        )
+        assert len(scene.workers()) == 1
+        module.write_text(TASK.format(name="before", sort=before))
+        os.kill(scene.until_run("after_the_change"), signal.SIGTERM)
+        scene.client.call_task("before", None)
+        scene.until_run("before", 2)
+        worker.terminate()
+        assert worker.wait() == 0

@@ -20,7 +20,7 @@ from dibs.worker.connector.condition import Condition, Overdue
 from dibs.worker.connector.held import Batch, Held
 from dibs.worker.entries import Entries
 from dibs.worker.process.leased import LeasedTask
-from dibs.worker.shared_memory import SharedMemory, Table, new_memory
+from dibs.worker.shared_memory import OtherVersion, SharedMemory, Table, new_memory
 from dibs.worker.sorts import Sort
 
 from ..support.workers import Job
@@ -87,6 +87,15 @@ def test_both_ends_of_the_memory_see_the_same() -> None:
     assert [ours.tables[sort].marks[65_535] for sort in Sort] == [1, 2]
     assert [ours.tables[sort].ends[65_535] for sort in Sort] == [0.5, 1.0]
     assert ours.alive_at == 12.5
+
+
+def test_memory_of_another_version_is_refused_in_a_sentence() -> None:
+    memory = os.memfd_create("other")
+    os.ftruncate(memory, 16_384)
+    with pytest.raises(OtherVersion, match="of another version: restart the worker"):
+        SharedMemory(memory)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(memory)
 
 
 def test_a_condition_is_told_with_those_first_that_are_overdue_longest() -> None:
