@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,8 @@ class Dispatch:
         self._callers = Callers(engine)
         self._orphans = Orphans(self._callers, self.returns)
         self._groups: dict[tuple[str, LeaseQuery, str, bool], Group] = {}
+        #: How many groups want the same and know different tasks.
+        self._alike: Counter[tuple[str, LeaseQuery]] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -61,9 +64,11 @@ class Dispatch:
             task_names: tasks whose items it takes; none: of any task.
             says_begun: it says when items begin; else they have when it has them.
         """
-        key = (namespace, query, skill_set(task_names) if task_names else "", says_begun)
+        wanted = (namespace, query)
+        key = (*wanted, skill_set(task_names) if task_names else "", says_begun)
         group = self._groups.get(key)
         if group is None:
+            self._alike[wanted] += 1
             group = self._groups[key] = Group(
                 self._engine,
                 self._callers,
@@ -71,7 +76,11 @@ class Dispatch:
                 self.returns,
                 namespace,
                 query,
-                UnknownTasks(self._engine, self.returns, self._own, namespace, task_names) if task_names else None,
+                UnknownTasks(
+                    self._engine, self.returns, self._own, namespace, task_names, lambda: self._alike[wanted] > 1
+                )
+                if task_names
+                else None,
                 self._leasing,
                 says_begun=says_begun,
             )
@@ -84,6 +93,9 @@ class Dispatch:
             del group.consumers[consumer]
             if not group.consumers:
                 del self._groups[key]
+                self._alike[wanted] -= 1
+                if not self._alike[wanted]:
+                    del self._alike[wanted]
                 group.close()
 
     async def lease(self, namespace: str, query: LeaseQuery, max_items: int) -> LeaseReply:

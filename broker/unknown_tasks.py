@@ -93,6 +93,7 @@ class UnknownTasks:
         own: runs work in the background, under a name.
         namespace: of the workers.
         names: of the tasks that they can run; not none.
+        others_want_it: says whether workers that know other tasks want items of the same queues.
 
     Attributes:
         digest: names the set of tasks in Redis.
@@ -105,7 +106,9 @@ class UnknownTasks:
         own: Callable[[Coroutine[Any, Any, None], str], None],
         namespace: str,
         names: Collection[str],
+        others_want_it: Callable[[], bool],
     ) -> None:
+        self._others_want_it = others_want_it
         self.digest = skill_set(names)
         self._engine = engine
         self._returns = returns
@@ -119,8 +122,12 @@ class UnknownTasks:
 
     @property
     def sifts(self) -> bool:
-        """Whether Redis is to sort before it leases."""
-        return time.monotonic() < self._sift_until and self._engine.peers.current
+        """Whether Redis is to sort before it leases.
+
+        Beside others it always is, as beside the other lane of the same worker: what is taken and put back leaves its
+        order for a moment.
+        """
+        return (self._others_want_it() or time.monotonic() < self._sift_until) and self._engine.peers.current
 
     async def teach(self) -> None:
         """Makes the names known to Redis, unless it knows them. Raises `EngineError`."""

@@ -41,6 +41,7 @@ from .requests import Entries, Hello, read_entries
 from .rooms import fitting
 from .roster import Roster
 from .telling import NamesToTell
+from .worker_states import ToldState
 
 _log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class WorkSession:
         self._unknown = NamesToTell()
         self._connected_at = time.time()
         #: For operators.
+        self._state = ToldState()
         self._delivered = self._acked = self._nacked = 0
         #: The dispatch group, and what ends the membership in it.
         self._group: Group | None = None
@@ -150,6 +152,9 @@ class WorkSession:
             nacked=self._nacked,
         )
         info.connect_time.FromMicroseconds(int(self._connected_at * 1e6))
+        state = self._state.now()
+        if state is not None:
+            info.state.CopyFrom(state)
         return info
 
     async def run(
@@ -169,7 +174,9 @@ class WorkSession:
         self._take(first)
         # Before anything else: a first write that is cancelled midway would take the status of the call with it.
         limits = announcement(self._limits.announced)
-        await write(pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement, hears_begun=True))
+        await write(
+            pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement, hears_begun=True, hears_state=True)
+        )
         try:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
@@ -281,6 +288,8 @@ class WorkSession:
             if self._group is not None:
                 raise InvalidField("says_begun", "must come no later than the first credit")
             self._says_begun = True
+        if request.HasField("state"):
+            self._state.take(request.state, self._limits)
         self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))
         settles = bool(request.acks or request.nacks or request.refreshes)
         if settles:

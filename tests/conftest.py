@@ -6,12 +6,17 @@ import os
 import signal
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from .support import redis as redis_support
 
 #: Major versions of Redis that the suite must have run on: the oldest supported and the one of the day.
 REDIS_MAJORS = (6, 7)
+
+# How long an example takes says more of what else the machine does.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 # Where the tests run in the background their shell may have them ignore Ctrl-C, and so would all that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -16,7 +16,7 @@ from dibs.targets import read_target
 from .connector.task_process import Program
 from .hello import Hello
 from .logs import Said, configure
-from .process.load import LoadError, group_of, hello_of, load
+from .process.load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .run import run, run_processes
 from .settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings, default_worker_id, queue_names
 
@@ -105,7 +105,7 @@ def worker(
     """Runs the tasks that MODULE defines.
 
     SIGTERM or Ctrl-C stops it: what runs may finish within --wait, what has not begun goes back to its queue. A second
-    one ends it at once. SIGUSR2 prints what every thread is doing.
+    one ends it at once. SIGUSR1 stops it, too, however often it comes. SIGUSR2 prints what every thread is doing.
     """
     try:
         configure(log_level, log_format)
@@ -141,9 +141,10 @@ def _work(module: str, settings: WorkerSettings, target: str | None, namespace: 
     """Works in this process."""
     try:
         instance = load(module)
-    except LoadError as error:
+        lanes = lanes_of(tasks_of(instance.registry), settings)
+    except (LoadError, ValueError) as error:
         _refuse(str(error))
-    _tell(hello_of(instance, group_of(module), instance.registry.names(), 0), settings, target, namespace, 0)
+    _tell(hello_of(instance, group_of(module), lanes), settings, target, namespace, 0)
     try:
         unfinished = run(instance, settings, group=group_of(module))
     except (BrokerError, ValueError) as error:

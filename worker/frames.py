@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-#: Kind, length of the body, and three numbers whose meaning the kind says.
-HEAD = struct.Struct("<IIIII")
+from .sorts import Sort
+
+#: Kind, lane (a `Sort`; 0 where it is of none), length of the body, and three numbers whose meaning the kind says.
+HEAD = struct.Struct("<HHIIII")
 #: First position and count of items that follow each other.
 RANGE = struct.Struct("<II")
-#: How a process stands: items that it was dealt in all (modulo 2**32), room for more, items that it holds ahead.
+#: How a lane stands: items that it was dealt in all (modulo 2**32), room for more, items that it holds ahead.
 STANDING = struct.Struct("<III")
 
 #: Up, once, when its tasks are loaded: see `hello`.
@@ -37,6 +39,7 @@ class Frame(NamedTuple):
     """One frame, taken apart."""
 
     kind: int
+    lane: int
     a: int
     b: int
     c: int
@@ -47,9 +50,9 @@ class FrameError(Exception):
     """What came is no frame: the other end is not what it should be."""
 
 
-def frame(kind: int, a: int = 0, b: int = 0, c: int = 0, body: bytes = b"") -> bytes:
+def frame(kind: int, a: int = 0, b: int = 0, c: int = 0, body: bytes = b"", *, lane: int = 0) -> bytes:
     """One frame, as bytes."""
-    return HEAD.pack(kind, len(body), a, b, c) + body
+    return HEAD.pack(kind, lane, len(body), a, b, c) + body
 
 
 class Reader:
@@ -70,13 +73,13 @@ class Reader:
         frames: list[Frame] = []
         with memoryview(rest) as view:
             while end - at >= HEAD.size:
-                kind, length, a, b, c = HEAD.unpack_from(rest, at)
-                if not HELLO <= kind <= STOP or length > MAX_LENGTH:
-                    raise FrameError(f"a head of kind {kind} and length {length:,}")
+                kind, lane, length, a, b, c = HEAD.unpack_from(rest, at)
+                if not HELLO <= kind <= STOP or lane >= len(Sort) or length > MAX_LENGTH:
+                    raise FrameError(f"a head of kind {kind}, lane {lane} and length {length:,}")
                 stop = at + HEAD.size + length
                 if stop > end:
                     break
-                frames.append(Frame(kind, a, b, c, bytes(view[at + HEAD.size : stop])))
+                frames.append(Frame(kind, lane, a, b, c, bytes(view[at + HEAD.size : stop])))
                 at = stop
         if at:
             del rest[:at]

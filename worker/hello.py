@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dibs.connection import Connection
 from dibs.v1 import admin_pb2 as apb
 
 from .frames import HELLO, Frame, frame
+from .sorts import Sort
 
 #: Number of the format of all frames: both ends are of one version, unless an upgrade replaced files under a worker.
-FORMAT = 1
+FORMAT = 2
 
 
 class UnknownFormat(Exception):
     """The process is of another version than its connector: the program has been changed under a running worker."""
+
+
+class LaneHello(NamedTuple):
+    """What a lane can do.
+
+    Attributes:
+        task_names: of the tasks that it runs, at least one.
+        slots: how many items it runs at once.
+    """
+
+    task_names: Sequence[str]
+    slots: int
 
 
 @dataclass(frozen=True)
@@ -26,27 +39,29 @@ class Hello:
     """What a process can do.
 
     Attributes:
-        task_names: of the tasks that it runs.
-        slots: how many items it runs at once.
+        lanes: for each sort of tasks that it has, what of it it runs.
         connection: where its brokers are.
         group: what its schedules belong to.
         tasks: to be registered.
         schedules: likewise.
     """
 
-    task_names: Sequence[str]
-    slots: int
+    lanes: Mapping[Sort, LaneHello]
     connection: Connection
     group: str
     tasks: Sequence[apb.TaskDefinition]
     schedules: Sequence[apb.Schedule]
 
+    @property
+    def task_names(self) -> list[str]:
+        """Names of all tasks that it runs."""
+        return [name for lane in self.lanes.values() for name in lane.task_names]
+
     def to_frame(self) -> bytes:
         """As a frame: a = bytes of JSON, b = bytes of tasks; then the schedules."""
         words = {
             "format": FORMAT,
-            "task_names": list(self.task_names),
-            "slots": self.slots,
+            "lanes": [[sort, lane.slots, list(lane.task_names)] for sort, lane in self.lanes.items()],
             "group": self.group,
             "connection": _plain(self.connection),
         }
@@ -69,8 +84,7 @@ class Hello:
                 f"the task process speaks format {words['format']}, its connector {FORMAT}: restart both"
             )
         return cls(
-            task_names=words["task_names"],
-            slots=words["slots"],
+            lanes={Sort(sort): LaneHello(names, slots) for sort, slots, names in words["lanes"]},
             connection=_connection(words["connection"]),
             group=words["group"],
             tasks=list(apb.RegisterTasksRequest.FromString(tasks).tasks),

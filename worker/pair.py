@@ -6,7 +6,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from .begun import mapped, new_memory
+from .shared_memory import SharedMemory, new_memory
 
 #: Bytes that the kernel is asked to hold each way, so that a batch is one write.
 _BUFFER = 1 << 20
@@ -18,11 +18,11 @@ class End:
 
     Attributes:
         socket: carries the frames.
-        marks: a byte for each position; see `begun`.
+        memory: what both see.
     """
 
     socket: socket.socket
-    marks: memoryview
+    memory: SharedMemory
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def new_pair() -> tuple[End, FarEnd]:
     for one in (ours, theirs):
         one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
     memory = new_memory()
-    return End(ours, mapped(os.dup(memory))), FarEnd(theirs, memory)
+    return End(ours, SharedMemory(os.dup(memory))), FarEnd(theirs, memory)
 
 
 def inherited(stream: int, memory: int) -> End:
     """The end that this process was started with; its own children do not inherit it."""
     os.set_inheritable(stream, False)
-    return End(socket.socket(fileno=stream), mapped(memory))
+    return End(socket.socket(fileno=stream), SharedMemory(memory))

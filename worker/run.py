@@ -43,7 +43,7 @@ def run(
     """Runs the tasks of an instance in this process, until SIGTERM or SIGINT.
 
     The first signal stops it as `Worker.stop` says; a second one ends the process at once, with 128 plus the number
-    of the signal. SIGUSR2 prints stacks.
+    of the signal. SIGUSR1 stops it, too, however often it comes. SIGUSR2 prints stacks.
 
     Args:
         instance: whose tasks, and where the broker is.
@@ -64,7 +64,7 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
-    registering = Registering(hello_of(instance, group or main_module(), registry.names(), slots=0))
+    registering = Registering(hello_of(instance, group or main_module(), {}))
     worker = Worker(
         instance.connection,
         registry.find,
@@ -152,19 +152,20 @@ async def _run(worker: Worker, registering: Registering) -> int:
 
     for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, stop, number)
+    loop.add_signal_handler(signal.SIGUSR1, worker.stop)
     try:
         with printed_on_signal(loop, lambda: [loop, *worker.loops]):
             return await worker.run()
     finally:
         await registering.close()
-        for number in _STOP_SIGNALS:
+        for number in (*_STOP_SIGNALS, signal.SIGUSR1):
             loop.remove_signal_handler(number)
 
 
 @contextmanager
 def _restored_handlers() -> Iterator[None]:
     """Leaves the program's own signal handlers as they were."""
-    before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR2)}
+    before = {number: signal.getsignal(number) for number in (*_STOP_SIGNALS, signal.SIGUSR1, signal.SIGUSR2)}
     try:
         yield
     finally:

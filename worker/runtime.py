@@ -6,21 +6,28 @@ Code that holds the interpreter for long holds up its stream, too; `dibs worker`
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dibs.connection import Connection
 from dibs.v1 import types_pb2 as tpb
 
-from .begun import RING
-from .connector.events import Observer
+from .connector.condition import Condition
+from .connector.events import Announcer, EventName, Observer
 from .connector.hands import Standing
 from .connector.held import Batch, Held
 from .connector.line import Line
+from .connector.lines import Lines
 from .connector.outbox import Outbox
-from .process.execution import Runnable
+from .process.item import Runnable
 from .process.load import found_tasks
-from .process.slots import Slots
+from .process.slots import Slots, by_sort, stop_all
 from .settings import WorkerSettings
+from .shared_memory import Table
+from .sorts import Sort, worker_name
+
+#: How often it is looked what runs although its lease is over.
+_LOOK_EVERY_S = 1.0
 
 
 class Worker:
@@ -51,23 +58,31 @@ class Worker:
         *,
         register_again: Callable[[], None] = lambda: None,
     ) -> None:
-        tasks = found_tasks(registry_find, task_names)
         settings = settings or WorkerSettings()
-        outbox = Outbox()
-        marks = memoryview(bytearray(RING))
-        self._slots = Slots(tasks, settings, outbox.entries, marks)
-        hands = LocalHands(self._slots, outbox, marks)
-        self._line = Line(connection, tasks, hands, outbox, settings, observer, register_again)
+        self._tasks = {sort: some for sort, some in by_sort(found_tasks(registry_find, task_names)).items() if some}
+        self._hands = {sort: LocalHands(sort, some, settings) for sort, some in self._tasks.items()}
+        self._slots = [hands.slots for hands in self._hands.values()]
+        self._announce = Announcer(observer)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop_asked = self._stop_begun = False
+
+        def make(sort: Sort, alone: bool) -> Line:
+            hands = self._hands[sort]
+            name = worker_name(settings.worker_id, sort, alone=alone)
+            of_lane = dataclasses.replace(settings, worker_id=name)
+            return Line(connection, hands, hands.outbox, of_lane, observer, register_again)
+
+        self._lines = Lines(make)
 
     @property
     def stopping(self) -> bool:
         """Whether it takes no more items."""
-        return self._line.stopping
+        return self._stop_asked
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops at work beside the one that it runs in."""
-        return self._slots.loops
+        return [loop for one in self._slots for loop in one.loops]
 
     async def run(self) -> int:
         """Works until `stop`, and then until what is here is done or the wait is over.
@@ -78,35 +93,59 @@ class Worker:
         Raises:
             BrokerError: no broker ever took this worker on, because of what it says or who it is.
         """
-        self._slots.start()
+        self._loop = asyncio.get_running_loop()
+        for one in self._slots:
+            one.start()
+        self._announce(EventName.STARTED)
         left: int | None = None
         try:
-            left = await self._line.run()
+            self._lines.know(self._tasks)
+            if self._stop_asked:
+                self._begin_stop()
+            left = await self._lines.finished()
+            self._announce(EventName.STOPPED, unfinished=left)
         finally:
-            await asyncio.to_thread(self._slots.stop, 1.0 if left == 0 else 0.0)
+            await self._lines.close()
+            await asyncio.to_thread(stop_all, self._slots, 1.0 if left == 0 else 0.0)
         return left
 
     def stop(self) -> None:
         """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
-        self._line.stop()
+        self._stop_asked = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._begin_stop)
+
+    def _begin_stop(self) -> None:
+        if not self._stop_begun:
+            self._stop_begun = True
+            self._announce(EventName.STOPPING)
+            self._lines.stop()
 
 
 class LocalHands:
     """Slots of this process as hands.
 
     Args:
+        sort: of the tasks.
+        tasks: by name.
+        settings: how many at once.
+
+    Attributes:
+        condition: as of `Hands`.
+        outbox: where they put what came of items.
         slots: who runs the items.
-        outbox: where the slots put entries.
-        marks: theirs.
     """
 
-    def __init__(self, slots: Slots, outbox: Outbox, marks: memoryview) -> None:
+    def __init__(self, sort: Sort, tasks: dict[str, Runnable], settings: WorkerSettings) -> None:
         self.arrived = asyncio.Event()
-        self._slots = slots
-        self._outbox = outbox
-        self._held = Held(marks)
+        self.condition = Condition()
+        self.outbox = Outbox()
+        table = Table.new()
+        self.slots = Slots(sort, tasks, settings, self.outbox.entries, table)
+        self._held = Held(table)
+        self._look_at = 0.0
         #: Parts of items that are not reported yet, whose batches are to be found out.
-        outbox.collect = self._collect
+        self.outbox.collect = self._collect
 
     @property
     def held(self) -> int:
@@ -121,40 +160,44 @@ class LocalHands:
     @property
     def released(self) -> int:
         """Items that were handed back because they could not begin, in all."""
-        return self._slots.released
+        return self.slots.released
 
     def deal(self, batch: Batch, on_wire: int) -> None:
         """Has items run."""
         self.arrived.set()
         for piece in self._held.place(batch):
-            self._slots.deal(piece.deliveries, piece.first, piece.arrived, on_wire)
+            self.slots.deal(piece.deliveries, piece.first, piece.arrived, on_wire)
 
     def standing(self) -> Standing:
         """For what there is room now."""
-        _, room, ahead = self._slots.standing()
-        return Standing(room, self._slots.slots, ahead)
+        _, room, ahead = self.slots.standing()
+        return Standing(room, self.slots.slots, ahead)
 
     def hand_back(self) -> None:
         """Hands back what has not begun and can go back."""
-        self._slots.hand_back()
+        self.slots.hand_back()
         self._collect()
 
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items."""
-        self._slots.look_after(now)
+        self.slots.look_after(now)
         self._collect()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_EVERY_S
+            self.condition = Condition(self._held.overdue(now))
 
     def rest(self) -> None:
         """To be called when there has been nothing to do for a while."""
-        self._slots.rest()
+        self.slots.rest()
+        self.condition = Condition()
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
         """Tells items that somebody has cancelled them."""
-        self._slots.cancel(leases, now)
+        self.slots.cancel(leases, now)
 
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""
-        return self._slots.running()
+        return self.slots.running()
 
     def newly_begun(self) -> Sequence[tuple[str, int]]:
         """As of `Hands`."""
@@ -169,9 +212,9 @@ class LocalHands:
         return (delivery for delivery, _ in self._held.unreported())
 
     def _collect(self) -> None:
-        if self._slots.something:
-            ranges, parts = self._slots.gather()
+        if self.slots.something:
+            ranges, parts = self.slots.gather()
             for count, data in parts:
-                self._held.said(self._outbox.add(data, count))
+                self._held.said(self.outbox.add(data, count))
             if ranges:
                 self._held.report(ranges)

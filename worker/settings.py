@@ -7,6 +7,8 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .sorts import Sort
+
 #: A worker that cannot work for a reason that will not go away, such as a module that cannot be imported, ends with
 #: this code (sysexits.h: EX_CONFIG).
 EXIT_UNFIT = 78
@@ -28,8 +30,7 @@ class WorkerSettings:
     Attributes:
         queues: queues to serve, strictly in this order. Default (empty): every task queue, by priority.
         threads: how many plain functions run at once, 1-1,000. Default 1: code that was never meant for threads
-            is safe, and tasks of one queue begin in their order. Raise it for tasks that wait for I/O, and beside
-            ``async def`` tasks: while every thread is busy the worker asks for nothing that might need one.
+            is safe, and tasks of one queue begin in their order. Raise it for tasks that wait for I/O.
         async_tasks: how many ``async def`` tasks run at once, 1-8,000. Default 100.
         wait: seconds that a stopping worker gives to what runs, 0 or more. Default 10.
         prefetch: most items to hold beyond those that run, 0-8,000. Default 2,048. As many are held as begin within
@@ -64,6 +65,10 @@ class WorkerSettings:
         _check("stale_after", self.stale_after, 0.01, float("inf"))
         if not 1 <= len(self.worker_id) <= 256 or not self.worker_id.isprintable():
             raise ValueError(f"worker_id must be 1-256 printable characters, not {self.worker_id!r}")
+
+    def slots(self, sort: Sort) -> int:
+        """How many tasks of a sort run at once."""
+        return self.async_tasks if sort is Sort.ASYNC else self.threads
 
 
 def queue_names(queues: str | bytes | Iterable[str | bytes] | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
 from dibs.v1 import broker_pb2 as pb
@@ -28,9 +28,14 @@ _MAX_NAMES = 1_000
 
 
 class UnknownTasks:
-    """Hands items of unknown tasks back, and says so now and then. For the loop only."""
+    """Hands items of unknown tasks back, and says so now and then. For one thread at a time.
+
+    Attributes:
+        known_elsewhere: tasks that another lane of this worker knows.
+    """
 
     def __init__(self, entries: Entries) -> None:
+        self.known_elsewhere: Collection[str] = ()
         self._entries = entries
         #: Names, and when the log told of them.
         self._logged_at: dict[str, float] = {}
@@ -38,7 +43,8 @@ class UnknownTasks:
     def held_back(self, names: Iterable[str]) -> None:
         """Tells of tasks whose items the broker keeps for other workers."""
         for name in names:
-            self._say(name, "task is not known here, its items wait; import its module, or give it another queue")
+            if name not in self.known_elsewhere:
+                self._say(name, "task is not known here, its items wait; import its module, or give it another queue")
 
     def hand_back(self, delivery: tpb.Delivery) -> None:
         """Releases an item for a while.

@@ -9,6 +9,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import dibs
 
@@ -157,3 +158,72 @@ def close_everything() -> None:
     note("run close")
     os.closerange(3, 1024)
     time.sleep(0.1)
+
+
+@app.task(name="ahold", vis_timeout=600, save_results=600)
+async def ahold(label: str) -> int:
+    """As `hold`, in the event loop."""
+    note(f"run {label}")
+    await asyncio.to_thread(await_file, label)
+    return os.getpid()
+
+
+@app.task(name="close_and_stay", vis_timeout=600, save_results=600)
+def close_and_stay() -> None:
+    """Closes what is not its own, takes the numbers for other files, and then has nothing to say for long."""
+    note("run close")
+    os.closerange(3, 1024)
+    held = [os.open(os.devnull, os.O_RDWR) for _ in range(100)]
+    await_file("never")
+    held.clear()
+
+
+@app.task(name="aclose", vis_timeout=600, save_results=600)
+async def aclose() -> None:
+    """As `close_everything`, in the event loop, which cannot go on."""
+    note("run close")
+    os.closerange(3, 1024)
+    await asyncio.sleep(600)
+
+
+@app.task(name="astop", vis_timeout=600, save_results=600)
+async def astop() -> str:
+    """Stops its event loop."""
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+    return "went on"
+
+
+class Lazy(dict[str, int]):
+    """A result that raises when it is read."""
+
+    def items(self) -> NoReturn:
+        raise SystemExit("while it was read")
+
+
+@app.task(name="lazy", vis_timeout=600, save_results=600)
+def lazy() -> Lazy:
+    return Lazy(a=1)
+
+
+@app.task(name="alazy", vis_timeout=600, save_results=600)
+async def alazy() -> Lazy:
+    return Lazy(a=1)
+
+
+@app.task(name="acome_back", vis_timeout=600, save_results=600)
+async def acome_back(fails: bool) -> str:
+    """As `come_back`, in the event loop."""
+    return str(come_back.function(fails))
+
+
+@app.task(name="late", vis_timeout=1, save_results=600)
+def late(label: str) -> int:
+    """As `hold`, with a lease that ends before it does."""
+    return int(hold.function(label))
+
+
+@app.task(name="alate", vis_timeout=1, save_results=600)
+async def alate(label: str) -> int:
+    """As `late`, in the event loop."""
+    return int(await ahold.function(label))

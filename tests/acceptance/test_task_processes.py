@@ -8,91 +8,22 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from dibs import Dibs, TaskFailed
-
-from ..support import redis as redis_support
-from ..support.processes import Dibs as Process
-from ..support.processes import running_broker
 from ..support.waiting import until
 from ..support.worker_process import running_worker
 from . import crash_jobs as jobs
-
-#: Far below the leases of the tasks, which are 600 s.
-SOON_S = 20
-
-
-@dataclass
-class Scene:
-    """A broker, a client, and the folder of the journal."""
-
-    target: str
-    client: Dibs
-    folder: Path
-
-    def worker(self, *options: str) -> AbstractContextManager[Process]:
-        return running_worker(self.target, self.folder, *options, module="tests.acceptance.crash_jobs:app")
-
-    def on(self, task: Any) -> Any:
-        return task.on(self.client)
-
-    @property
-    def runs(self) -> list[tuple[str, int]]:
-        """Label and process of each run, in order."""
-        try:
-            lines = (self.folder / "journal").read_text().splitlines()
-        except FileNotFoundError:
-            return []
-        return [(words[1], int(words[2])) for line in lines if (words := line.split())[0] == "run"]
-
-    def lines(self) -> int:
-        """How many runs there were."""
-        try:
-            return (self.folder / "journal").read_bytes().count(b"\n")
-        except FileNotFoundError:
-            return 0
-
-    def counts(self) -> Counter[str]:
-        return Counter(label for label, _ in self.runs)
-
-    def until_run(self, label: str, times: int = 1) -> int:
-        """The process that ran it for the n-th time, when it has begun."""
-        until(lambda: self.counts()[label] >= times, f"{times} runs of {label}", SOON_S)
-        return [pid for name, pid in self.runs if name == label][times - 1]
-
-    def let(self, label: str) -> None:
-        (self.folder / label).touch()
-
-    def waiting(self) -> int:
-        """Items that wait in queues."""
-        return sum(size for _, size, _ in self.client.queue_sizes())
+from .crash_scene import SOON_S, Scene, children, error_of, running_scene
 
 
 @pytest.fixture
 def scene(redis_programs: dict[int, str], tmp_path: Path) -> Iterator[Scene]:
-    with (
-        redis_support.running(redis_programs[max(redis_programs)]) as server,
-        running_broker("--redis", server.url, "--max-payload-bytes", "3MiB", "--max-message-bytes", "16MiB") as broker,
-        Dibs(broker.address) as client,
-    ):
-        yield Scene(broker.address, client, tmp_path)
-
-
-def children(worker: Process) -> list[psutil.Process]:
-    return psutil.Process(worker.process.pid).children()
-
-
-def error_of(handle: Any) -> str:
-    with pytest.raises(TaskFailed) as failed:
-        handle.get(timeout=SOON_S)
-    return failed.value.traceback
+    with running_scene(redis_programs, tmp_path) as scene:
+        yield scene
 
 
 def warm_up(scene: Scene, number: int = 300) -> list[Any]:
@@ -287,11 +218,14 @@ def test_what_runs_too_long_ends_with_its_process_when_the_connector_is_gone(sce
         busy.wait(SOON_S)
 
 
-def test_a_process_that_is_told_to_end_retires_and_another_takes_its_place(scene: Scene) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=["SIGTERM", "SIGUSR1"])
+def test_a_process_that_is_told_to_end_retires_and_another_takes_its_place(
+    scene: Scene, number: signal.Signals
+) -> None:
     with scene.worker(*AHEAD) as worker:
         running, waiting = hold_behind_quick_ones(scene)
         old = scene.until_run("running")
-        os.kill(old, signal.SIGTERM)
+        os.kill(old, number)
         again = [handle for handle in waiting if handle.name == "kept"]
         pids = {handle.get(timeout=SOON_S) for handle in again}
         assert old not in pids
@@ -332,22 +266,40 @@ def test_forks_of_tasks_end_as_they_should(scene: Scene) -> None:
         assert scene.on(jobs.fork).execute(200).get(timeout=60) == [200, 0]
 
 
+@pytest.mark.parametrize("task", [jobs.come_back, jobs.acome_back], ids=["plain", "async"])
 @pytest.mark.parametrize(("fails", "code"), [(False, 0), (True, 1)], ids=["returns", "raises"])
-def test_a_forked_child_that_comes_back_is_no_second_worker(scene: Scene, fails: bool, code: int) -> None:
+def test_a_forked_child_that_comes_back_is_no_second_worker(scene: Scene, fails: bool, code: int, task: Any) -> None:
     with scene.worker() as worker:
-        assert scene.on(jobs.come_back).execute(fails).get(timeout=SOON_S) == f"parent, child {code}"
+        assert scene.on(task).execute(fails).get(timeout=SOON_S) == f"parent, child {code}"
         worker.until_printed("a forked child came back from its task")
         assert all(handle.get(timeout=SOON_S) for handle in warm_up(scene, 10))
 
 
-def test_a_task_that_closes_the_stream_of_its_process_costs_itself_only(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "task", [jobs.close_everything, jobs.close_and_stay, jobs.aclose], ids=["and returns", "and stays", "in its loop"]
+)
+def test_a_task_that_closes_the_stream_of_its_process_costs_itself_only(scene: Scene, task: Any) -> None:
     with scene.worker() as worker:
-        closing = scene.on(jobs.close_everything).execute()
+        closing = scene.on(task).execute()
         scene.until_run("close")
         assert error_of(closing) == f"worker process crashed (exit code {os.EX_SOFTWARE})"
-        # Whichever comes to it first, who reads or who writes.
-        worker.until_printed("the stream to the connector cannot be")
+        # Whichever comes to it first, who reads, who writes, or who looks each second.
+        worker.until_printed("ending the process")
         assert all(handle.get(timeout=SOON_S) for handle in warm_up(scene, 10))
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_what_a_task_does_to_its_thread_or_loop_is_its_own_failure(scene: Scene, processes: str) -> None:
+    with scene.worker("--processes", processes) as worker:
+        for _ in range(3):
+            assert scene.on(jobs.astop).execute().get(timeout=SOON_S) == "went on"
+            for task in (jobs.lazy, jobs.alazy):
+                error = error_of(scene.on(task).execute())
+                assert error.startswith(f"the result of task {task.name} cannot be read:")
+                assert "SystemExit: while it was read" in error
+        assert scene.on(jobs.kept).execute("after").get(timeout=SOON_S)
+        assert scene.on(jobs.akept).execute("after").get(timeout=SOON_S)
+        assert "crashed" not in worker.output
 
 
 def test_results_of_nearly_the_largest_size_come_through(scene: Scene) -> None:
@@ -388,20 +340,36 @@ TASK = """
 import os, dibs
 
 @dibs.task(name="{name}")
-def task() -> None:
+{sort}def task() -> None:
     with open(os.path.join(os.environ["JOBS_FOLDER"], "journal"), "a") as journal:
         journal.write(f"run {name} {{os.getpid()}}\\n")
 """
 
 
-def test_the_next_process_may_have_other_tasks(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [("", ""), ("", "async "), ("async ", "")], ids=["plain", "plain, async", "async, plain"]
+)
+def test_the_next_process_may_have_other_tasks(scene: Scene, before: str, after: str) -> None:
     module = scene.folder / "changing.py"
-    module.write_text(TASK.format(name="before"))
+    module.write_text(TASK.format(name="before", sort=before))
     with running_worker(scene.target, scene.folder, module=str(module)) as worker:
         scene.client.call_task("before", None)
         pid = scene.until_run("before")
-        module.write_text(TASK.format(name="after_the_change"))
+        module.write_text(TASK.format(name="after_the_change", sort=after))
         os.kill(pid, signal.SIGTERM)
         scene.client.call_task("after_the_change", None)
         assert scene.until_run("after_the_change") != pid
         until(lambda: worker.output.count("registered group=changing tasks=1") == 2, "registered anew")
+        # Nobody says any more that the first one can be run.
+        until(
+            lambda: {name for one in scene.workers() for name in one.task_names} == {"after_the_change"},
+            "only the new task is known",
+            SOON_S,
+        )
+        assert len(scene.workers()) == 1
+        module.write_text(TASK.format(name="before", sort=before))
+        os.kill(scene.until_run("after_the_change"), signal.SIGTERM)
+        scene.client.call_task("before", None)
+        scene.until_run("before", 2)
+        worker.terminate()
+        assert worker.wait() == 0

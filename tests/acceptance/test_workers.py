@@ -180,6 +180,21 @@ def test_a_second_signal_ends_it_now(scene: Scene, processes: str) -> None:
         assert worker.wait() == 128 + signal.SIGINT
 
 
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_sigusr1_stops_in_order_however_often_it_comes(scene: Scene, processes: str) -> None:
+    with scene.worker("--processes", processes) as worker:
+        scene.put("running")
+        scene.until_written("begun running")
+        scene.put("waiting")
+        for _ in range(3):
+            worker.process.send_signal(signal.SIGUSR1)
+            worker.until_printed("stopping unfinished=1")
+        scene.let("running")
+        assert worker.wait() == 0
+    assert scene.state("running") == tpb.ITEM_STATE_SUCCEEDED
+    assert scene.state("waiting") == tpb.ITEM_STATE_WAITING
+
+
 def test_a_task_that_kills_its_process_is_buried_and_the_others_run(scene: Scene) -> None:
     with scene.worker("--processes", "2") as worker:
         scene.put("die", task="die", lease_s=0.3, attempts=2, dead=True)

@@ -54,6 +54,7 @@ BAD: Mapping[str, Sequence[Any]] = {
     "max_items": (-1, 1001, 2**31 - 1),
     "attempts": (-1, -(2**31), 2**31 - 1, 1_000_001),
     "default_attempts": (-1, -(2**31), 2**31 - 1, 1_000_001),
+    "overdue_count": (-1, 20_001, 2**31 - 1),
     "add_credit": (10_001, 2**31 - 1),
     "multiplier": (math.nan, math.inf, -1.0, 0.5, 100.1),
     "jitter": (math.nan, math.inf, -0.1, 1.1),

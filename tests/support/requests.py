@@ -35,6 +35,11 @@ _ENQUEUE = pb.EnqueueRequest(namespace=NAMESPACE, request_id="r", items=[_ITEM])
 _ACK = pb.AckEntry(id="a", lease_token=1, result=b"1")
 _NACK = pb.NackEntry(id="a", lease_token=1, reason=pb.NACK_REASON_FAILED, delay=Duration(seconds=1))
 _REFRESH = pb.RefreshEntry(id="a", lease_token=1, lease_timeout=Duration(seconds=1))
+_STATE = tpb.WorkerState(
+    overdue=[tpb.OverdueItem(id="a", task_name="task", overdue=Duration(seconds=1))],
+    overdue_count=1,
+    silence=Duration(seconds=10),
+)
 _SCHEDULE = apb.Schedule(
     name="s", queue="q", content=_CONTENT, policy=_POLICY, cron="0 0 1 1 *", time_zone="Europe/Vienna"
 )
@@ -79,6 +84,7 @@ GOOD: dict[str, Sequence[Message]] = {
             refreshes=[_REFRESH],
             begun=[pb.BegunEntry(id="a", lease_token=1)],
         ),
+        pb.WorkRequest(state=_STATE),
     ],
     "Refresh": [pb.RefreshRequest(namespace=NAMESPACE, entries=[_REFRESH])],
     "Ack": [pb.AckRequest(namespace=NAMESPACE, entries=[_ACK])],

@@ -156,6 +156,37 @@ def test_tasks_that_wait_for_nobody() -> None:
     assert found(facts, "workers").text == "1 connected on 1 broker(s); no task waits in vain"
 
 
+def test_workers_that_run_what_is_not_theirs_any_more_or_are_silent() -> None:
+    facts = well()
+    late = tpb.WorkerState(
+        overdue=[
+            tpb.OverdueItem(id=f"i{n}", task_name="shop.send", overdue=Duration(seconds=90 - n)) for n in range(7)
+        ],
+        overdue_count=12,
+    )
+    still = tpb.WorkerState(silence=Duration(seconds=34))
+    names = {"web:1-1/threads": late, "web:1-2/threads": still, "web:1-2/async-tasks": still}
+    facts.workers = [
+        admin.WorkerInfo(worker_id=name, kind=tpb.QUEUE_KIND_TASK, broker_id="b", state=state)
+        for name, state in names.items()
+    ]
+    findings = [finding for finding in examine(facts) if finding.subject == "workers"]
+    assert [finding.status for finding in findings] == [Status.OK] + [Status.WARN] * 7
+    assert [finding.text for finding in findings[:3]] == [
+        "2 connected on 1 broker(s); no task waits in vain",
+        "web:1-2 has given no sign of life for 34 s",
+        "web:1-1/threads runs shop.send i0, whose lease has been over for 1 m 30 s",
+    ]
+    assert findings[-1].text == "web:1-1/threads runs 7 more whose leases are over"
+
+
+def test_workers_of_the_same_name_are_counted_each() -> None:
+    facts = well()
+    names = ["w", "w", "w/threads", "w/async-tasks", "v/threads", "v/threads", "v/async-tasks"]
+    facts.workers = [admin.WorkerInfo(worker_id=name, kind=tpb.QUEUE_KIND_TASK, broker_id="b") for name in names]
+    assert found(facts, "workers").text.startswith("4 connected")
+
+
 def test_queues_that_stand_still() -> None:
     facts = well()
     facts.queues = [

@@ -16,8 +16,10 @@ from dibs.v1 import types_pb2 as tpb
 from dibs.worker.bell import LoopBell
 from dibs.worker.entries import Entries
 from dibs.worker.process.leased import LeasedTask
+from dibs.worker.shared_memory import Table
 
 from ..support.recording import RecordingDibs
+from ..support.workers import Job
 
 
 @pytest.fixture
@@ -64,16 +66,21 @@ def test_a_worker_counts_on_from_there(app: RecordingDibs, running: RunningTask)
     assert (before + 1, before + app.last.policy.attempts) == (3, 5)
 
 
+def leased(delivery: tpb.Delivery) -> LeasedTask:
+    item = (delivery, 0.0, Job("task", print), 0)
+    return LeasedTask(item, [], {}, Entries(LoopBell()), Table.new().ends)
+
+
 def test_a_delivery_of_a_retry_shows_all_attempts_and_the_error_before_it() -> None:
     delivery = tpb.Delivery(id="the-id", lease_token=9, attempt=1, attempts=3)
     delivery.content.headers.update({ATTEMPTS_BEFORE: "2", LAST_ERROR: "earlier"})
 
-    task = LeasedTask(delivery, "task", [], {}, Entries(LoopBell()))
+    task = leased(delivery)
     assert task.lease_token == 9
     assert (task.attempt, task.attempts, task.last_error, task.retried) == (3, 5, "earlier", False)
 
     delivery.last_error = "later"
-    assert LeasedTask(delivery, "task", [], {}, Entries(LoopBell())).last_error == "later"
+    assert leased(delivery).last_error == "later"
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "99999999", "²", "1.5"])

@@ -9,7 +9,7 @@ from dibs.worker.process.credit import LaneCredit
 
 
 def test_nothing_is_held_ahead_before_the_first_task_has_ended() -> None:
-    assert LaneCredit(slots=3, prefetch=100, horizon_s=0.025).room(held=0, alone=True) == 3
+    assert LaneCredit(slots=3, prefetch=100, horizon_s=0.025).room(held=0) == 3
 
 
 def test_quick_tasks_are_held_ahead_more_and_more_up_to_the_limit() -> None:
@@ -24,7 +24,7 @@ def test_quick_tasks_are_held_ahead_more_and_more_up_to_the_limit() -> None:
 def test_long_tasks_are_not_hoarded() -> None:
     lane = LaneCredit(slots=4, prefetch=100, horizon_s=0.025)
     lane.finished(50, busy_s=50 * 10.0)
-    assert (lane.ahead, lane.room(held=4, alone=True)) == (0, 0)
+    assert (lane.ahead, lane.room(held=4)) == (0, 0)
 
 
 def test_tasks_that_grow_long_lower_what_is_held_ahead() -> None:
@@ -39,14 +39,7 @@ def test_a_restart_holds_nothing_ahead() -> None:
     lane = LaneCredit(slots=1, prefetch=1000, horizon_s=0.025)
     lane.finished(1000, busy_s=0.01)
     lane.restart()
-    assert lane.room(held=0, alone=True) == 1
-
-
-def test_a_full_lane_that_gets_few_of_the_items_does_not_stop_the_other() -> None:
-    rare = LaneCredit(slots=1, prefetch=0, horizon_s=0.025)
-    assert rare.room(held=1, alone=False) == 0
-    rare.arrived(0, 100)
-    assert rare.room(held=1, alone=False) >= 1
+    assert lane.room(held=0) == 1
 
 
 @pytest.mark.parametrize(

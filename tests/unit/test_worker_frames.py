@@ -10,18 +10,23 @@ import pytest
 from dibs.connection import Connection
 from dibs.v1 import admin_pb2 as apb
 from dibs.worker import frames
-from dibs.worker.hello import Hello, UnknownFormat
+from dibs.worker.hello import Hello, LaneHello, UnknownFormat
+from dibs.worker.sorts import Sort
 
 SOME = [
-    (frames.DONE, 1, 2, 3, b"body"),
-    (frames.ITEMS, 2**32 - 1, 0, 0, bytes(100_000)),
-    (frames.TAKE, 0, 0, 0, b""),
-    (frames.STOP, 5_000, 0, 0, b""),
+    frames.Frame(frames.DONE, 0, 1, 2, 3, b"body"),
+    frames.Frame(frames.ITEMS, 1, 2**32 - 1, 0, 0, bytes(100_000)),
+    frames.Frame(frames.TAKE, 1, 0, 0, 0, b""),
+    frames.Frame(frames.STOP, 0, 5_000, 0, 0, b""),
 ]
 
 
+def written(one: frames.Frame) -> bytes:
+    return frames.frame(one.kind, one.a, one.b, one.c, one.body, lane=one.lane)
+
+
 def test_frames_that_are_cut_anywhere_are_put_together_again() -> None:
-    data = b"".join(frames.frame(*one) for one in SOME)
+    data = b"".join(map(written, SOME))
     for seed in range(200):
         chance = random.Random(seed)
         cuts = [0, *sorted(chance.choices(range(len(data)), k=chance.randrange(40))), len(data)]
@@ -32,9 +37,9 @@ def test_frames_that_are_cut_anywhere_are_put_together_again() -> None:
 
 def test_frames_byte_by_byte() -> None:
     reader = frames.Reader()
-    data = b"".join(frames.frame(*one) for one in SOME if len(one[4]) < 100)
+    data = b"".join(written(one) for one in SOME if len(one.body) < 100)
     got = [frame for byte in data for frame in reader.feed(bytes([byte]))]
-    assert got == [one for one in SOME if len(one[4]) < 100]
+    assert got == [one for one in SOME if len(one.body) < 100]
 
 
 def test_the_end_of_a_process_that_was_killed_while_it_wrote_is_no_frame() -> None:
@@ -42,7 +47,14 @@ def test_the_end_of_a_process_that_was_killed_while_it_wrote_is_no_frame() -> No
     assert frames.Reader().feed(data[:-1]) == []
 
 
-@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\nHost: x\r\n", frames.HEAD.pack(frames.DONE, 2**31, 0, 0, 0)])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        frames.HEAD.pack(frames.DONE, 0, 2**31, 0, 0, 0),
+        frames.HEAD.pack(frames.DONE, 2, 0, 0, 0, 0),
+    ],
+)
 def test_what_cannot_be_a_frame_is_refused(data: bytes) -> None:
     with pytest.raises(frames.FrameError):
         frames.Reader().feed(data)
@@ -71,8 +83,7 @@ def hello() -> Hello:
         channel_options=[("grpc.keepalive_time_ms", 1), ("x", object())],
     )
     return Hello(
-        task_names=["a", "ä"],
-        slots=4,
+        lanes={Sort.PLAIN: LaneHello(["a", "ä"], 4), Sort.ASYNC: LaneHello(["b"], 100)},
         connection=connection,
         group="shop.tasks",
         tasks=[apb.TaskDefinition(name="a", queue="q")],
@@ -83,7 +94,7 @@ def hello() -> Hello:
 def test_a_hello_tells_the_connector_all_that_it_needs() -> None:
     (frame,) = frames.Reader().feed(hello().to_frame())
     got = Hello.from_frame(frame)
-    assert (got.task_names, got.slots, got.group) == (["a", "ä"], 4, "shop.tasks")
+    assert (got.task_names, got.lanes, got.group) == (["a", "ä", "b"], hello().lanes, "shop.tasks")
     assert (got.tasks, got.schedules) == (hello().tasks, hello().schedules)
     assert (got.connection.target, got.connection.namespace, got.connection.token) == (
         "dns:///localhost:7411",
@@ -97,6 +108,6 @@ def test_a_hello_tells_the_connector_all_that_it_needs() -> None:
 
 def test_a_process_of_another_version_is_told_in_a_sentence() -> None:
     (frame,) = frames.Reader().feed(hello().to_frame())
-    other = frame._replace(body=frame.body.replace(b'"format": 1', b'"format": 2'))
-    with pytest.raises(UnknownFormat, match="format 2, its connector 1: restart both"):
+    other = frame._replace(body=frame.body.replace(b'"format": 2', b'"format": 3'))
+    with pytest.raises(UnknownFormat, match="format 3, its connector 2: restart both"):
         Hello.from_frame(other)

@@ -14,12 +14,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
+from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN
 from dibs.worker.bell import LoopBell
 from dibs.worker.entries import Entries
 from dibs.worker.process.execution import Execution
-from dibs.worker.process.slots import Slots
+from dibs.worker.process.slots import Slots, by_sort
 from dibs.worker.settings import WorkerSettings
+from dibs.worker.shared_memory import Table
+from dibs.worker.sorts import Sort
 from dibs.worker.unknown import UnknownTasks
 
 from ..support.waiting import until
@@ -38,15 +40,15 @@ def make_slots() -> Iterator[MakeSlots]:
     made: list[Slots] = []
 
     def make(
-        *, start: bool = True, threads: int = 1, marks: memoryview | None = None, **functions: Callable[..., Any]
+        *, start: bool = True, threads: int = 1, table: Table | None = None, **functions: Callable[..., Any]
     ) -> tuple[Slots, Entries]:
         entries = Entries(LoopBell())
         tasks = {
             name: Job(name, function, asyncio.iscoroutinefunction(function)) for name, function in functions.items()
         }
-        slots = Slots(
-            tasks, WorkerSettings(threads=threads, stale_after=1), entries, marks or memoryview(bytearray(RING))
-        )
+        (sort,) = [sort for sort, some in by_sort(tasks).items() if some]
+        settings = WorkerSettings(threads=threads, stale_after=1)
+        slots = Slots(sort, tasks, settings, entries, table or Table.new())
         made.append(slots)
         if start:
             slots.start()
@@ -74,31 +76,48 @@ def test_plain_and_coroutine_functions_run_each_in_their_lane(make_slots: MakeSl
     async def coroutine() -> None:
         names.append(threading.current_thread().name)
 
-    slots, entries = make_slots(plain=plain, coroutine=coroutine)
-    deal(slots, delivery("a", "plain"), delivery("b", "coroutine"))
-    until(lambda: slots.held == 0)
-    assert sorted(names) == ["dibs-async", "dibs-slot-1"]
-    assert {ack.id for ack in said(entries).acks} == {"a", "b"}
+    for function in (plain, coroutine):
+        slots, entries = make_slots(task=function)
+        deal(slots, delivery("a"))
+        until(lambda slots=slots: slots.held == 0)  # type: ignore[misc]
+        assert [ack.id for ack in said(entries).acks] == ["a"]
+    assert names == ["dibs-slot-1", "dibs-async"]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
 def test_an_item_that_cannot_even_begin_keeps_no_slot(
-    make_slots: MakeSlots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    make_slots: MakeSlots, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
     begin = Execution.begin
 
     def breaks(execution: Execution, item: Any, now: float) -> Any:
-        if item[0].id.startswith("bad"):
+        if item[0].id == "bad":
             raise LookupError("a fault of the worker")
         return begin(execution, item, now)
 
     async def coroutine() -> None: ...
 
     monkeypatch.setattr(Execution, "begin", breaks)
-    slots, entries = make_slots(plain=lambda: None, coroutine=coroutine)
-    deal(slots, *(delivery(f"{how}-{task}", task) for task in ("plain", "coroutine") for how in ("bad", "good")))
+    slots, entries = make_slots(task=coroutine if is_async else lambda: None)
+    deal(slots, delivery("bad"), delivery("good"))
     until(lambda: slots.held == 0)
-    assert {ack.id for ack in said(entries).acks} == {"good-plain", "good-coroutine"}
-    assert caplog.text.count("a fault of the worker") >= 2
+    told = said(entries)
+    assert [ack.id for ack in told.acks] == ["good"]
+    assert [(nack.id, "a fault of the worker" in nack.error) for nack in told.nacks] == [("bad", True)]
+    assert "a fault of the worker" in caplog.text
+
+
+@pytest.mark.parametrize("sort", list(Sort))
+def test_a_lane_without_tasks_costs_no_thread_and_hands_everything_back(sort: Sort) -> None:
+    entries = Entries(LoopBell())
+    slots = Slots(sort, {}, WorkerSettings(), entries, Table.new())
+    before = threading.active_count()
+    slots.start()
+    deal(slots, delivery("a"))
+    slots.look_after(time.monotonic() + 10)
+    assert (threading.active_count(), slots.held, slots.standing()) == (before, 0, (1, 0, 0))
+    assert [(nack.id, nack.reason) for nack in said(entries).nacks] == [("a", pb.NACK_REASON_RELEASED)]
+    slots.stop(0)
 
 
 def test_no_more_run_at_once_than_there_are_threads(make_slots: MakeSlots) -> None:
@@ -206,7 +225,8 @@ def test_what_is_done_is_told_by_its_position_and_never_before_its_entry(make_sl
 def test_how_far_an_item_has_come_stands_at_its_position(
     make_slots: MakeSlots, is_async: bool, keep_result: bool, result: object, mark: int
 ) -> None:
-    marks = memoryview(bytearray(RING))
+    table = Table.new()
+    marks = table.marks
     seen: list[int] = []
 
     def task() -> None:
@@ -217,7 +237,7 @@ def test_how_far_an_item_has_come_stands_at_its_position(
     async def coroutine() -> None:
         task()
 
-    slots, _ = make_slots(marks=marks, task=coroutine if is_async else task)
+    slots, _ = make_slots(table=table, task=coroutine if is_async else task)
     one = delivery("a")
     one.keep_result = keep_result
     before = marks[3]
@@ -227,8 +247,9 @@ def test_how_far_an_item_has_come_stands_at_its_position(
 
 
 def test_what_is_not_called_has_not_begun(make_slots: MakeSlots) -> None:
-    marks = memoryview(bytearray(RING))
-    slots, _ = make_slots(marks=marks, task=lambda: None)
+    table = Table.new()
+    marks = table.marks
+    slots, _ = make_slots(table=table, task=lambda: None)
     bad = delivery("bad")
     bad.content.payload = b"no json"
     deal(slots, bad)

@@ -14,6 +14,7 @@ from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
 from dibs.worker.connector.envelope import Envelope
 from dibs.worker.connector.held import Batch, Held
 from dibs.worker.connector.settling import Settled, Verdict, how_ended, settle
+from dibs.worker.shared_memory import Table
 
 BACK = Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN)
 CRASHED = Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, "worker process crashed (SIGSEGV)", lost=True)
@@ -90,7 +91,7 @@ def report(held: Held, *ranges: tuple[int, int]) -> Sequence[Batch]:
 
 
 def test_of_what_is_said_while_nothing_ends_the_newest_is_kept() -> None:
-    held = Held(memoryview(bytearray(RING)))
+    held = Held(Table.new())
     (batch,) = held.place(Batch.of(deliveries("a"), 0.0))
     refreshes = [Said() for _ in range(1500)]
     for one in refreshes:
@@ -100,8 +101,9 @@ def test_of_what_is_said_while_nothing_ends_the_newest_is_kept() -> None:
 
 
 def test_items_are_held_until_they_are_reported() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    marks = table.marks
+    held = Held(table)
     (first,) = held.place(Batch.of(deliveries("a", "b", "c"), 0.0))
     (second,) = held.place(Batch.of(deliveries("d"), 0.0))
     marks[first.first + 2] = BEGUN
@@ -113,7 +115,7 @@ def test_items_are_held_until_they_are_reported() -> None:
 
 
 def test_a_range_may_go_over_several_batches() -> None:
-    held = Held(memoryview(bytearray(RING)))
+    held = Held(Table.new())
     batches = [held.place(Batch.of(deliveries(id), 0.0))[0] for id in "abc"]
     assert report(held, (batches[0].first, 3)) == batches
     assert held.count == 0
@@ -121,14 +123,15 @@ def test_a_range_may_go_over_several_batches() -> None:
 
 @pytest.mark.parametrize("position", [5, RING, RING + 5])
 def test_a_report_of_what_is_not_held_is_refused(position: int) -> None:
-    held = Held(memoryview(bytearray(RING)))
+    held = Held(Table.new())
     with pytest.raises(ValueError, match=f"position {position}"):
         held.report([(position, 1)])
 
 
 def test_a_position_is_never_used_twice_at_once_however_long_an_item_takes() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    marks = table.marks
+    held = Held(table)
     chance = random.Random(11)
     running: dict[int, str] = {}
     number = 0
@@ -151,7 +154,7 @@ def test_a_position_is_never_used_twice_at_once_however_long_an_item_takes() -> 
 
 
 def test_a_batch_is_split_where_there_is_no_room_for_all_of_it_at_once() -> None:
-    held = Held(memoryview(bytearray(RING)))
+    held = Held(Table.new())
     (everything,) = held.place(Batch.of(deliveries(*(f"i{n}" for n in range(RING))), 0.0))
     # Every fifth is free.
     held.report([(everything.first + position, 1) for position in range(0, RING, 5)])
@@ -167,8 +170,8 @@ def new_batch(*ids: str) -> Batch:
 
 
 def test_what_has_begun_is_told_once_when_two_looks_have_seen_it() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    held, marks = Held(table), table.marks
     held.place(new_batch("a", "b", "c"))
     marks[0] = marks[1] = BEGUN
     assert held.newly_begun() == []
@@ -179,8 +182,8 @@ def test_what_has_begun_is_told_once_when_two_looks_have_seen_it() -> None:
 
 
 def test_what_was_told_is_told_again_when_it_may_have_been_lost() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    held, marks = Held(table), table.marks
     held.place(new_batch("a", "b"))
     marks[1] = BEGUN
     assert (held.newly_begun(), held.newly_begun()) == ([], [("b", 7)])
@@ -189,8 +192,8 @@ def test_what_was_told_is_told_again_when_it_may_have_been_lost() -> None:
 
 
 def test_a_position_that_is_used_again_is_that_of_another_item() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    held, marks = Held(table), table.marks
     held.place(new_batch("a"))
     marks[0] = BEGUN
     assert (held.newly_begun(), held.newly_begun()) == ([], [("a", 7)])
@@ -203,8 +206,8 @@ def test_a_position_that_is_used_again_is_that_of_another_item() -> None:
 
 
 def test_of_what_has_no_token_nothing_is_told() -> None:
-    marks = memoryview(bytearray(RING))
-    held = Held(marks)
+    table = Table.new()
+    held, marks = Held(table), table.marks
     held.place(Batch.of([tpb.Delivery(id="a")], 0.0))
     marks[0] = BEGUN
     assert (held.newly_begun(), held.newly_begun()) == ([], [])

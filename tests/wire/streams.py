@@ -16,9 +16,13 @@ from .conftest import Stub
 class Worker:
     """One Work stream."""
 
-    def __init__(self, stub: Stub, *, credit: int = 10, received_tokens: Sequence[int] = ()) -> None:
+    def __init__(
+        self, stub: Stub, *, credit: int = 10, received_tokens: Sequence[int] = (), task_names: Sequence[str] = ()
+    ) -> None:
         self._up: asyncio.Queue[pb.WorkRequest | None] = asyncio.Queue()
-        hello = pb.WorkHello(kind=tpb.QUEUE_KIND_TASK, worker_id="test", received_tokens=received_tokens)
+        hello = pb.WorkHello(
+            kind=tpb.QUEUE_KIND_TASK, worker_id="test", received_tokens=received_tokens, task_names=task_names
+        )
         self.say(hello=hello, add_credit=credit)
         self.call = stub.Work(self._requests())
         self._down = aiter(self.call)

@@ -6,28 +6,34 @@ import asyncio
 import dataclasses
 import logging
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from dibs.beside import beside
 from dibs.errors import BrokerError
 
 from ..hello import Hello
 from ..logs import Said
 from ..settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
+from ..sorts import Sort, worker_name
 from ..stacks import print_stacks
 from .keeping import Kept
 from .line import Line
-from .outbox import Outbox
+from .lines import Lines
 from .registering import register
 from .task_process import Program
 
 _log = logging.getLogger("dibs.worker")
 
+_WATCH_EVERY_S = 1.0
+
 
 class Connector:
     """Works through so many task processes until it is told to stop.
 
-    Each has a stream of its own, so that no batch is ever taken apart; here runs none of the users' code.
+    Each has a stream of its own for each sort of tasks, so that no batch is ever taken apart; here runs none of the
+    users' code.
 
     Args:
         program: what the processes run.
@@ -36,7 +42,7 @@ class Connector:
         refused: called with the reason when no broker takes this worker on.
 
     Raises:
-        ValueError: the number of processes is out of range, or the worker's name is too long for a number behind it.
+        ValueError: the number of processes is out of range, or the worker's name is too long for what stands behind it.
     """
 
     def __init__(
@@ -53,11 +59,13 @@ class Connector:
         self._settings = [
             dataclasses.replace(program.settings, worker_id=f"{name}-{number}") for number in range(1, processes + 1)
         ]
+        for sort in Sort:
+            dataclasses.replace(program.settings, worker_id=worker_name(f"{name}-{processes}", sort, alone=False))
         self._program = program
         self._greeted = greeted
         self._refused = refused
         self._kept: list[Kept] = []
-        self._lines: list[Line] = []
+        self._lines: list[Lines] = []
         self._stopping = False
         self._exit_code = 0
         #: What was registered last, and the doing of it.
@@ -74,7 +82,8 @@ class Connector:
         serving = [asyncio.create_task(self._serve(number, one)) for number, one in enumerate(self._settings, 1)]
         with self._handled_signals(serving):
             try:
-                await asyncio.gather(*serving)
+                async with beside(self._watch(), "dibs-watch"):
+                    await asyncio.gather(*serving)
             except asyncio.CancelledError:
                 if not self._exit_code:  # by its owner
                     raise
@@ -92,49 +101,50 @@ class Connector:
             self._stopping = True
             for kept in self._kept:
                 kept.stop()
-            for line in self._lines:
-                line.stop()
+            for lines in self._lines:
+                lines.stop()
+
+    async def _watch(self) -> None:
+        """Looks each second whether all processes give signs of life."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(_WATCH_EVERY_S)
+            now = time.monotonic()
+            # Who was stopped together with this process has had no time yet to say that it is alive.
+            if now - before < 2 * _WATCH_EVERY_S:
+                for kept in self._kept:
+                    kept.watch(now)
 
     async def _serve(self, number: int, settings: WorkerSettings) -> None:
-        """One process and its stream, from the first hello to the end."""
+        """One process and its streams, from the first hello to the end."""
         first: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
-        lines: list[Line] = []
+
+        def make(sort: Sort, alone: bool) -> Line:
+            name = worker_name(settings.worker_id, sort, alone=alone)
+            lane = kept.lanes[sort]
+            return Line(
+                first.result().connection,
+                lane,
+                lane.outbox,
+                dataclasses.replace(settings, worker_id=name),
+                register_again=self._register_again,
+            )
 
         def greeted(hello: Hello) -> None:
             if not first.done():
                 first.set_result(hello)
-            for line in lines:
-                line.knows(hello.task_names)
             self._register(hello)
+            lines.know({sort: lane.task_names for sort, lane in hello.lanes.items()})
 
-        outbox = Outbox()
-        kept = Kept(number, self._program, outbox, greeted)
+        kept = Kept(number, self._program, greeted)
+        lines = Lines(make)
         self._kept.append(kept)
+        self._lines.append(lines)
         keeping = asyncio.create_task(kept.keep(), name=f"dibs-keep-{number}")
         try:
             await asyncio.wait((keeping, first), return_when=asyncio.FIRST_COMPLETED)
             if first.done():
-                line = Line(
-                    first.result().connection,
-                    first.result().task_names,
-                    kept,
-                    outbox,
-                    settings,
-                    register_again=self._register_again,
-                )
-                lines.append(line)
-                self._lines.append(line)
-                if self._stopping:
-                    line.stop()
-                running = asyncio.create_task(line.run(), name=f"dibs-line-{number}")
-                try:
-                    await asyncio.wait((running, keeping), return_when=asyncio.FIRST_COMPLETED)
-                    if keeping.done():  # it is stopping; or else this says why not
-                        await keeping
-                    await running
-                finally:
-                    running.cancel()
-                    await asyncio.gather(running, return_exceptions=True)
+                await lines.finished(keeping)
             elif kept.unfit:
                 self._give_up()
         except BrokerError as error:
@@ -142,6 +152,7 @@ class Connector:
                 self._refused(str(error))
             self._give_up()
         finally:
+            await lines.close()
             await kept.end()
             await keeping
 
@@ -173,7 +184,10 @@ class Connector:
 
     @contextmanager
     def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:
-        """SIGTERM and SIGINT stop it, a second one at once; SIGUSR2 prints stacks here and in the processes."""
+        """SIGTERM and SIGINT stop it, a second one at once.
+
+        SIGUSR1 stops it however often it comes; SIGUSR2 prints stacks here and in the processes.
+        """
 
         def on_stop(number: signal.Signals) -> None:
             if not self._stopping:
@@ -187,6 +201,10 @@ class Connector:
             for task in serving:
                 task.cancel()
 
+        def on_orderly_stop() -> None:
+            if not self._stopping:
+                on_stop(signal.SIGUSR1)
+
         def on_look() -> None:
             print_stacks([loop])
             for kept in self._kept:
@@ -195,9 +213,10 @@ class Connector:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, on_stop, number)
+        loop.add_signal_handler(signal.SIGUSR1, on_orderly_stop)
         loop.add_signal_handler(signal.SIGUSR2, on_look)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
                 loop.remove_signal_handler(number)

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from dibs.v1 import types_pb2 as tpb
 
+from .condition import Condition
 from .held import Batch
 
 
@@ -30,6 +31,8 @@ class Hands(Protocol):
 
     #: Set when items arrive; whoever looks after them clears it.
     arrived: asyncio.Event
+    #: What is amiss, as far as it has been looked at.
+    condition: Condition
 
     @property
     def held(self) -> int:

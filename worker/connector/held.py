@@ -1,4 +1,4 @@
-"""What a connector knows of the items that a process has: batches, as bytes, until every item of them is reported."""
+"""What a connector knows of the items that a lane has: batches, as bytes, until every item of them is reported."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..begun import BEGUN, RING
+from ..leases import lease_seconds
+from ..shared_memory import Table
+from .condition import Overdue
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
 _MOST_SAID = 1000
@@ -26,13 +29,14 @@ class Batch:
         left: how many are not reported.
     """
 
-    __slots__ = ("arrived", "count", "first", "left", "raw")
+    __slots__ = ("_leases", "arrived", "count", "first", "left", "raw")
 
     def __init__(self, raw: bytes, count: int, arrived: float) -> None:
         self.raw = raw
         self.count = self.left = count
         self.arrived = arrived
         self.first = 0
+        self._leases: list[tuple[float, str, str]] | None = None
 
     @classmethod
     def of(cls, deliveries: Sequence[tpb.Delivery], arrived: float) -> Batch:
@@ -44,6 +48,18 @@ class Batch:
         """The items, read anew each time: only when something has gone wrong."""
         return pb.WorkResponse.FromString(self.raw).deliveries
 
+    @property
+    def leases(self) -> Sequence[tuple[float, str, str]]:
+        """Of each item the length of its lease in seconds (0: none), its task and its id; read once."""
+        if self._leases is None:
+            self._leases = [(lease_seconds(one), one.content.task_name, one.id) for one in self.deliveries]
+        return self._leases
+
+
+#: What has been here for less is not looked at: nearly all items are done sooner.
+_LONG_S = 1.0
+_ZEROS = memoryview(bytes(8 * RING)).cast("d")
+
 
 class Saying(Protocol):
     """What a process has said of items; see `Part`."""
@@ -52,20 +68,20 @@ class Saying(Protocol):
 
 
 class Held:
-    """Batches of one process, and which of their items are not reported. Nothing here is done for each item.
+    """Batches of one lane, and which of their items are not reported. Nothing here is done for each item.
 
     Args:
-        marks: a byte for each position, shared with the process; see `dibs.worker.begun`.
+        table: what is known of items, by their positions; shared with who runs them.
 
     Attributes:
         count: items that are not reported.
         reported: items that are, in all.
     """
 
-    def __init__(self, marks: memoryview) -> None:
+    def __init__(self, table: Table) -> None:
         self.count = 0
         self.reported = 0
-        self._marks = marks
+        self._marks, self._ends = table
         #: 1 for each position in use.
         self._used = bytearray(RING)
         self._owners: list[Batch | None] = [None] * RING
@@ -92,6 +108,7 @@ class Held:
         self._next = end
         self._used[first:end] = b"\1" * count
         self._marks[first:end] = free
+        self._ends[first:end] = _ZEROS[:count]
         self._owners[first:end] = [batch] * count
         batch.first = first
         self._batches[batch] = None
@@ -154,6 +171,19 @@ class Held:
     def forget_told(self) -> None:
         """Has `newly_begun` tell everything again."""
         self._told_begun.clear()
+
+    def overdue(self, now: float) -> tuple[Overdue, ...]:
+        """What runs although its lease is over. Batches are read, once, if something of them runs for long."""
+        found: list[Overdue] = []
+        for batch in self._batches:
+            if now - batch.arrived < _LONG_S:
+                continue
+            for position in self._begun_of(batch):
+                lease_s, task_name, id = batch.leases[position - batch.first]
+                end = self._ends[position] or batch.arrived + lease_s
+                if lease_s and end < now:
+                    found.append(Overdue(end, task_name, id))
+        return tuple(found)
 
     def _begun_of(self, batch: Batch) -> Iterator[int]:
         marks = bytes(self._marks[batch.first : batch.first + batch.count])

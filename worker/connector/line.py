@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from itertools import islice
 
@@ -55,7 +55,6 @@ class Line:
 
     Args:
         connection: where the brokers are.
-        task_names: names of the tasks that the hands can run, 1 to 10,000.
         hands: who runs the items.
         outbox: where they put what came of them.
         settings: see there.
@@ -66,7 +65,6 @@ class Line:
     def __init__(
         self,
         connection: Connection,
-        task_names: Iterable[str],
         hands: Hands,
         outbox: Outbox,
         settings: WorkerSettings,
@@ -85,7 +83,6 @@ class Line:
             queues=settings.queues,
             kind=tpb.QUEUE_KIND_TASK,
             worker_id=settings.worker_id,
-            task_names=task_names,
         )
         self._backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
         #: Set when there may be something to say on the stream, or to end it for.
@@ -107,11 +104,6 @@ class Line:
         self._seen_finished = 0
         self._seen_released = 0
 
-    @property
-    def stopping(self) -> bool:
-        """Whether it takes no more items."""
-        return self._stop_asked
-
     async def run(self) -> int:
         """Works until `stop`, and then until what is here is done or the wait is over.
 
@@ -123,7 +115,6 @@ class Line:
         """
         self._loop = asyncio.get_running_loop()
         self._outbox.bell.connect(self._loop, self._note)
-        self._announce(EventName.STARTED)
         if self._stop_asked:
             self._begin_stop()
         try:
@@ -136,17 +127,22 @@ class Line:
             left = self._hands.running()
             if left:
                 _log.warning(Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:20])))
-            self._announce(EventName.STOPPED, unfinished=len(left))
         return len(left)
 
-    def knows(self, task_names: Iterable[str]) -> None:
-        """The hands know other tasks now; the broker hears of it on another stream, if that is so."""
+    def knows(self, task_names: Iterable[str], elsewhere: Collection[str] = ()) -> None:
+        """Says which tasks the hands know now; the broker hears of it on another stream, if they are others.
+
+        Args:
+            task_names: at most 10,000; while there is none it takes no items.
+            elsewhere: tasks that are known here by other hands: nothing is amiss if the broker has items of them.
+        """
         names = list(task_names)
+        self._unknown.known_elsewhere = elsewhere
         if names != list(self._hello.task_names):
             self._hello.task_names[:] = names
             if self._stream is not None:
                 self._stream.leave()
-                self._wake.set()
+            self._wake.set()
 
     def stop(self) -> None:
         """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
@@ -160,7 +156,6 @@ class Line:
             return
         self._stop_begun = self._stop_asked = True
         self._news.set()
-        self._announce(EventName.STOPPING)
         self._hands.hand_back()
         self._count()
         assert self._loop is not None
@@ -189,10 +184,10 @@ class Line:
         A stop ends the stream that brings items at once, for only its end says that nothing more is on its way. What
         is finished later is told on another one, which ends when there will be nothing more to tell.
         """
-        return self._stop_asked and (self._brings_items or self._out_of_time or not self._hands.held)
+        return not self._takes() and (self._brings_items or self._out_of_time or not self._hands.held)
 
     def _takes(self) -> bool:
-        return not self._stop_asked
+        return not self._stop_asked and bool(self._hello.task_names)
 
     async def _use(self, channel: grpc.aio.Channel) -> None:
         """One stream after another, until there is no more to do, or a broker on this channel has fallen silent.
@@ -202,7 +197,7 @@ class Line:
         """
         self._silent = False
         while not (self._silent or self._done()):
-            if self._stop_asked and not self._outbox.pending():
+            if not self._takes() and not self._outbox.pending():
                 # Nothing to say to anybody until something here has finished.
                 await self._woken()
                 continue
@@ -210,7 +205,7 @@ class Line:
 
     async def _serve(self, channel: grpc.aio.Channel) -> None:
         """One stream from beginning to end, and the pause after it if it broke."""
-        self._brings_items = not self._stop_asked
+        self._brings_items = self._takes()
         target = self._connection.target
         stream = self._stream = WorkStream(
             open_call(channel, self._connection.metadata),
@@ -324,3 +319,4 @@ class Line:
                 # Credit for what is not worth holding ahead any more is taken back.
                 self._wake.set()
             self._hands.rest()
+            self._wake.set()

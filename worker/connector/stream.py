@@ -42,6 +42,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..leases import lease_seconds
 from ..limits import MAX_CREDIT
 from ..unknown import UnknownTasks
+from .condition import Condition
 from .credit import credit_change
 from .envelope import Envelope
 from .events import Announcer, EventName
@@ -138,6 +139,9 @@ class WorkStream:
         self._says_begun: bool | None = None
         self._begun: list[tuple[str, int]] = []
         self._dealt = asyncio.Event()
+        #: The broker wants to know what is amiss, and what it was told of that.
+        self._hears_state = False
+        self._told_condition = Condition()
         self._half_closed = False
         self._sequence = 0
         #: Sent and not settled, by sequence.
@@ -204,6 +208,7 @@ class WorkStream:
             self.answered = True
             self._heard.set()
         self._hears_begun = self._hears_begun or response.hears_begun
+        self._hears_state = self._hears_state or response.hears_state
         self._heart.hear(response)
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
@@ -359,6 +364,11 @@ class WorkStream:
                 something = True
         if self._heart.beat_due:
             head.heartbeats = something = True
+        condition = self._hands.condition
+        if self._hears_state and condition != self._told_condition:
+            self._told_condition = condition
+            head.state.CopyFrom(condition.message(time.monotonic(), self._limits))
+            something = True
         if not something:
             return None
         if self._says_begun is None:

@@ -8,33 +8,32 @@ import logging
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
-
-from dibs.v1 import types_pb2 as tpb
 
 from .. import frames
 from ..hello import Hello, UnknownFormat
 from ..logs import Said
 from ..pair import End, new_pair
 from ..settings import WorkerSettings
-from .hands import Standing
-from .held import Batch, Held
+from ..sorts import Sort
+from .dealt import Dealt
 from .outbox import Outbox
 
 _log = logging.getLogger("dibs.worker")
 
-_MODULO = 1 << 32
 #: Bytes read at once.
 _READ = 1 << 18
 #: Buffers handed to the kernel in one write; it takes 1,024 at most.
 _AT_ONCE = 64
 #: The most that a frame can carry.
-_MAX_MS = _MODULO - 1
+_MAX_MS = (1 << 32) - 1
 #: What a process that ends gets, beyond its wait, before it is killed.
 KILL_AFTER_S = 5.0
+#: A process that gave no sign of life for so long is told of. It may well work: nothing is done about it.
+SILENT_AFTER_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ class Owner(Protocol):
     def said_hello(self, process: TaskProcess, hello: Hello) -> None:
         """Its tasks are loaded; items may be dealt."""
 
-    def reported(self, process: TaskProcess) -> None:
-        """Items are done, or it stands otherwise than before."""
+    def reported(self, sort: Sort, released: int) -> None:
+        """Items of a lane are done, so many were handed back, or it stands otherwise than before."""
 
     def retires(self, process: TaskProcess) -> None:
         """It wants no more items."""
@@ -94,38 +93,36 @@ class TaskProcess:
 
     Args:
         owner: told what happens.
-        outbox: where what came of items is put.
+        outboxes: where what came of items of each lane is put.
         end: of the pair.
         child: the process.
 
     Attributes:
-        held: the items that it has.
+        lanes: what each was dealt.
         hello: what it said of itself; None: its tasks are not loaded yet.
         told_to_stop: so its end is no crash.
         left: set when it has ended, or wants no more items.
         code: of its end; None: it lives.
     """
 
-    def __init__(self, owner: Owner, outbox: Outbox, end: End, child: asyncio.subprocess.Process) -> None:
-        self.held = Held(end.marks)
+    def __init__(
+        self, owner: Owner, outboxes: Mapping[Sort, Outbox], end: End, child: asyncio.subprocess.Process
+    ) -> None:
+        self.lanes = {
+            sort: Dealt(sort, end.memory.tables[sort], outbox, self._write) for sort, outbox in outboxes.items()
+        }
         self.hello: Hello | None = None
-        #: Items that it handed back: in all, and as far as the owner has been told.
-        self._released = self._released_told = 0
         self.told_to_stop = False
         self.left = asyncio.Event()
         self.code: int | None = None
         self._owner = owner
-        self._outbox = outbox
+        self._memory = end.memory
         self._stream = end.socket
         self._child = child
         self._reader = frames.Reader()
         self._buffer = memoryview(bytearray(_READ))
         #: What the socket has not taken yet; bounded by the credit.
         self._backlog: deque[memoryview] = deque()
-        self._dealt = 0
-        #: As it said last: items dealt by then, room, items held ahead.
-        self._standing = (0, 0, 0)
-        #: Parts of items that are not reported yet, whose batches are to be found out.
         self._open = True
         self._loop = asyncio.get_running_loop()
         self._stream.setblocking(False)
@@ -133,7 +130,7 @@ class TaskProcess:
         self._watching = asyncio.create_task(self._watch(), name=f"dibs-process-{child.pid}")
 
     @classmethod
-    async def start(cls, owner: Owner, outbox: Outbox, program: Program) -> TaskProcess:
+    async def start(cls, owner: Owner, outboxes: Mapping[Sort, Outbox], program: Program) -> TaskProcess:
         """Starts one. It is executed anew, never forked: threads of gRPC do not survive a fork."""
         end, far = new_pair()
         stream, memory = far.descriptors
@@ -151,35 +148,23 @@ class TaskProcess:
             raise
         finally:
             far.close()
-        return cls(owner, outbox, end, child)
+        return cls(owner, outboxes, end, child)
 
     @property
     def pid(self) -> int:
         """Of the process."""
         return self._child.pid
 
-    @property
-    def standing(self) -> Standing:
-        """For what it has room, less what has been dealt since it said so."""
-        dealt, room, ahead = self._standing
-        slots = self.hello.slots if self.hello is not None else 0
-        return Standing(max(0, room - (self._dealt - dealt) % _MODULO), slots, ahead)
+    def silent_since(self, now: float) -> float | None:
+        """When it gave its last sign of life, on the monotonic clock, if that is long ago; None: it gives some.
 
-    def deal(self, batch: Batch, on_wire: int) -> None:
-        """Sends items; nothing is done for each of them."""
-        for piece in self.held.place(batch):
-            self._dealt += piece.count
-            arrived_ms = int(piece.arrived * 1000) % _MODULO
-            head = frames.HEAD.pack(frames.ITEMS, len(piece.raw), piece.first, max(on_wire, 0), arrived_ms)
-            self._write(head, piece.raw)
-
-    def cancel(self, id: str, token: int) -> None:
-        """Tells it that somebody has cancelled an item, which it may have or not."""
-        self._write(frames.frame(frames.CANCEL, token % _MODULO, token >> 32, body=id.encode()))
-
-    def hand_back(self) -> None:
-        """Has it hand back what has not begun and can go back."""
-        self._write(frames.frame(frames.TAKE))
+        A thread of it gives one each second, which a task that holds the interpreter keeps from it, as does whatever
+        freezes the process. While it loads its tasks, and when it is to stop, nothing is expected of it.
+        """
+        if self.hello is None or self.told_to_stop:
+            return None
+        since = self._memory.alive_at
+        return since if now - since >= SILENT_AFTER_S else None
 
     def stop(self, wait_s: float) -> None:
         """Has it end when it is done, or when the time is over; it is killed if it takes much longer."""
@@ -204,15 +189,6 @@ class TaskProcess:
     async def wait(self) -> None:
         """Returns when it has ended and its owner has been told."""
         await self._watching
-
-    def newly_released(self) -> int:
-        """Items that it handed back since this was asked the last time."""
-        told, self._released_told = self._released_told, self._released
-        return (self._released - told) % _MODULO
-
-    def unreported(self) -> Iterator[tuple[tpb.Delivery, int]]:
-        """Items that it has not reported, and their marks; reads all of them."""
-        return self.held.unreported()
 
     def _kill_late(self, why: str) -> None:
         if self._child.returncode is None:
@@ -275,8 +251,8 @@ class TaskProcess:
 
     def _take(self, frame: frames.Frame) -> None:
         if frame.kind == frames.DONE:
-            self._take_done(frame)
-            self._owner.reported(self)
+            sort = Sort(frame.lane)
+            self._owner.reported(sort, self.lanes[sort].take_done(frame))
         elif frame.kind == frames.HELLO:
             self._take_hello(frame)
         elif frame.kind == frames.RETIRE:
@@ -289,18 +265,9 @@ class TaskProcess:
             _log.error(Said(str(error)))
             self.kill()
             return
-        self._standing = (0, self.hello.slots, 0)
+        for sort, lane in self.hello.lanes.items():
+            self.lanes[sort].greeted(lane.slots)
         self._owner.said_hello(self, self.hello)
-
-    def _take_done(self, frame: frames.Frame) -> None:
-        self._standing = frames.STANDING.unpack_from(frame.body)
-        self._released = frame.c
-        at = frames.STANDING.size
-        end = at + frame.b * frames.RANGE.size
-        if frame.a:
-            self.held.said(self._outbox.add(frame.body[end:], frame.a))
-        if frame.b:
-            self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
 
     def _write(self, *parts: bytes) -> None:
         """Writes without a copy; what the socket does not take waits."""

@@ -14,7 +14,8 @@ from dibs.context import AFTER_FORK
 from ..logs import configure
 from ..pair import inherited
 from ..settings import EXIT_UNFIT, WorkerSettings
-from .load import LoadError, group_of, hello_of, load, tasks_of
+from ..shared_memory import OtherVersion
+from .load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .process import Process, refuse_breakpoints
 
 
@@ -33,8 +34,11 @@ def _arguments() -> argparse.Namespace:
 def main() -> None:
     """Loads the tasks, and runs them until the connector says so."""
     words = _arguments()
-    end = inherited(words.stream, words.memory)
     configure(words.log_level, words.log_format)
+    try:
+        end = inherited(words.stream, words.memory)
+    except OtherVersion as error:
+        sys.exit(f"dibs worker: {error}")
     # For signals that end the process anyway: their stack goes to stderr before.
     faulthandler.enable()
     refuse_breakpoints()
@@ -53,7 +57,7 @@ def main() -> None:
         _refuse(str(error))
     AFTER_FORK.run()
     process = Process(end, tasks, settings)
-    hello = hello_of(instance, group_of(words.source), tasks, process.slots)
+    hello = hello_of(instance, group_of(words.source), lanes_of(tasks, settings))
     if not process.run(hello):
         # What still runs would be torn down with the interpreter under it, at a random place.
         _leave()

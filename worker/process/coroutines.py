@@ -2,6 +2,9 @@
 
 It is not the loop of the stream: a task that blocks its loop, or computes for long, would hold up the receipts and
 acks of all others, and the notice that it has been cancelled.
+
+Tasks can do anything to their loop. It goes on when one stops it; when it is beyond repair, such as after a task that
+closed its descriptors, what runs in it fails and another one takes its place.
 """
 
 from __future__ import annotations
@@ -11,13 +14,16 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from dibs.context import CURRENT_TASK
 
 from ..begun import BEGUN, ENDED
 from ..bell import Bell
-from .execution import Execution
+from ..logs import Said
+from .execution import Execution, describe
+from .item import Item
 from .lane import Lane, Progress
 from .leased import LeasedTask
 
@@ -25,6 +31,14 @@ _log = logging.getLogger("dibs.worker")
 
 #: What tasks that are ended at the stop of the worker get for their clean-up.
 _CLEAN_UP_S = 1.0
+#: How often the log tells that tasks stop their loop, at most.
+_TELL_EVERY_S = 1.0
+#: How long to wait for a new loop while the process has no descriptor left.
+_PAUSE_S = 1.0
+
+
+class LoopBroken(Exception):
+    """The event loop that a task ran in is beyond repair; the task is not to blame, or one of those beside it is."""
 
 
 class _Call:
@@ -43,18 +57,21 @@ class CoroutineLane(Lane):
     """Runs coroutine functions, each call in an asyncio task of its own.
 
     Attributes:
-        loop: where they run.
+        loop: where they run; another one when a task has broken it.
     """
 
     def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
         super().__init__(slots, execution, bell, progress)
         self.loop = asyncio.new_event_loop()
+        #: Loops that are beyond repair. They are never closed: their descriptors may be somebody else's by now.
+        self._broken: list[asyncio.AbstractEventLoop] = []
         self._thread = threading.Thread(target=self._work, name="dibs-async", daemon=True)
         #: Written in the thread, read elsewhere, by taking copies.
         self._calls: dict[_Call, None] = {}
         self._finished = 0
         self._busy_s = 0.0
         self._stopping = False
+        self._told_at = -_TELL_EVERY_S
 
     def start(self) -> None:
         """Starts the thread and its loop."""
@@ -62,7 +79,8 @@ class CoroutineLane(Lane):
 
     def wake(self, count: int) -> None:
         """Lets the loop look for items."""
-        if not self.loop.is_closed():
+        # A loop that has been closed is replaced, and the new one looks by itself.
+        with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._begin)
 
     def totals(self) -> tuple[int, float]:
@@ -83,8 +101,9 @@ class CoroutineLane(Lane):
         for call in tuple(self._calls):
             if call.running.taskid == id and call.running.lease_token <= token:
                 call.running.cancelled = True
-                if call.task is not None and not self.loop.is_closed():
-                    self.loop.call_soon_threadsafe(call.task.cancel)
+                if call.task is not None:
+                    with suppress(RuntimeError):
+                        self.loop.call_soon_threadsafe(call.task.cancel)
 
     def stop(self, timeout_s: float) -> None:
         """Cancels what still runs, without reporting it, and ends the loop."""
@@ -92,18 +111,53 @@ class CoroutineLane(Lane):
         if self._thread.ident is None:
             self.loop.close()
             return
-        if not self.loop.is_closed():
+        with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(timeout_s + _CLEAN_UP_S)
 
     def _work(self) -> None:
-        asyncio.set_event_loop(self.loop)
+        """Runs the loop until the lane stops, whatever tasks do to it."""
+        while not self._stopping:
+            asyncio.set_event_loop(self.loop)
+            try:
+                self.loop.call_soon(self._begin)
+                self.loop.run_forever()
+                if not self._stopping:
+                    self._tell("a task has stopped the event loop of all async tasks, which goes on", None)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # Of a callback, or of an asyncio task that a task has made. The loop itself is whole.
+                self._tell("an asyncio callback wanted to end the process; its event loop goes on", error)
+            except BaseException as error:  # noqa: BLE001 - without its loop the worker would only look alive
+                self._replace_loop(error)
         try:
-            self.loop.run_forever()
             self.loop.run_until_complete(self._clean_up())
+        except Exception:  # noqa: BLE001 - the thread ends in any case
+            _log.exception("async tasks could not clean up")
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
+
+    def _tell(self, text: str, error: BaseException | None) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            tasks = ", ".join(sorted({running.name for running in self.running()}))
+            _log.warning(Said(text, running=tasks), exc_info=error)
+
+    def _replace_loop(self, error: BaseException) -> None:
+        """Has another loop take the place of one that is beyond repair; what ran in it has failed."""
+        _log.error("the event loop of all async tasks broke, what ran in it has failed", exc_info=error)
+        self._broken.append(self.loop)
+        while True:
+            try:
+                self.loop = asyncio.new_event_loop()
+                break
+            except OSError:
+                _log.exception("no new event loop yet")
+                time.sleep(_PAUSE_S)
+        for call in tuple(self._calls):
+            self._fail(call, LoopBroken(f"the event loop that it ran in broke: {describe(error).splitlines()[-1]}"))
+            self._finish(call)
 
     async def _clean_up(self) -> None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -122,18 +176,21 @@ class CoroutineLane(Lane):
                 return
             now = time.monotonic()
             try:
-                running = self._execution.begin(item, now)
-            except Exception:  # noqa: BLE001 - its place among those that are held would never come free
-                _log.exception("no slot could begin item %s, which waits for its lease to run out", item[0].id)
-                running = None
-            if running is None:
+                self._begin_one(item, now)
+            except Exception as error:  # noqa: BLE001 - its place among those that are held would never come free
+                self._execution.broke_off(item, error)
                 self._ended(now, item[0].lease_token, item[3])
-                continue
-            self._progress.marks[item[3]] = BEGUN
-            task = item[2]
-            call = _Call(running, now, item[3])
-            self._calls[call] = None
-            call.task = self.loop.create_task(self._run(call, task.function), name=task.name)
+
+    def _begin_one(self, item: Item, now: float) -> None:
+        running = self._execution.begin(item, now)
+        if running is None:
+            self._ended(now, item[0].lease_token, item[3])
+            return
+        self._progress.marks[item[3]] = BEGUN
+        task = item[2]
+        call = _Call(running, now, item[3])
+        call.task = self.loop.create_task(self._run(call, task.function), name=task.name)
+        self._calls[call] = None
 
     async def _run(self, call: _Call, function: Callable[..., Awaitable[Any]]) -> None:
         running = call.running
@@ -150,15 +207,27 @@ class CoroutineLane(Lane):
         except asyncio.CancelledError as error:
             self.leave_if_forked(running, 1)
             if not self._stopping:
-                execution.failed(running, error)
+                self._fail(call, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the loop's end
             self.leave_if_forked(running, 1)
-            execution.failed(running, error)
+            self._fail(call, error)
         finally:
-            del self._calls[call]
-            if not self._stopping:
-                self._ended(call.since, running.delivery.lease_token, call.position)
+            if self._finish(call):
                 self._begin()
+
+    def _fail(self, call: _Call, error: BaseException) -> None:
+        # What a broken loop left is told of already; its coroutines end when they are thrown away, whenever that is.
+        if call in self._calls:
+            self._execution.failed(call.running, error)
+
+    def _finish(self, call: _Call) -> bool:
+        """Counts a call as done; False: it has been counted, or need not be any more."""
+        if call not in self._calls:
+            return False
+        del self._calls[call]
+        if not self._stopping:
+            self._ended(call.since, call.running.delivery.lease_token, call.position)
+        return not self._stopping
 
     def _ended(self, since: float, token: int, position: int) -> None:
         self._progress.ended.append(position)

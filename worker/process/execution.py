@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from dibs.codec import decode_call, encode_json
 from dibs.errors import PayloadError
 from dibs.v1 import broker_pb2 as pb
-from dibs.v1 import types_pb2 as tpb
 
 from ..entries import Entries
 from ..leases import lease_seconds
 from ..logs import Said
+from .item import Item
 from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
@@ -26,37 +25,22 @@ _log = logging.getLogger("dibs.worker")
 _YOUNG_S = 0.05
 
 
-class Runnable(Protocol):
-    """What the worker needs of a task."""
-
-    @property
-    def name(self) -> str:
-        """The name that it is known by."""
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """What to call."""
-
-    @property
-    def is_async(self) -> bool:
-        """Whether the function is a coroutine function."""
-
-
-#: A delivery, when it arrived (on the monotonic clock), its task, and its position.
-Item = tuple[tpb.Delivery, float, Runnable, int]
-
-
 class Execution:
-    """Begins and ends calls. Shared by all slots of a worker; safe to use from several threads.
+    """Begins and ends calls. Shared by all slots of a lane; safe to use from several threads.
+
+    Args:
+        entries: where what came of them is put.
+        ends: of leases that are lengthened, by position; see `dibs.worker.shared_memory`.
 
     Attributes:
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
             loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, entries: Entries) -> None:
+    def __init__(self, entries: Entries, ends: memoryview[float]) -> None:
         self.cancelled: dict[str, tuple[int, float]] = {}
         self._entries = entries
+        self._ends = ends
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
         """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
@@ -75,7 +59,13 @@ class Execution:
             self._entries.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
             _log.error(Said("task has a bad payload", task=task.name, id=delivery.id, error=str(error)))
             return None
-        return LeasedTask(delivery, task.name, args, kwargs, self._entries)
+        return LeasedTask(item, args, kwargs, self._entries, self._ends)
+
+    def broke_off(self, item: Item, error: BaseException) -> None:
+        """Reports an item whose slot was interrupted outside of its function, or could not even begin it."""
+        delivery, _, task, _ = item
+        _log.error(Said("task broke off outside of its function", task=task.name, id=delivery.id), exc_info=error)
+        self._entries.nack(delivery, pb.NACK_REASON_FAILED, describe(error))
 
     def is_cancelled(self, running: LeasedTask) -> bool:
         """Whether somebody has cancelled the item. Also takes note of a notice that came before it began.
@@ -103,8 +93,14 @@ class Execution:
             self._entries.ack(delivery)
         return True
 
-    def failed(self, running: LeasedTask, error: BaseException) -> None:
-        """Reports a call that raised."""
+    def failed(self, running: LeasedTask, error: BaseException, *, what: str = "") -> None:
+        """Reports a call that raised.
+
+        Args:
+            running: the call.
+            error: what it raised.
+            what: stands before the traceback.
+        """
         if running.cancelled:
             self.stopped(running)
             return
@@ -112,7 +108,7 @@ class Execution:
             # The item of this id is another one by now, so there is nobody to tell.
             _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
             return
-        text = describe(error)
+        text = what + describe(error)
         _log.error(
             Said(
                 "task failed",
@@ -138,6 +134,9 @@ class Execution:
         except PayloadError as error:
             self._bad_result(running, f"the result of task {running.name} {error}")
             return
+        except BaseException as error:  # noqa: BLE001 - a result may run code of the user's when it is read
+            self.failed(running, error, what=f"the result of task {running.name} cannot be read:\n")
+            return
         self._entries.ack(delivery, encoded)
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
@@ -146,8 +145,11 @@ class Execution:
 
 
 def describe(error: BaseException) -> str:
-    """The traceback of an error, from the task's own frames on."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
-        trace = trace.tb_next
-    return "".join(traceback.format_exception(type(error), error, trace))
+    """The traceback of an error, from the task's own frames on. Never raises, whatever the error's own code does."""
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as another:  # noqa: BLE001 - it must be told in some way
+        return f"{type(error).__name__}, whose text cannot be had: {type(another).__name__}"

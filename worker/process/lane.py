@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..bell import Bell
 from ..logs import Said
-from .execution import Execution, Item
+from .execution import Execution
+from .item import Item
 from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
 
 
 class Progress:
-    """How far the items of all lanes are, for those who report it.
+    """How far the items of a lane are, for those who report it.
 
     Attributes:
         marks: a byte for each position, written by slots; see `dibs.worker.begun`.

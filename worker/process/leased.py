@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
 from dibs.context import LAST_ERROR, RunningTask, attempts_before
-from dibs.v1 import types_pb2 as tpb
 
+from ..entries import Entries
 from ..leases import lease_seconds
-
-if TYPE_CHECKING:
-    from ..entries import Entries
+from .item import Item
 
 _MAX_LEASE_S = 30 * 24 * 3600
 
@@ -21,18 +20,19 @@ class LeasedTask(RunningTask):
     Most tasks never look at themselves, and reading all fields would cost more than running a small one.
     """
 
-    __slots__ = ("_entries", "delivery")
+    __slots__ = ("_arrived", "_ends", "_entries", "_position", "delivery")
 
     def __init__(
-        self, delivery: tpb.Delivery, name: str, args: list[Any], kwargs: dict[str, Any], entries: Entries
+        self, item: Item, args: list[Any], kwargs: dict[str, Any], entries: Entries, ends: memoryview[float]
     ) -> None:
-        self.delivery = delivery
-        self.name = name
+        self.delivery, self._arrived, task, self._position = item
+        self.name = task.name
         self.args = args
         self.kwargs = kwargs
         self.cancelled = False
         self.retried = False
         self._entries = entries
+        self._ends = ends
 
     def __getattr__(self, attribute: str) -> Any:
         """Fills a field of the base class on its first use."""
@@ -70,5 +70,10 @@ class LeasedTask(RunningTask):
         """
         if lease_timeout is not None and not 0.001 <= lease_timeout <= _MAX_LEASE_S:
             raise ValueError(f"a lease lasts 0.001 to {_MAX_LEASE_S} seconds, not {lease_timeout!r}")
-        if self.delivery.lease_token and lease_seconds(self.delivery):
+        had_s = lease_seconds(self.delivery)
+        if self.delivery.lease_token and had_s:
             self._entries.refresh(self.delivery, lease_timeout)
+            now = time.monotonic()
+            # One that is over stays over: the broker will not lengthen it.
+            if now < (self._ends[self._position] or self._arrived + had_s):
+                self._ends[self._position] = now + (lease_timeout or had_s)

@@ -14,9 +14,12 @@ from dibs.connection import Connection
 from dibs.definition import Definition
 from dibs.registration import described
 
-from ..hello import Hello
+from ..hello import Hello, LaneHello
 from ..limits import MAX_TASKS
-from .execution import Runnable
+from ..settings import WorkerSettings
+from ..sorts import Sort
+from .item import Runnable
+from .slots import by_sort
 
 #: Lines of a traceback that are shown of a module that cannot be imported.
 _TRACEBACK_LINES = 8
@@ -110,17 +113,21 @@ def found_tasks(find: Callable[[str], Runnable | None], names: Iterable[str]) ->
     return tasks
 
 
-def hello_of(instance: Instance, group: str, task_names: Iterable[str], slots: int) -> Hello:
+def lanes_of(tasks: Mapping[str, Runnable], settings: WorkerSettings) -> dict[Sort, LaneHello]:
+    """What the lanes of a process with these tasks can do."""
+    return {sort: LaneHello(list(some), settings.slots(sort)) for sort, some in by_sort(tasks).items() if some}
+
+
+def hello_of(instance: Instance, group: str, lanes: Mapping[Sort, LaneHello]) -> Hello:
     """What a connector needs to know of an instance.
 
     Args:
         instance: whose tasks.
         group: what their schedules belong to.
-        task_names: of those that are run.
-        slots: how many run at once.
+        lanes: what each lane can do.
     """
     tasks, schedules = described(task.definition for task in instance.registry.tasks())
-    return Hello(list(task_names), slots, instance.connection, group, tasks, schedules)
+    return Hello(lanes, instance.connection, group, tasks, schedules)
 
 
 def group_of(source: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -17,10 +17,12 @@ from ..hello import Hello
 from ..logs import Said
 from ..pair import End
 from ..settings import WorkerSettings
+from ..sorts import Sort
 from ..stacks import print_stacks
-from .execution import Runnable
+from .item import Runnable
+from .own_stream import OwnStream
 from .reporting import Reporter, leave
-from .slots import Slots
+from .slots import Slots, by_sort, stop_all
 
 _log = logging.getLogger("dibs.worker")
 
@@ -45,102 +47,103 @@ class Process:
     """
 
     def __init__(self, end: End, tasks: Mapping[str, Runnable], settings: WorkerSettings) -> None:
-        self._stream = end.socket
+        self._stream = OwnStream(end.socket)
         self._wait = settings.wait
-        self._reporter = Reporter(end.socket)
-        self._slots = Slots(tasks, settings, self._reporter.entries, end.marks)
+        self._reporter = Reporter(self._stream, end.memory)
+        self._slots = {
+            sort: Slots(sort, some, settings, self._reporter.lanes[sort].entries, end.memory.tables[sort])
+            for sort, some in by_sort(tasks).items()
+        }
         self._retiring = False
 
     @property
-    def slots(self) -> int:
-        """How many items it runs at once."""
-        return self._slots.slots
+    def _held(self) -> int:
+        return sum(one.held for one in self._slots.values())
 
     def run(self, hello: Hello) -> bool:
         """Works until its connector tells it to stop, or is gone.
 
-        SIGTERM makes it retire: its connector starts another one and deals it nothing more. SIGINT is for the
-        connector. SIGUSR2 prints stacks.
+        SIGTERM and SIGUSR1 make it retire: its connector starts another one and deals it nothing more. SIGINT is for
+        the connector. SIGUSR2 prints stacks.
 
         Returns:
             whether all that was begun has ended.
         """
-        signal.signal(signal.SIGTERM, lambda *_: self._reporter.soon(self._retire))
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, lambda *_: self._reporter.soon(self._retire))
         # A handler, not SIG_IGN, which programs that tasks start would inherit.
         signal.signal(signal.SIGINT, lambda *_: None)
-        signal.signal(signal.SIGUSR2, lambda *_: print_stacks(self._slots.loops))
+        signal.signal(signal.SIGUSR2, lambda *_: print_stacks(self._loops()))
         os.register_at_fork(after_in_child=self._in_forked_child)
-        self._slots.start()
-        self._reporter.start(self._slots, hello.to_frame())
+        slots = list(self._slots.values())
+        for one in slots:
+            one.start()
+        self._reporter.start(slots, hello.to_frame())
         wait_ms = self._read()
         if wait_ms is None:
             self._orphaned()
             return False
         done = self._until_done(wait_ms / 1000)
         self._reporter.flush()
-        self._slots.stop(_SLOTS_END_S if done else 0.0)
+        stop_all(slots, _SLOTS_END_S if done else 0.0)
         return done
+
+    def _loops(self) -> list[asyncio.AbstractEventLoop]:
+        return [loop for one in self._slots.values() for loop in one.loops]
 
     def _read(self) -> int | None:
         """Deals what comes, until a stop: within how many milliseconds to end; None: the connector is gone."""
+        try:
+            return self._read_on()
+        except BaseException:  # noqa: BLE001 - a process that reads nothing would only look alive
+            # A task has closed what is not its own, as a rule. The connector sees to what this process held.
+            _log.exception("the stream to the connector cannot be read, ending the process")
+            leave()
+
+    def _read_on(self) -> int | None:
         head = bytearray(frames.HEAD.size)
-        while self._fill(head):
-            kind, length, a, b, c = frames.HEAD.unpack(head)
+        fill = self._stream.fill
+        while fill(head):
+            kind, lane, length, a, b, c = frames.HEAD.unpack(head)
             body = bytearray(length)
-            if not self._fill(body):
+            if not fill(body):
                 break
             if kind == frames.ITEMS:
-                self._deal(body, a, b, c)
+                self._deal(Sort(lane), body, a, b, c)
             elif kind == frames.CANCEL:
-                self._slots.cancel([(body.decode(), a | b << 32)], time.monotonic())
+                self._slots[Sort(lane)].cancel([(body.decode(), a | b << 32)], time.monotonic())
             elif kind == frames.TAKE:
-                self._slots.hand_back()
+                self._slots[Sort(lane)].hand_back()
             elif kind == frames.STOP:
                 return int(a)
         return None
 
-    def _fill(self, buffer: bytearray) -> bool:
-        """Reads as many bytes as the buffer has, without a copy; False: the stream has ended."""
-        with memoryview(buffer) as view:
-            at, end = 0, len(view)
-            while at < end:
-                try:
-                    count = self._stream.recv_into(view[at:], 0, socket.MSG_WAITALL)
-                except ConnectionError:
-                    return False
-                except OSError:
-                    # A task has closed what is not its own. Its connector sees to what this process held.
-                    _log.exception("the stream to the connector cannot be read, ending the process")
-                    leave()
-                if not count:
-                    return False
-                at += count
-        return True
-
-    def _deal(self, body: bytearray, first: int, on_wire: int, arrived_ms: int) -> None:
+    def _deal(self, sort: Sort, body: bytearray, first: int, on_wire: int, arrived_ms: int) -> None:
         deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries
         now = time.monotonic()
         # The clock is that of the machine. Items age in the connector and on the way, too.
         age_s = ((int(now * 1000) - arrived_ms) % _MODULO) / 1000
-        self._slots.deal(deliveries, first, now - age_s, on_wire)
+        slots, report = self._slots[sort], self._reporter.lanes[sort]
+        slots.deal(deliveries, first, now - age_s, on_wire)
         self._reporter.items_came()
-        if self._reporter.armed:
+        if report.armed:
             # What has finished by now makes room for more.
-            self._reporter.ring()
+            report.ring()
         if self._retiring:
-            self._slots.hand_back()
+            slots.hand_back()
 
     def _retire(self) -> None:
         if not self._retiring:
-            _log.info(Said("worker process retires", unfinished=self._slots.held, wait=self._wait))
+            _log.info(Said("worker process retires", unfinished=self._held, wait=self._wait))
             self._retiring = True
-            self._slots.hand_back()
+            for one in self._slots.values():
+                one.hand_back()
             self._reporter.flush()
             self._reporter.retire()
 
     def _until_done(self, wait_s: float) -> bool:
         deadline = time.monotonic() + max(wait_s, _LEAST_S)
-        while self._slots.held:
+        while self._held:
             if time.monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_S)
@@ -149,13 +152,14 @@ class Process:
     def _orphaned(self) -> None:
         """Nobody can be told anything any more; leases bring back what does not finish here."""
         self._reporter.gone = True
-        self._slots.drop()
-        _log.warning(Said("the connector is gone, ending", unfinished=self._slots.held, wait=self._wait))
+        for one in self._slots.values():
+            one.drop()
+        _log.warning(Said("the connector is gone, ending", unfinished=self._held, wait=self._wait))
         self._until_done(self._wait)
 
     def _in_forked_child(self) -> None:
         """A child of a task is no worker: signals are its own matter, and the stream is not."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
         self._stream.close()
 

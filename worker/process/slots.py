@@ -1,4 +1,4 @@
-"""All lanes of a process together: who gets which item, for how many more there is room, what goes back."""
+"""A lane with its items: which of them begin, for how many more there is room, what goes back."""
 
 from __future__ import annotations
 
@@ -15,82 +15,73 @@ from ..frames import ranges
 from ..leases import lease_seconds
 from ..limits import MAX_CREDIT
 from ..settings import WorkerSettings
+from ..shared_memory import Table
+from ..sorts import Sort
 from ..unknown import UnknownTasks
 from .coroutines import CoroutineLane
 from .credit import LaneCredit
-from .execution import Execution, Item, Runnable
+from .execution import Execution
+from .item import Item, Runnable
 from .lane import Lane, Progress
 from .threads import ThreadLane
 
-#: When every slot of a lane has been busy with one item for so long, nothing is held ahead any more.
+#: When every slot has been busy with one item for so long, nothing is held ahead any more.
 _HELD_UP_S = 0.1
 #: How long the notice that an item was cancelled is kept for an item that has not been seen.
 _CANCELLED_KEPT_S = 10.0
 
 
-class _Counted:
-    """A lane, its credit, and what has been counted of it."""
-
-    __slots__ = ("busy_s", "credit", "finished", "lane")
-
-    def __init__(self, lane: Lane, credit: LaneCredit) -> None:
-        self.lane = lane
-        self.credit = credit
-        self.finished = 0
-        self.busy_s = 0.0
-
-
 class Slots:
-    """The lanes that the tasks need: threads for plain functions, one event loop for coroutine functions.
+    """The slots for one sort of tasks: threads for plain functions, one event loop for coroutine functions.
 
-    One thread deals, another may look after what waits; the lanes' own threads run it.
+    One thread deals, another may look after what waits; the lane's own threads run it.
 
     Args:
-        tasks: what can be run, by name.
+        sort: of the tasks.
+        tasks: what can be run, by name. If there is none everything is handed back.
         settings: how many at once.
         entries: what came of items is put here; its bell is rung.
-        marks: a byte for each position of an item; see `dibs.worker.begun`.
+        table: what is known of items, by their positions.
 
     Attributes:
+        sort: of the tasks.
         slots: how many items run at once.
         dealt: items dealt so far.
         released: items handed back so far because they could not begin.
     """
 
     def __init__(
-        self, tasks: Mapping[str, Runnable], settings: WorkerSettings, entries: Entries, marks: memoryview
+        self, sort: Sort, tasks: Mapping[str, Runnable], settings: WorkerSettings, entries: Entries, table: Table
     ) -> None:
+        self.sort = sort
+        self.slots = settings.slots(sort) if tasks else 0
         self.dealt = 0
         self.released = 0
         self._tasks = tasks
         self._entries = entries
-        self._execution = Execution(entries)
+        self._execution = Execution(entries, table.ends)
         self._unknown = UnknownTasks(entries)
         self._stale_after = settings.stale_after
-        self._progress = Progress(marks)
+        self._progress = Progress(table.marks)
         #: Held by who deals or takes back.
         self._dealing = threading.Lock()
-        self._counted: list[_Counted] = []
-        self._lanes: dict[str, int] = {}
-        kinds: dict[bool, int] = {}
-        for name, task in tasks.items():
-            if task.is_async not in kinds:
-                kinds[task.is_async] = len(self._counted)
-                sort, count = (CoroutineLane, settings.async_tasks) if task.is_async else (ThreadLane, settings.threads)
-                lane: Lane = sort(count, self._execution, entries.bell, self._progress)
-                self._counted.append(_Counted(lane, LaneCredit(lane.slots, settings.prefetch, settings.horizon)))
-            self._lanes[name] = kinds[task.is_async]
-        self.slots = sum(counted.lane.slots for counted in self._counted)
+        # Without tasks there is no need for a loop.
+        kind = CoroutineLane if sort is Sort.ASYNC and tasks else ThreadLane
+        self._lane: Lane = kind(self.slots, self._execution, entries.bell, self._progress)
+        self._credit = LaneCredit(self.slots, settings.prefetch, settings.horizon)
+        #: As far as the credit has been told.
+        self._finished = 0
+        self._busy_s = 0.0
 
     @property
     def held(self) -> int:
         """Items here, running or not."""
-        return sum(counted.lane.held() for counted in self._counted)
+        return self._lane.held()
 
     @property
     def ready(self) -> bool:
         """Whether items wait for a slot."""
-        return any(counted.lane.ready for counted in self._counted)
+        return bool(self._lane.ready)
 
     @property
     def something(self) -> bool:
@@ -99,22 +90,19 @@ class Slots:
 
     @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
-        """The event loops that run tasks."""
-        return [counted.lane.loop for counted in self._counted if isinstance(counted.lane, CoroutineLane)]
+        """The event loop that runs tasks, if there is one."""
+        return [self._lane.loop] if isinstance(self._lane, CoroutineLane) else []
 
     def start(self) -> None:
-        """Starts the lanes."""
-        for counted in self._counted:
-            counted.lane.start()
+        """Starts the threads."""
+        self._lane.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Ends the lanes; blocks. What still runs is left alone after the timeout."""
-        deadline = time.monotonic() + timeout_s
-        for counted in self._counted:
-            counted.lane.stop(max(0.0, deadline - time.monotonic()))
+        """Ends the threads; blocks. What still runs is left alone after the timeout."""
+        self._lane.stop(timeout_s)
 
     def deal(self, deliveries: Sequence[tpb.Delivery], first: int, arrived: float, on_wire: int) -> None:
-        """Gives items to their lanes.
+        """Gives items to the slots.
 
         Args:
             deliveries: the items.
@@ -123,48 +111,32 @@ class Slots:
             on_wire: credit that the broker has.
         """
         find = self._tasks.get
-        shares: list[list[Item]] = [[] for _ in self._counted]
-        alone = len(shares) == 1
-        share = shares[0]
+        items: list[Item] = []
         for position, delivery in enumerate(deliveries, first):
-            name = delivery.content.task_name
-            task = find(name)
+            task = find(delivery.content.task_name)
             if task is None:
                 self._unknown.hand_back(delivery)
                 self._progress.ended.append(position)
-            elif alone:
-                share.append((delivery, arrived, task, position))
             else:
-                shares[self._lanes[name]].append((delivery, arrived, task, position))
-        total = sum(map(len, shares))
+                items.append((delivery, arrived, task, position))
         with self._dealing:
             self.dealt += len(deliveries)
-            for counted, share in zip(self._counted, shares, strict=True):
-                credit = counted.credit
-                # From here on down a fresh request is worth a message; see credit_change.
-                counted.lane.low_water = max(1, credit.ahead - credit.ahead // 4 - max(on_wire, 0))
-                if not alone:
-                    credit.arrived(len(share), total)
-                if share:
-                    counted.lane.submit(share, len(share))
-        if total < len(deliveries) and self._entries.bell.armed:
+            # From here on down a fresh request is worth a message; see credit_change.
+            ahead = self._credit.ahead
+            self._lane.low_water = max(1, ahead - ahead // 4 - max(on_wire, 0))
+            if items:
+                self._lane.submit(items, len(items))
+        if len(items) < len(deliveries) and self._entries.bell.armed:
             self._entries.bell.ring()
 
     def standing(self) -> tuple[int, int, int]:
         """Items dealt so far, for how many more there is room, and how many are held ahead at most."""
-        rooms: list[float] = []
-        ahead = 0
-        alone = len(self._counted) == 1
         with self._dealing:
-            for counted in self._counted:
-                lane, credit = counted.lane, counted.credit
-                finished, busy_s = lane.totals()
-                if finished != counted.finished:
-                    credit.finished(finished - counted.finished, busy_s - counted.busy_s)
-                    counted.finished, counted.busy_s = finished, busy_s
-                rooms.append(credit.room(lane.held(), alone=alone))
-                ahead += credit.ahead
-            return self.dealt, min(int(min(rooms)), MAX_CREDIT), ahead
+            finished, busy_s = self._lane.totals()
+            if finished != self._finished:
+                self._credit.finished(finished - self._finished, busy_s - self._busy_s)
+                self._finished, self._busy_s = finished, busy_s
+            return self.dealt, min(self._credit.room(self._lane.held()), MAX_CREDIT), self._credit.ahead
 
     def gather(self) -> tuple[list[tuple[int, int]], list[tuple[int, bytes]]]:
         """Takes what is to be reported: ranges of positions that are done, and messages with their entries.
@@ -189,8 +161,7 @@ class Slots:
     def drop(self) -> None:
         """Begins nothing more, and tells nobody."""
         with self._dealing:
-            for counted in self._counted:
-                counted.lane.take_back(lambda item: True)
+            self._lane.take_back(lambda item: True)
 
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items.
@@ -198,13 +169,12 @@ class Slots:
         Long tasks end the holding ahead, items that have waited too long go back, old notices are forgotten.
         """
         with self._dealing:
-            for counted in self._counted:
-                if counted.lane.held_up_s(now) >= _HELD_UP_S:
-                    counted.credit.restart()
+            if self._lane.held_up_s(now) >= _HELD_UP_S:
+                self._credit.restart()
         self._release(lambda item: 0 < min(self._stale_after, lease_seconds(item[0]) / 2) <= now - item[1])
         notices = self._execution.cancelled
         if notices:
-            here = {item[0].id for counted in self._counted for item in tuple(counted.lane.ready)}
+            here = {item[0].id for item in tuple(self._lane.ready)}
             for id, (_, since) in tuple(notices.items()):
                 if now - since > _CANCELLED_KEPT_S and id not in here:
                     notices.pop(id, None)
@@ -212,27 +182,40 @@ class Slots:
     def rest(self) -> None:
         """To be called when there has been nothing to do for a while: what was measured is old."""
         with self._dealing:
-            for counted in self._counted:
-                counted.credit.restart()
+            self._credit.restart()
         self._execution.cancelled.clear()
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
         """Tells the items of these ids, if they are here under these lease tokens, that somebody has cancelled them."""
         for id, token in leases:
             self._execution.cancelled[id] = (token, now)
-            for counted in self._counted:
-                counted.lane.cancel(id, token)
+            self._lane.cancel(id, token)
 
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""
-        return [f"{running.name} {running.taskid}" for counted in self._counted for running in counted.lane.running()]
+        return [f"{running.name} {running.taskid}" for running in self._lane.running()]
 
     def _release(self, wanted: Callable[[Item], bool]) -> None:
         with self._dealing:
-            items = [item for counted in self._counted for item in counted.lane.take_back(wanted)]
+            items = self._lane.take_back(wanted)
         for item in items:
             self._entries.nack(item[0], pb.NACK_REASON_RELEASED)
             self._progress.ended.append(item[3])
         self.released += len(items)
         if items and self._entries.bell.armed:
             self._entries.bell.ring()
+
+
+def by_sort(tasks: Mapping[str, Runnable]) -> dict[Sort, dict[str, Runnable]]:
+    """The tasks of each sort, by name; a sort may have none."""
+    sorted_: dict[Sort, dict[str, Runnable]] = {sort: {} for sort in Sort}
+    for name, task in tasks.items():
+        sorted_[Sort.ASYNC if task.is_async else Sort.PLAIN][name] = task
+    return sorted_
+
+
+def stop_all(slots: Iterable[Slots], timeout_s: float) -> None:
+    """Ends the threads of several lanes within one time; blocks."""
+    deadline = time.monotonic() + timeout_s
+    for one in slots:
+        one.stop(max(0.0, deadline - time.monotonic()))

@@ -15,6 +15,7 @@ from dibs.context import CURRENT_TASK
 from ..begun import BEGUN, ENDED
 from ..bell import Bell
 from .execution import Execution
+from .item import Item
 from .lane import Lane, Progress
 from .leased import LeasedTask
 
@@ -24,12 +25,16 @@ _log = logging.getLogger("dibs.worker")
 class _Slot:
     """One thread's state: written by the thread, read by the loop."""
 
-    __slots__ = ("busy_s", "finished", "running", "since", "thread")
+    __slots__ = ("begun", "busy_s", "finished", "item", "running", "since", "thread")
 
     def __init__(self) -> None:
+        #: Popped, and not counted as finished.
+        self.item: Item | None = None
         self.running: LeasedTask | None = None
         #: When the running item began; 0 when idle.
         self.since = 0.0
+        #: Items popped, and those of them that are done.
+        self.begun = 0
         self.finished = 0
         self.busy_s = 0.0
         self.thread: threading.Thread | None = None
@@ -67,7 +72,7 @@ class ThreadLane(Lane):
     def held_up_s(self, now: float) -> float:
         """For how long every thread has been busy with its item, at least."""
         since = [slot.since for slot in self._slots]
-        return now - max(since) if all(since) else 0.0
+        return now - max(since) if since and all(since) else 0.0
 
     def cancel(self, id: str, token: int) -> None:
         """Sets the flag that the running function may look at."""
@@ -86,6 +91,19 @@ class ThreadLane(Lane):
                 slot.thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self, slot: _Slot) -> None:
+        """Runs items until the lane stops, whatever is raised in this thread."""
+        broken: BaseException | None = None
+        while True:
+            try:
+                if broken is not None:
+                    error, broken = broken, None
+                    self._recover(slot, error)
+                self._serve(slot)
+                return
+            except BaseException as error:  # noqa: BLE001 - without its slots the worker would only look alive
+                broken = error
+
+    def _serve(self, slot: _Slot) -> None:
         pop = self.ready.popleft
         ready = self.ready
         clock = time.monotonic
@@ -103,22 +121,37 @@ class ThreadLane(Lane):
                 self._tokens.get()
                 now = clock()
                 continue
+            slot.item = item
+            slot.begun += 1
             slot.since = now
-            try:
-                running = begin(item, now)
-                if running is not None:
-                    marks[item[3]] = BEGUN
-                    if self._run(slot, item[2].function, running):
-                        marks[item[3]] = ENDED
-            except Exception:  # noqa: BLE001 - see below
-                # Nothing of the user's gets here; without its slot the worker would only look alive.
-                _log.exception("a slot failed on item %s, which waits for its lease to run out", item[0].id)
+            running = begin(item, now)
+            if running is not None:
+                marks[item[3]] = BEGUN
+                if self._run(slot, item[2].function, running):
+                    marks[item[3]] = ENDED
             started, now = now, clock()
             slot.busy_s += now - started
+            slot.item = None
             ended.append(item[3])
             slot.finished += 1
             if bell.armed and (item[0].lease_token or len(ready) < self.low_water):
                 bell.ring()
+
+    def _recover(self, slot: _Slot, error: BaseException) -> None:
+        """Tells of an item that could not begin, or whose thread was interrupted outside of its function.
+
+        Time limits of some libraries raise in a thread when its function has returned already.
+        """
+        item, slot.item = slot.item, None
+        slot.running = None
+        if item is None:
+            _log.error("a thread of tasks was interrupted between two of them, and goes on", exc_info=error)
+        else:
+            self._execution.broke_off(item, error)
+            self._progress.ended.append(item[3])
+        slot.finished = slot.begun
+        if self._bell.armed:
+            self._bell.ring()
 
     def _run(self, slot: _Slot, function: Callable[..., Any], running: LeasedTask) -> bool:
         """Calls the function; True: there is nothing to tell but the plain success."""
@@ -130,14 +163,13 @@ class ThreadLane(Lane):
                 return False
             # In a context of its own, so that what a task sets there does not reach the next one.
             result = copy_context().run(_call, function, running)
+            if self._forked:
+                self.leave_if_forked(running, 0)
+            return execution.succeeded(running, result)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the thread's end
             self.leave_if_forked(running, 1)
             execution.failed(running, error)
             return False
-        else:
-            if self._forked:
-                self.leave_if_forked(running, 0)
-            return execution.succeeded(running, result)
         finally:
             slot.running = None
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ..errors import BrokerError, DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
 from ..v1 import admin_pb2 as admin
 from ..v1.types_pb2 import QUEUE_KIND_TASK
-from . import words
+from . import words, worker_conditions
 from .exits import sentence_of
 from .waiting_tasks import unknown_tasks
 
@@ -209,7 +209,20 @@ def _workers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Findin
     else:
         brokers = len({worker.broker_id for worker in facts.workers})
         where = f" on {brokers} broker(s)" if brokers else ""
-        yield Finding(Status.OK, "workers", f"{len(facts.workers)} connected{where}; no task waits in vain")
+        connected = worker_conditions.count(facts.workers)
+        yield Finding(Status.OK, "workers", f"{connected} connected{where}; no task waits in vain")
+    for sentence in worker_conditions.silent(facts.workers):
+        advice = (
+            "a task that holds the interpreter does that, or a process that is frozen; the worker's log says its pid "
+            "and what it runs. If it hangs, kill that process: it is replaced"
+        )
+        yield Finding(Status.WARN, "workers", sentence, advice)
+    for sentence in worker_conditions.overdue(facts.workers):
+        advice = (
+            "it may run elsewhere, too: give the task a longer vis_timeout, or let it refresh its lease. If it hangs, "
+            "kill its process: it is replaced"
+        )
+        yield Finding(Status.WARN, "workers", sentence, advice)
 
 
 def _unknown_tasks(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ..errors import DibsError
+from . import worker_conditions
 from .calls import Calls
 from .command import single
 from .exits import Refused, sentence_of
@@ -137,7 +138,7 @@ def facts(history: History) -> dict[str, object]:
         "latency_seconds": last.latency,
         "in_per_second": history.put[-1] if history.put else None,
         "out_per_second": history.done[-1] if history.done else None,
-        "workers": len(last.workers),
+        "workers": worker_conditions.count(last.workers),
         "broker": info,
         "queues": queues,
     }

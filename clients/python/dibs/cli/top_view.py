@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..v1.admin_pb2 import QueueInfo
 from ..v1.types_pb2 import QUEUE_KIND_DATA
-from . import words
+from . import words, worker_conditions
 from .queues import key, oldest
 from .sparkline import sparkline
 from .tables import cell
@@ -58,7 +58,7 @@ def _head(history: History, target: str, namespace: str) -> RenderableType:
         ("up", words.age(words.since(info.start_time, now))),
         ("on", info.redis_version if info.redis_ready else "a Redis that is away"),
         ("memory", memory),
-        ("workers", f"{len(workers)}"),
+        ("workers", f"{worker_conditions.count(workers)}"),
     ]
     line = Text()
     for name, value in facts:

@@ -8,7 +8,7 @@ from datetime import datetime
 from rich.table import Table
 
 from ..v1.admin_pb2 import WorkerInfo
-from . import words
+from . import words, worker_conditions
 from .command import single
 from .session import Session
 from .tables import cell, table
@@ -38,7 +38,8 @@ def workers_table(found: Sequence[WorkerInfo], now: datetime) -> Table:
 def workers(session: Session) -> None:
     """Workers that are connected to any broker.
 
-    credit: items that it asked for and has not got; delivered, acked, nacked: on its present connection.
+    credit: items that it asked for and has not got; delivered, acked, nacked: on its present connection. Below the
+    table stands what is amiss: processes that give no sign of life, and what runs although its lease is over.
     """
     found = session.calls.workers()
     if session.as_json:
@@ -47,6 +48,8 @@ def workers(session: Session) -> None:
         session.say(f"no workers in namespace {session.calls.namespace}")
     else:
         session.show(workers_table(found, session.calls.now()))
+        for sentence in (*worker_conditions.silent(found), *worker_conditions.overdue(found)):
+            session.say(sentence)
 
 
 command = single(workers)

@@ -1587,6 +1587,7 @@ class WorkerInfo(google.protobuf.message.Message):
     DELIVERED_FIELD_NUMBER: builtins.int
     ACKED_FIELD_NUMBER: builtins.int
     NACKED_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """What it calls itself."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -1617,6 +1618,10 @@ class WorkerInfo(google.protobuf.message.Message):
     def seen_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When its broker saw it last; brokers report every 5 s."""
 
+    @property
+    def state(self) -> dibs.v1.types_pb2.WorkerState:
+        """What is amiss with it, as of seen_time. Absent: nothing that it has told."""
+
     def __init__(
         self,
         *,
@@ -1631,9 +1636,10 @@ class WorkerInfo(google.protobuf.message.Message):
         delivered: builtins.int = ...,
         acked: builtins.int = ...,
         nacked: builtins.int = ...,
+        state: dibs.v1.types_pb2.WorkerState | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["connect_time", b"connect_time", "seen_time", b"seen_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acked", b"acked", "broker_id", b"broker_id", "connect_time", b"connect_time", "credit", b"credit", "delivered", b"delivered", "kind", b"kind", "nacked", b"nacked", "queues", b"queues", "seen_time", b"seen_time", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["connect_time", b"connect_time", "seen_time", b"seen_time", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acked", b"acked", "broker_id", b"broker_id", "connect_time", b"connect_time", "credit", b"credit", "delivered", b"delivered", "kind", b"kind", "nacked", b"nacked", "queues", b"queues", "seen_time", b"seen_time", "state", b"state", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkerInfo = WorkerInfo
 

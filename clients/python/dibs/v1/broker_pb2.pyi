@@ -615,6 +615,7 @@ class WorkRequest(google.protobuf.message.Message):
     HEARTBEATS_FIELD_NUMBER: builtins.int
     SAYS_BEGUN_FIELD_NUMBER: builtins.int
     BEGUN_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -660,6 +661,10 @@ class WorkRequest(google.protobuf.message.Message):
         nothing.
         """
 
+    @property
+    def state(self) -> dibs.v1.types_pb2.WorkerState:
+        """How the worker stands, which replaces what it said before on this stream. Only to a broker that said hears_state."""
+
     def __init__(
         self,
         *,
@@ -673,9 +678,10 @@ class WorkRequest(google.protobuf.message.Message):
         heartbeats: builtins.bool = ...,
         says_begun: builtins.bool = ...,
         begun: collections.abc.Iterable[global___BegunEntry] | None = ...,
+        state: dibs.v1.types_pb2.WorkerState | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["hello", b"hello"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["hello", b"hello", "state", b"state"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence", "state", b"state"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -743,6 +749,7 @@ class WorkResponse(google.protobuf.message.Message):
     REGISTER_AGAIN_FIELD_NUMBER: builtins.int
     HEARTBEATS_FIELD_NUMBER: builtins.int
     HEARS_BEGUN_FIELD_NUMBER: builtins.int
+    HEARS_STATE_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -755,6 +762,8 @@ class WorkResponse(google.protobuf.message.Message):
     """
     hears_begun: builtins.bool
     """In the first message of a stream: the broker knows says_begun and begun."""
+    hears_state: builtins.bool
+    """In the first message of a stream: the broker knows WorkRequest.state."""
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -802,9 +811,10 @@ class WorkResponse(google.protobuf.message.Message):
         register_again: builtins.bool = ...,
         heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
         hears_begun: builtins.bool = ...,
+        hears_state: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "hears_state", b"hears_state", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

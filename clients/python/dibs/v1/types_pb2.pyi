@@ -504,3 +504,65 @@ class Heartbeats(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["interval", b"interval", "timeout", b"timeout"]) -> None: ...
 
 global___Heartbeats = Heartbeats
+
+@typing.final
+class WorkerState(google.protobuf.message.Message):
+    """How a worker stands, for operators."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OVERDUE_FIELD_NUMBER: builtins.int
+    OVERDUE_COUNT_FIELD_NUMBER: builtins.int
+    SILENCE_FIELD_NUMBER: builtins.int
+    overdue_count: builtins.int
+    """How many there are, 0 to 20,000."""
+    @property
+    def overdue(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverdueItem]:
+        """Items that it runs although their lease is over, those first for which that has been so longest; at most 20 are named.
+        Somebody else may have them by now, and nobody waits for what comes of these runs.
+        """
+
+    @property
+    def silence(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long the process that runs its tasks has given no sign of life, at most 366 days. Absent: it gives some."""
+
+    def __init__(
+        self,
+        *,
+        overdue: collections.abc.Iterable[global___OverdueItem] | None = ...,
+        overdue_count: builtins.int = ...,
+        silence: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["silence", b"silence"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["overdue", b"overdue", "overdue_count", b"overdue_count", "silence", b"silence"]) -> None: ...
+
+global___WorkerState = WorkerState
+
+@typing.final
+class OverdueItem(google.protobuf.message.Message):
+    """An item that runs although its lease is over."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    OVERDUE_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    task_name: builtins.str
+    """Name of its task."""
+    @property
+    def overdue(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long the lease has been over, at most 366 days."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        task_name: builtins.str = ...,
+        overdue: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["overdue", b"overdue"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "overdue", b"overdue", "task_name", b"task_name"]) -> None: ...
+
+global___OverdueItem = OverdueItem

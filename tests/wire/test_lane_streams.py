@@ -1,0 +1,44 @@
+"""Two streams that know different tasks of the same queue, as the lanes of one worker do."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from dibs.broker.engine.peers import Peers
+from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
+
+from .conftest import Stub, item
+from .streams import Worker, ids_of
+
+
+def of_task(task: str, id: str) -> pb.EnqueueItem:
+    one = item(id)
+    one.content.CopyFrom(tpb.Content(task_name=task, payload=b"{}"))
+    return one
+
+
+async def test_each_gets_its_items_in_their_order_from_the_first_one_on(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A broker is careful until it has looked who else is there.
+    monkeypatch.setattr(Peers, "current", property(lambda peers: True))
+    many = Worker(stub, task_names=["async"])
+    one = Worker(stub, credit=2, task_names=["plain"])
+    await asyncio.gather(many.hear(), one.hear())  # the limits: both are there
+    mixed = [of_task(task, f"{task}{n:03}") for n in range(150) for task in ("async", "plain")]
+    await stub.Enqueue(pb.EnqueueRequest(items=mixed))
+
+    async def all_of(worker: Worker) -> list[str]:
+        got: list[str] = []
+        while len(got) < 150:
+            some = ids_of(await worker.items())
+            worker.say(add_credit=len(some))
+            got += some
+        return got
+
+    assert list(await asyncio.gather(all_of(one), all_of(many))) == [
+        [f"{task}{n:03}" for n in range(150)] for task in ("plain", "async")
+    ]

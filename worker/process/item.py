@@ -1,0 +1,28 @@
+"""What slots are dealt: a delivery, and the task that it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from dibs.v1 import types_pb2 as tpb
+
+
+class Runnable(Protocol):
+    """What the worker needs of a task."""
+
+    @property
+    def name(self) -> str:
+        """The name that it is known by."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What to call."""
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+
+
+#: A delivery, when it arrived (on the monotonic clock), its task, and its position.
+Item = tuple[tpb.Delivery, float, Runnable, int]
