@@ -25,6 +25,9 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": settings.max_message_bytes,
         "grpc.max_concurrent_streams": settings.max_concurrent_streams,
+        # From the first on gRPC ends calls at random, from the second on all: as CANCELLED, without a word of why.
+        "grpc.server.max_pending_requests": settings.max_pending_calls,
+        "grpc.server.max_pending_requests_hard_limit": settings.max_pending_calls,
         # Half-open connections otherwise stay for long.
         "grpc.server_handshake_timeout_ms": microseconds(settings.handshake_timeout) // 1000,
         "grpc.keepalive_time_ms": microseconds(settings.keepalive_time) // 1000,

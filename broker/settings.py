@@ -131,6 +131,13 @@ class Settings(BaseSettings, Limits):
     max_concurrent_streams: int = Field(
         default=10_000, ge=1, le=2**31 - 1, description="Most calls at a time on one connection."
     )
+    max_pending_calls: int = Field(
+        default=10_000,
+        ge=1,
+        le=2**31 - 1,
+        description="Most calls over all connections that have come and are not begun; further ones end as CANCELLED, "
+        "and clients try them again.",
+    )
     handshake_timeout: Span = Field(
         default=timedelta(seconds=5),
         ge=timedelta(milliseconds=100),
