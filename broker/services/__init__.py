@@ -36,6 +36,7 @@ class Services:
 
     def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         identity = Identity()
+        self._limits = limits
         self._dispatch = Dispatch(engine)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
@@ -45,7 +46,7 @@ class Services:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
-        reading: Any = ReadingServer(server)
+        reading: Any = ReadingServer(server, self._limits)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, reading)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, reading)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, reading)
