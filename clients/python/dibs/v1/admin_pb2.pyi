@@ -1338,7 +1338,9 @@ class Schedule(google.protobuf.message.Message):
     queue: builtins.str
     """Queue of the runs."""
     cron: builtins.str
-    """By the clock: a cron expression of five fields, or of six with seconds first, at most 256 characters."""
+    """By the clock: a cron expression of five fields, or of six with seconds first, at most 256 characters.
+    It must match within 50 years, and all of a request together within 5,000.
+    """
     time_zone: builtins.str
     """Time zone of cron, a name of the IANA database such as "Europe/Vienna". Default (empty): "UTC"."""
     never_skip: builtins.bool
