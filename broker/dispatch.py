@@ -13,6 +13,7 @@ from .engine.engine import Engine
 from .engine.standing import Standing
 from .engine.types import LeaseQuery, LeaseReply
 from .engine.workers import skill_set
+from .errors import Busy
 from .groups import Consumer, Group
 from .orphans import Orphans
 from .returns import Returns
@@ -27,12 +28,18 @@ _AFTER_FAULT_S = 1.0
 class Dispatch:
     """Owns the groups, the callers, and what is on its way back to Redis.
 
+    Args:
+        engine: carries it out.
+        most_waiting: names of queues that all groups together may wait for.
+
     Attributes:
         returns: takes what was leased and reached nobody.
         settling: notes the streams whose acks, nacks and refreshes wait for Redis.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, most_waiting: int = 100_000) -> None:
+        #: Names of queues that the groups wait for, and the most that they may.
+        self._waiting, self._most_waiting = 0, most_waiting
         self.returns = Returns(engine)
         self.settling = Standing(_log, "no acks and nacks wait for Redis any more")
         self._leasing = Standing(_log, "no leases wait for Redis any more")
@@ -53,10 +60,18 @@ class Dispatch:
             query: what it wants.
             consumer: who takes the items.
             task_names: tasks whose items it takes; none: of any task.
+
+        Raises:
+            Busy: too many names of queues are waited for.
         """
         key = (namespace, query, skill_set(task_names) if task_names else "")
         group = self._groups.get(key)
         if group is None:
+            if self._waiting + len(query.queues) > self._most_waiting:
+                raise Busy(
+                    f"queues: {self._most_waiting} names are waited for here, the most that may be: call another broker"
+                )
+            self._waiting += len(query.queues)
             group = self._groups[key] = Group(
                 self._engine,
                 self._callers,
@@ -76,6 +91,7 @@ class Dispatch:
             del group.consumers[consumer]
             if not group.consumers:
                 del self._groups[key]
+                self._waiting -= len(query.queues)
                 group.close()
 
     async def lease(self, namespace: str, query: LeaseQuery, max_items: int) -> LeaseReply:

@@ -303,6 +303,8 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if not request.HasField("hello"):
         raise InvalidField("hello", "must come in the first message of a stream")
     hello = request.hello
+    if hello.ByteSize() > limits.max_hello_bytes:
+        raise InvalidField("hello", f"has {hello.ByteSize()} bytes, must have at most {limits.max_hello_bytes}")
     namespace = check.namespace(hello.namespace, limits.max_name_length, "hello.namespace")
     lease_us = None
     if hello.HasField("lease_timeout"):

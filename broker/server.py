@@ -23,7 +23,7 @@ from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .health import Health
-from .listening import open_listeners, server_options
+from .listening import most_connections, open_listeners, server_options
 from .redis_url import shown_redis_url
 from .services import Services
 from .settings import BadSettings, Settings
@@ -101,6 +101,8 @@ class Server:
             health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
             reflection.enable_server_reflection((*services.names, health.NAME, reflection.SERVICE_NAME), server)
             self.addresses = open_listeners(server, settings.listen)
+            if (most := most_connections(settings)) < settings.max_connections:
+                _log.warning("at most %d connections on each address: this process may open no more files", most)
             self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
             stack.push_async_callback(self._stop_following, self._redis_task)
             self.health.set(connected)

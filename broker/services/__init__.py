@@ -37,7 +37,7 @@ class Services:
     def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         identity = Identity()
         self._limits = limits
-        self._dispatch = Dispatch(engine)
+        self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster)

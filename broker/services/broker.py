@@ -18,6 +18,7 @@ from ..engine.engine import Engine
 from ..engine.types import Until
 from ..enqueue_stream import serve_enqueue_stream
 from ..errors import Draining, InvalidField, status_of
+from ..first_message import first_message
 from ..leasing import serve_lease
 from ..limits import Limits
 from ..reading import whole
@@ -79,10 +80,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """Serves a worker."""
         if self._drain.begun:
             raise Draining
-        try:
-            first = whole(await anext(request_iterator))
-        except StopAsyncIteration:
-            raise InvalidField("hello", "must come in the first message of a stream") from None
+        first = whole(await first_message(request_iterator, self._limits.hello_timeout))
         hello = requests.read_hello(first, self._limits)
         session = WorkSession(self._engine, self._dispatch, self._drain, self._limits, self._roster, hello)
         await session.run(first, request_iterator, context.write)
