@@ -38,12 +38,13 @@ def whole(message: _T, *, inside: str = "") -> _T:
     return message
 
 
-def reader(parse: _Parse, limits: Limits) -> Callable[[bytes], Message | InvalidField]:
+def reader(parse: _Parse, limits: Limits, *, strict: bool = True) -> Callable[[bytes], Message | InvalidField]:
     """Reads messages of one type.
 
     Args:
         parse: `FromString` of the type.
         limits: how many entries a message may have.
+        strict: whether fields that the type does not have are an error.
     """
     descriptor: Any = parse(b"").DESCRIPTOR
     counts = EntryCounts(descriptor, limits)
@@ -53,6 +54,8 @@ def reader(parse: _Parse, limits: Limits) -> Callable[[bytes], Message | Invalid
             if counts.suspicious(data):
                 counts.check(data)
             message = parse(data)
+            if not strict:
+                return message
             message.DiscardUnknownFields()
             # As long as before: nothing was discarded. Much cheaper than to look into every message.
             if message.ByteSize() != len(data):
@@ -75,17 +78,19 @@ class ReadingServer:
     Args:
         server: the real one.
         limits: how many entries a request may have.
+        strict: whether fields that a contract does not have are an error; for contracts that are not ours they are not.
     """
 
-    def __init__(self, server: grpc.aio.Server, limits: Limits) -> None:
+    def __init__(self, server: grpc.aio.Server, limits: Limits, *, strict: bool = True) -> None:
         self._server: Any = server
         self._limits = limits
+        self._strict = strict
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds the methods of a service."""
         reading = {
             name: handler._replace(
-                request_deserializer=reader(handler.request_deserializer, self._limits),
+                request_deserializer=reader(handler.request_deserializer, self._limits, strict=self._strict),
                 response_serializer=writer(handler.response_serializer),
             )
             for name, handler in handlers.items()

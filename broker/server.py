@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection_pb2_grpc
 
-from . import health
+from . import health, reflecting
 from .drain import Drain
 from .embedded import EmbeddedRedis
 from .engine.config import EngineConfig
@@ -24,7 +24,9 @@ from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .health import Health
 from .listening import most_connections, open_listeners, server_options
+from .reading import ReadingServer
 from .redis_url import shown_redis_url
+from .reflecting import Reflection
 from .services import Services
 from .settings import BadSettings, Settings
 from .units import microseconds
@@ -98,8 +100,11 @@ class Server:
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
-            health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-            reflection.enable_server_reflection((*services.names, health.NAME, reflection.SERVICE_NAME), server)
+            others: Any = ReadingServer(server, settings, strict=False)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, others)
+            names = (*services.names, health.NAME, reflecting.NAME)
+            add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+            add_reflection(Reflection(names), others)
             self.addresses = open_listeners(server, settings.listen)
             if (most := most_connections(settings)) < settings.max_connections:
                 _log.warning("at most %d connections on each address: this process may open no more files", most)
