@@ -1,8 +1,8 @@
 """What others write to this process's stderr, gRPC's core above all, as lines of the log.
 
 gRPC writes past Python's logging, in a form of its own; in a log of JSON each such line would be one that no program
-can read. While this is in place, the descriptor of stderr is a pipe, and what comes out of it is logged. What is written
-in the moment in which the process dies is lost.
+can read. While this is in place, the descriptor of stderr is a pipe, and what comes out of it is logged. What is
+written in the moment in which the process dies is lost.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@
 
 local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
-local retention, share_from, note_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local retention, share_from, notes_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local caller, sequence, not_after, keep_ms = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
 local skills, sift = ARGV[16], ARGV[17] == '1'
 
@@ -407,8 +407,8 @@ if are_watched() then
 end
 
 local again = (skipped >= MOST_SKIPPED or full) and count < wanted
-if note_hunger and count < wanted and not again then
-  call_many('SADD', P .. 'hungry:' .. kind, #queues == 0 and { '*' } or queues)
+if notes_hunger and count < wanted and not again then
+  note_hunger(kind, #queues == 0 and { '*' } or queues)
 end
 if tracked then
   copied.leased = leased

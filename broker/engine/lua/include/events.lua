@@ -13,6 +13,20 @@ local function publish(kind, rest)
   redis.call('PUBLISH', CHANNEL, kind .. ' ' .. NAMESPACE .. ' ' .. rest)
 end
 
+-- Notes which queues somebody waits for, at most 1,000 at a time. It holds for a while: who still waits then asks again. Of
+-- too many some are dropped, such as those that nobody waits for any more; who waits for one of them looks for itself.
+local HUNGER_MS, MOST_HUNGRY = 7200000, 20000
+
+local function note_hunger(kind, queues)
+  local key = P .. 'hungry:' .. kind
+  redis.call('SADD', key, unpack(queues))
+  redis.call('PEXPIRE', key, HUNGER_MS)
+  local surplus = redis.call('SCARD', key) - MOST_HUNGRY
+  if surplus > 0 then
+    redis.call('SPOP', key, surplus)
+  end
+end
+
 local function wake(kind, queue)
   if redis.call('SREM', P .. 'hungry:' .. kind, queue, '*') > 0 then
     publish('r', kind .. ' ' .. queue .. origin)
