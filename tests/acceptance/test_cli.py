@@ -408,6 +408,8 @@ ARGUMENTS = {
     "schedules": [],
     "locks": [],
     "health": [],
+    "namespaces": [],
+    "delete-namespace": ["n"],
 }
 
 

@@ -4,6 +4,7 @@
 --                                   engine that has told its own waiters already
 --   "s <namespace> <id>"            an item that somebody watches changed its state
 --   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
+--   "d <namespace> -"               the namespace has been deleted; brokers tell it, no script does
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
 local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
 
