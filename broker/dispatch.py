@@ -114,6 +114,11 @@ class Dispatch:
         if tokens:
             self._engine.receipts.received(namespace, tokens)
 
+    def tidy(self) -> None:
+        """Forgets what is kept for namespaces where nothing happens."""
+        self._callers.tidy()
+        self.returns.tidy()
+
     async def close(self, within_s: float) -> None:
         """Waits until Redis knows everything that it has to know; call when no consumer is left.
 

@@ -422,6 +422,13 @@ class Engine:
             self._namespaces.add(namespace)
             self._timers.add(namespace)
 
+    def tidy(self) -> None:
+        """Forgets what is kept for namespaces where nothing is under way; it is made anew when it is needed."""
+        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
+            for namespace in [name for name, one in coalescers.items() if one.idle]:
+                del coalescers[namespace]
+        self.receipts.tidy()
+
     async def _command(self, *words: Argument) -> Any:
         self._check_open("command")
         async with self._translated(str(words[0])):
@@ -437,10 +444,6 @@ class Engine:
         self._namespaces.discard(namespace)
         if namespace not in self.hints.waiting:
             self._timers.remove(namespace)
-        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
-            found = coalescers.get(namespace)
-            if found is not None and found.idle:
-                del coalescers[namespace]
 
     def _check_open(self, operation: str) -> None:
         if not self._open:
