@@ -21,7 +21,7 @@ from dibs.contract.log_lines import send_to_stderr
 from . import stray_lines
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
-from .listening import CannotListen
+from .listening import CannotListen, allow_connections
 from .options import Option, options
 from .server import Server
 from .settings import BadSettings, Settings
@@ -99,6 +99,7 @@ def run(config: Path | None, **given: Any) -> None:
         given["listen"] = ",".join(given["listen"])
     try:
         settings = Settings.load({name: value for name, value in given.items() if value not in (None, [])}, config)
+        allow_connections(settings)
         # People can read what gRPC writes to stderr by itself.
         with stray_lines.logged() if settings.log_format == "json" else nullcontext():
             send_to_stderr(settings.log_level.upper(), settings.log_format)

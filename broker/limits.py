@@ -139,7 +139,7 @@ class Limits(BaseModel):
         description="A Work stream that has not said by then what it wants is ended.",
     )
     max_hello_bytes: Size = Field(
-        default=512 * 1024,
+        default=1024**2,
         ge=16 * 1024,
         le=16 * 1024**2,
         description="Largest hello of a Work stream, with the names of its queues and tasks.",

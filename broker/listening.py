@@ -53,6 +53,16 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     return list(options.items())
 
 
+def allow_connections(settings: Settings) -> None:
+    """Lets this process open as many files as its connections need, as far as the system does."""
+    wanted = settings.max_connections * len(settings.listen) + _OWN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def most_connections(settings: Settings) -> int:
     """Connections at a time on each address, so that those of all leave descriptors for Redis, files and pipes."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

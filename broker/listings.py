@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 import math
 import time
@@ -25,7 +26,7 @@ _MAX_LISTED = 1000
 #: Seconds that a list of queues is remembered for its next page, its most names, and how many lists there may be.
 _LIST_KEPT_S = 10.0
 _LONGEST_KEPT = 100_000
-_MOST_KEPT = 4
+_MOST_KEPT = 2
 
 #: Where a queue stands in a list: place of its kind, priority, name.
 _Place: TypeAlias = tuple[int, float, str]
@@ -53,17 +54,13 @@ class QueueLists:
             for at, kind in enumerate(call.kinds)
             for priority, name in await engine.queues.names(call.namespace, kind)
         ]
-        self._forget(key, now)
+        self._known.pop(key, None)
+        for oldest in list(self._known)[: len(self._known) - _MOST_KEPT + 1]:
+            del self._known[oldest]
         if call.page.size < len(places) <= _LONGEST_KEPT:
             self._known[key] = now, places
+            asyncio.get_running_loop().call_later(_LIST_KEPT_S, self._known.pop, key, None)
         return places
-
-    def _forget(self, key: tuple[str, tuple[Kind, ...]], now: float) -> None:
-        """Makes room for a list."""
-        self._known.pop(key, None)
-        old = [one for one, (since, _) in self._known.items() if now - since >= _LIST_KEPT_S]
-        for one in old or list(self._known)[: len(self._known) - _MOST_KEPT + 1]:
-            del self._known[one]
 
 
 async def _named(engine: Engine, call: ListQueuesCall) -> list[_Place]:

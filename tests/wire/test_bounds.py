@@ -18,7 +18,7 @@ from google.protobuf.duration_pb2 import Duration
 from dibs import AsyncDibs
 from dibs.broker.engine.queues import Queues
 from dibs.broker.limits import Limits
-from dibs.broker.listening import most_connections
+from dibs.broker.listening import allow_connections, most_connections
 from dibs.broker.server import Server
 from dibs.broker.settings import Settings
 from dibs.v1 import admin_pb2 as apb
@@ -75,11 +75,11 @@ async def test_a_work_stream_that_ends_before_its_hello_is_told_what_is_missing(
 
 
 async def test_a_hello_is_not_too_large(stub: Stub) -> None:
-    names = [f"{n:05}" + "x" * 100 for n in range(9000)]
+    names = [f"{n:05}" + "x" * 120 for n in range(9000)]
     hello = pb.WorkHello(kind=TASK, worker_id="w", task_names=names)
     call = stub.Work(iter([pb.WorkRequest(hello=hello)]))
     await refused(drained(call), grpc.StatusCode.INVALID_ARGUMENT, field="hello")
-    assert "must have at most 524288" in await call.details()
+    assert "must have at most 1048576" in await call.details()
 
 
 def waiting(stub: Stub, first: int, count: int) -> Any:
@@ -163,6 +163,17 @@ def test_connections_leave_room_for_other_files(monkeypatch: pytest.MonkeyPatch)
     assert most_connections(Settings(listen=("127.0.0.1:0",))) == 960
     assert most_connections(Settings(listen=("127.0.0.1:0", "127.0.0.1:0"))) == 480
     assert most_connections(Settings(listen=("127.0.0.1:0",), max_connections=7)) == 7
+
+
+@pytest.mark.parametrize(("hard", "allowed"), [(4096, 4096), (100_000, 10_064), (resource.RLIM_INFINITY, 10_064)])
+def test_a_broker_may_open_as_many_files_as_the_system_lets_it(
+    monkeypatch: pytest.MonkeyPatch, hard: int, allowed: int
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    allow_connections(Settings(listen=("127.0.0.1:0",)))
+    assert given == [(allowed, hard)]
 
 
 async def test_a_list_of_queues_is_read_and_sorted_once_for_all_its_pages(
