@@ -111,9 +111,9 @@ def read_kinds(kind: int) -> tuple[Kind, ...]:
 
 def read_names(found: Sequence[str], field: str, limits: Limits) -> list[str]:
     """Names of queues, each once; at most 1,000."""
+    if len(found) > MAX_BATCH:
+        raise InvalidField(field, f"has {len(found)} entries, must have at most {MAX_BATCH}")
     names = list(dict.fromkeys(found))
-    if len(names) > MAX_BATCH:
-        raise InvalidField(field, f"has {len(names)} entries, must have at most {MAX_BATCH}")
     for at, name in enumerate(names):
         check.name(name, f"{field}[{at}]", limits.max_name_length)
     return names

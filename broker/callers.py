@@ -99,14 +99,23 @@ class Callers:
         self._life = uuid.uuid4().hex
         self._made = 0
         self._free: defaultdict[str, list[Caller]] = defaultdict(list)
+        #: Namespaces where one was taken since the last look.
+        self._used: set[str] = set()
 
     def take(self, namespace: str) -> Caller:
         """One that nobody else has, until it is released."""
+        self._used.add(namespace)
         free = self._free[namespace]
         if free:
             return free.pop()
         self._made += 1
         return Caller(self._engine, namespace, f"{self._life}:{self._made}")
+
+    def tidy(self) -> None:
+        """Forgets those of namespaces where none was taken since this was called last."""
+        for namespace in self._free.keys() - self._used:
+            del self._free[namespace]
+        self._used.clear()
 
     def release(self, caller: Caller) -> None:
         """Takes one back that has no answer in doubt."""

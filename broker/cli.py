@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,9 +18,10 @@ from rich.markup import escape
 
 from dibs.contract.log_lines import send_to_stderr
 
+from . import stray_lines
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
-from .listening import CannotListen
+from .listening import CannotListen, allow_connections
 from .options import Option, options
 from .server import Server
 from .settings import BadSettings, Settings
@@ -98,8 +99,11 @@ def run(config: Path | None, **given: Any) -> None:
         given["listen"] = ",".join(given["listen"])
     try:
         settings = Settings.load({name: value for name, value in given.items() if value not in (None, [])}, config)
-        send_to_stderr(settings.log_level.upper(), settings.log_format)
-        asyncio.run(serve(settings))
+        allow_connections(settings)
+        # People can read what gRPC writes to stderr by itself.
+        with stray_lines.logged() if settings.log_format == "json" else nullcontext():
+            send_to_stderr(settings.log_level.upper(), settings.log_format)
+            asyncio.run(serve(settings))
     except (BadSettings, CannotListen, EmbeddedRedisError, UnsuitableRedis) as error:
         print(f"dibs broker: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

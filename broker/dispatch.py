@@ -14,6 +14,7 @@ from .engine.engine import Engine
 from .engine.standing import Standing
 from .engine.types import LeaseQuery, LeaseReply
 from .engine.workers import skill_set
+from .errors import Busy
 from .groups import Consumer, Group
 from .orphans import Orphans
 from .returns import Returns
@@ -28,12 +29,18 @@ _AFTER_FAULT_S = 1.0
 class Dispatch:
     """Owns the groups, the callers, and what is on its way back to Redis.
 
+    Args:
+        engine: carries it out.
+        most_waiting: names of queues that all groups together may wait for.
+
     Attributes:
         returns: takes what was leased and reached nobody.
         settling: notes the streams whose acks, nacks and refreshes wait for Redis.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, most_waiting: int = 100_000) -> None:
+        #: Names of queues that the groups wait for, and the most that they may.
+        self._waiting, self._most_waiting = 0, most_waiting
         self.returns = Returns(engine)
         self.settling = Standing(_log, "no acks and nacks wait for Redis any more")
         self._leasing = Standing(_log, "no leases wait for Redis any more")
@@ -63,12 +70,20 @@ class Dispatch:
             consumer: who takes the items.
             task_names: tasks whose items it takes; none: of any task.
             says_begun: it says when items begin; else they have when it has them.
+
+        Raises:
+            Busy: too many names of queues are waited for.
         """
         wanted = (namespace, query)
         key = (*wanted, skill_set(task_names) if task_names else "", says_begun)
         group = self._groups.get(key)
         if group is None:
             self._alike[wanted] += 1
+            if self._waiting + len(query.queues) > self._most_waiting:
+                raise Busy(
+                    f"queues: {self._most_waiting} names are waited for here, the most that may be: call another broker"
+                )
+            self._waiting += len(query.queues)
             group = self._groups[key] = Group(
                 self._engine,
                 self._callers,
@@ -96,6 +111,7 @@ class Dispatch:
                 self._alike[wanted] -= 1
                 if not self._alike[wanted]:
                     del self._alike[wanted]
+                self._waiting -= len(query.queues)
                 group.close()
 
     async def lease(self, namespace: str, query: LeaseQuery, max_items: int) -> LeaseReply:
@@ -117,6 +133,11 @@ class Dispatch:
         """Says that shares were received: deliveries under these tokens count."""
         if tokens:
             self._engine.receipts.received(namespace, tokens)
+
+    def tidy(self) -> None:
+        """Forgets what is kept for namespaces where nothing happens."""
+        self._callers.tidy()
+        self.returns.tidy()
 
     async def close(self, within_s: float) -> None:
         """Waits until Redis knows everything that it has to know; call when no consumer is left.

@@ -6,6 +6,8 @@
     ├── PreconditionFailed   it does not fit the present state of what it names
     ├── Unauthenticated      it carries no valid credentials
     ├── PermissionDenied     its credentials do not allow it
+    ├── TooLate              the client has not said in time what it wants
+    ├── Busy                 this broker has as much of it as it may
     ├── Draining             this broker is going away
     └── Silent               nothing has been heard of the client for too long
 
@@ -100,6 +102,16 @@ class PermissionDenied(RequestError):
     """The credentials of the request do not allow it."""
 
 
+class TooLate(RequestError):
+    """The client has not said in time what it wants."""
+
+
+class Busy(RequestError):
+    """This broker has as much of something as it may; another one, or this one later, will serve the request."""
+
+    retry_after = timedelta(seconds=1)
+
+
 class Draining(RequestError):
     """This broker is going away; another one, or this one in a moment, will serve the request."""
 
@@ -150,6 +162,8 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         PreconditionFailed: Row(grpc.StatusCode.FAILED_PRECONDITION, "PRECONDITION_FAILED"),
         Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
         PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        TooLate: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_LATE"),
+        Busy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
         Silent: Row(grpc.StatusCode.UNAVAILABLE, "CLIENT_SILENT"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),

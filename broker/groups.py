@@ -22,6 +22,8 @@ from .unknown_tasks import UnknownTasks
 
 _log = logging.getLogger(__name__)
 
+#: Half an hour: Redis keeps for two hours what is waited for.
+_NOTED_AGAIN_S = 1800.0
 _BACKOFF_FIRST_S = 0.05
 _BACKOFF_MOST_S = 2.0
 
@@ -130,7 +132,7 @@ class Group:
                     if len(items) < len(reply.items):
                         await self._returns.until_back(self._namespace)
                     if reply.drained:
-                        await self._ready.wait()
+                        await self._until_ready()
         finally:
             self._failing.end(self)
             self._orphans.part(caller, self._query)
@@ -175,6 +177,14 @@ class Group:
             if consumer.credit >= size:
                 return consumer
         return max(self.consumers, key=lambda consumer: consumer.credit, default=None)
+
+    async def _until_ready(self) -> None:
+        """Waits for a hint, or until it is time to note in Redis again what is waited for."""
+        try:
+            async with asyncio.timeout(_NOTED_AGAIN_S * random.uniform(0.75, 1.0)):
+                await self._ready.wait()
+        except TimeoutError:
+            return
 
     async def _pause(self, seconds: float) -> None:
         try:

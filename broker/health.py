@@ -76,6 +76,12 @@ class Health(health_pb2_grpc.HealthServicer):
             raise NotFound("service", request.service)
         return _Response(status=self._status(request.service))
 
+    async def List(self, request: Any, context: Any) -> Any:
+        """The status of everything; versions of the package that do not know this never call it."""
+        statuses = {name: _Response(status=self._status(name)) for name in self._names}
+        messages: Any = health_pb2
+        return messages.HealthListResponse(statuses=statuses)
+
     async def Watch(self, request: _Request, context: _Context) -> None:
         """The status of a service now, and again whenever it changes."""
         told = None

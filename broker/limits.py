@@ -141,6 +141,26 @@ class Limits(BaseModel):
         "workers are told of both, and keep to them.",
     )
 
+    max_waiting_queues: int = Field(
+        default=100_000,
+        ge=1000,
+        le=10_000_000,
+        description="Most names of queues that all Lease and Work streams of this broker wait for; streams that name "
+        "the same ones count once.",
+    )
+    hello_timeout: Span = Field(
+        default=timedelta(seconds=10),
+        ge=timedelta(milliseconds=100),
+        le=timedelta(minutes=10),
+        description="A Work stream that has not said by then what it wants is ended.",
+    )
+    max_hello_bytes: Size = Field(
+        default=1024**2,
+        ge=16 * 1024,
+        le=16 * 1024**2,
+        description="Largest hello of a Work stream, with the names of its queues and tasks.",
+    )
+
     @model_validator(mode="after")
     def _an_item_fits(self) -> Self:
         """What is accepted must fit into the messages that hand it out."""

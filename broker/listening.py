@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import stat
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from .addresses import with_port
 from .settings import Settings
 from .units import microseconds
 
+#: Descriptors that connections leave for everything else.
+_OWN_FILES = 64
+
 
 class CannotListen(Exception):
     """An address cannot be listened on; the text is one sentence that names it."""
@@ -24,7 +28,11 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
     options = {
         "grpc.max_receive_message_length": settings.max_message_bytes,
         "grpc.max_send_message_length": settings.max_message_bytes,
+        "grpc.max_allowed_incoming_connections": most_connections(settings),
         "grpc.max_concurrent_streams": settings.max_concurrent_streams,
+        # From the first on gRPC ends calls at random, from the second on all: as CANCELLED, without a word of why.
+        "grpc.server.max_pending_requests": settings.max_pending_calls,
+        "grpc.server.max_pending_requests_hard_limit": settings.max_pending_calls,
         # Half-open connections otherwise stay for long.
         "grpc.server_handshake_timeout_ms": microseconds(settings.handshake_timeout) // 1000,
         "grpc.keepalive_time_ms": microseconds(settings.keepalive_time) // 1000,
@@ -37,10 +45,30 @@ def server_options(settings: Settings) -> list[tuple[str, int]]:
         # Two brokers on one port would each get some of its connections, and nobody would know which.
         "grpc.so_reuseport": 0,
     }
+    if settings.max_connection_idle is not None:
+        options["grpc.max_connection_idle_ms"] = microseconds(settings.max_connection_idle) // 1000
     if settings.max_connection_age is not None:
         options["grpc.max_connection_age_ms"] = microseconds(settings.max_connection_age) // 1000
         options["grpc.max_connection_age_grace_ms"] = microseconds(settings.max_connection_age_grace) // 1000
     return list(options.items())
+
+
+def allow_connections(settings: Settings) -> None:
+    """Lets this process open as many files as its connections need, as far as the system does."""
+    wanted = settings.max_connections * len(settings.listen) + _OWN_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def most_connections(settings: Settings) -> int:
+    """Connections at a time on each address, so that those of all leave descriptors for Redis, files and pipes."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return settings.max_connections
+    return max(1, min(settings.max_connections, (soft - _OWN_FILES) // len(settings.listen)))
 
 
 def open_listeners(server: grpc.aio.Server, addresses: Sequence[str]) -> tuple[str, ...]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import bisect
+import math
+import time
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from dibs.v1 import admin_pb2 as pb
 
 from .admin_replies import queue_info, timestamp
 from .admin_requests import ListItemsCall, ListQueuesCall, ListTasksCall
 from .engine.engine import Engine
-from .engine.types import StoredItem
+from .engine.types import Kind, StoredItem
 from .errors import NotFound
 from .paging import Page, bad_token
 from .replies import KINDS
@@ -18,21 +23,65 @@ from .stored import read_stored
 
 #: Task names that are listed of one worker.
 _MAX_LISTED = 1000
+#: Seconds that a list of queues is remembered for its next page, its most names, and how many lists there may be.
+_LIST_KEPT_S = 10.0
+_LONGEST_KEPT = 100_000
+_MOST_KEPT = 2
+
+#: Where a queue stands in a list: place of its kind, priority, name.
+_Place: TypeAlias = tuple[int, float, str]
 
 
-async def list_queues(engine: Engine, call: ListQueuesCall) -> pb.ListQueuesResponse:
-    """A page of queues in the order in which they are served."""
-    wanted = set(call.names)
-    known = [
-        (at, priority, name)
-        for at, kind in enumerate(call.kinds)
-        for priority, name in await engine.queues.names(call.namespace, kind)
-        if not wanted or name in wanted
-    ]
-    for name in wanted.difference(name for _, _, name in known):
+class QueueLists:
+    """The order of queues, remembered from one page of a list to the next: reading and sorting it takes long.
+
+    A page that another broker has begun, or that comes late, finds none and reads it anew.
+    """
+
+    def __init__(self) -> None:
+        #: By namespace and kinds, with when each was read; the oldest first.
+        self._known: dict[tuple[str, tuple[Kind, ...]], tuple[float, list[_Place]]] = {}
+
+    async def places(self, engine: Engine, call: ListQueuesCall) -> list[_Place]:
+        """All queues in the order in which they are served; of a first page as they are now."""
+        key = (call.namespace, tuple(call.kinds))
+        now = time.monotonic()
+        known = self._known.get(key)
+        if known is not None and call.page.cursor and now - known[0] < _LIST_KEPT_S:
+            return known[1]
+        places = [
+            (at, priority, name)
+            for at, kind in enumerate(call.kinds)
+            for priority, name in await engine.queues.names(call.namespace, kind)
+        ]
+        self._known.pop(key, None)
+        for oldest in list(self._known)[: len(self._known) - _MOST_KEPT + 1]:
+            del self._known[oldest]
+        if call.page.size < len(places) <= _LONGEST_KEPT:
+            self._known[key] = now, places
+            asyncio.get_running_loop().call_later(_LIST_KEPT_S, self._known.pop, key, None)
+        return places
+
+
+async def _named(engine: Engine, call: ListQueuesCall) -> list[_Place]:
+    """The queues that a request names, in the order in which they are served."""
+    places = []
+    unknown = dict.fromkeys(call.names)
+    for at, kind in enumerate(call.kinds):
+        for counts in await engine.queues.describe(call.namespace, kind, call.names):
+            if counts is not None:
+                places.append((at, math.inf if counts.priority is None else counts.priority, counts.name))
+                unknown.pop(counts.name, None)
+    for name in unknown:
         raise NotFound("queue", name)
+    return sorted(places)
+
+
+async def list_queues(engine: Engine, lists: QueueLists, call: ListQueuesCall) -> pb.ListQueuesResponse:
+    """A page of queues in the order in which they are served."""
+    known = await _named(engine, call) if call.names else await lists.places(engine, call)
     after = _queue_cursor(call.page)
-    left = [place for place in known if after is None or place > after]
+    left = known if after is None else known[bisect.bisect_right(known, after) :]
     found = left[: call.page.size]
     infos: list[pb.QueueInfo] = []
     for at, kind in enumerate(call.kinds):
@@ -53,11 +102,11 @@ async def list_queues(engine: Engine, call: ListQueuesCall) -> pb.ListQueuesResp
     return response
 
 
-def _names(place: tuple[int, float, str], info: pb.QueueInfo, kinds: Sequence[int]) -> bool:
+def _names(place: _Place, info: pb.QueueInfo, kinds: Sequence[int]) -> bool:
     return kinds[place[0]] == info.kind and place[2] == info.name
 
 
-def _queue_cursor(page: Page) -> tuple[int, float, str] | None:
+def _queue_cursor(page: Page) -> _Place | None:
     if not page.cursor:
         return None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dibs.cron import next_match, zone
+from dibs.cron import Effort, next_match, zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Every:
     interval_us: int
     never_skip: bool = False
 
-    def first(self, now_us: int) -> int:
+    def first(self, now_us: int, effort: Effort | None = None) -> int:
         """When it is due first, if it is made now."""
         return now_us + self.interval_us
 
@@ -38,18 +38,18 @@ class Cron:
     time_zone: str = "UTC"
     never_skip: bool = False
 
-    def first(self, now_us: int) -> int:
-        """When it is due first, if it is made now."""
-        return self._after(now_us)
+    def first(self, now_us: int, effort: Effort | None = None) -> int:
+        """When it is due first, if it is made now. Raises `BadCron` if the effort is used up."""
+        return self._after(now_us, effort)
 
     def following(self, due_us: int, start_us: int) -> int:
         """When it is due next, after a run that was due and has started."""
         # Never the same time twice, even if Redis's clock was set back in between.
         return self._after(due_us if self.never_skip else max(due_us, start_us))
 
-    def _after(self, time_us: int) -> int:
+    def _after(self, time_us: int, effort: Effort | None = None) -> int:
         time = datetime.fromtimestamp(time_us // 1_000_000, UTC)
-        return int(next_match(self.expression, zone(self.time_zone), time).timestamp()) * 1_000_000
+        return int(next_match(self.expression, zone(self.time_zone), time, effort).timestamp()) * 1_000_000
 
 
 Recurrence = Every | Cron

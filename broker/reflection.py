@@ -2,12 +2,13 @@
 
 The package `grpcio-reflection` answers, over a pool that finds more than protobuf's own: that one knows no methods, and
 enum values as `package.VALUE` alone, where grpcurl asks for `package.Enum.VALUE`. v1 is v1alpha under another name; the
-package does not have it yet.
+package does not have it yet. It stands behind the same border as everything else: bytes that are no message, and
+questions that are too long, become a status in words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -15,29 +16,56 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from .errors import InvalidField
+from .limits import Limits
+from .reading import reader, whole
+from .translated import translated
+
 _ALPHA = reflection_pb2.DESCRIPTOR.package
 _V1 = "grpc.reflection.v1"
 _SERVICE = "ServerReflection"
+#: Longest question in bytes: the answer repeats it.
+_MOST_BYTES = 4096
 #: Full names of the services that `add_reflection` adds.
 NAMES = (f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
 
 
-def add_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
+def add_reflection(server: grpc.aio.Server, names: Iterable[str], limits: Limits) -> None:
     """Add reflection to a server that has not started.
 
     Args:
         server: it.
         names: full names of its other services.
+        limits: of what a question may have.
     """
-    pool: Any = Descriptors()
-    servicer: Any = reflection.aio.ReflectionServicer((*names, *NAMES), pool=pool)
+    servicer = Reflection((*names, *NAMES), pool=Descriptors())
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        request_deserializer=reader(reflection_pb2.ServerReflectionRequest.FromString, limits, strict=False),
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     methods = {"ServerReflectionInfo": handler}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in NAMES])
+
+
+_Servicer: Any = reflection.aio.ReflectionServicer
+
+
+@translated
+class Reflection(_Servicer):  # type: ignore[misc]  # the package has no types
+    """Answers questions."""
+
+    async def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
+        """An answer to each question."""
+        async for reply in super().ServerReflectionInfo(_short(request_iterator), context):
+            yield reply
+
+
+async def _short(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        if whole(request).ByteSize() > _MOST_BYTES:
+            raise InvalidField("", f"must have at most {_MOST_BYTES} bytes")
+        yield request
 
 
 class Descriptors:

@@ -28,6 +28,7 @@ from .engine.types import (
     Spec,
     Until,
 )
+from .entry_counts import MOST_HELD, MOST_TASK_NAMES
 from .errors import InvalidField
 from .item_ids import completed
 from .limits import Limits
@@ -55,8 +56,8 @@ _REASONS: dict[int, NackReason] = {
     pb.NACK_REASON_CRASHED: NackReason.CRASHED,
     pb.NACK_REASON_NOT_BEGUN: NackReason.NOT_BEGUN,
 }
-#: Most leases that a worker may bring along from an earlier stream.
-_MOST_HELD = 10_000
+#: Longest terms of an item that are remembered, in bytes.
+_LONGEST_KNOWN = 1024
 #: Most processes that an item may ask to be allowed to kill.
 _MOST_CRASHES = 1000
 _UNTIL: dict[int, Until] = {
@@ -150,18 +151,20 @@ def _new_items(
     found: Sequence[pb.EnqueueItem], ids: Sequence[str], rests: Sequence[bytes], bodies: Sequence[bytes], limits: Limits
 ) -> list[NewItem]:
     """Items from their ids, their bodies and the rest: as it is in `found`, and as bytes."""
-    plain: dict[bytes, tuple[str, str] | None] = {}
+    plain: dict[bytes, tuple[str, str]] = {}
     own: dict[int, NewItem] = {}
     for at, rest in enumerate(rests):
-        if plain.get(rest) is None:
+        if rest not in plain:
+            item = found[at]
             try:
-                plain[rest] = _plain_terms(rest, limits)
-                if plain[rest] is None:
-                    own[at] = _read_item(found[at], ids[at], bodies[at], limits)
+                if item.content.headers or item.lease_token or item.WhichOneof("due"):
+                    own[at] = _read_item(item, ids[at], bodies[at], limits)
+                else:
+                    plain[rest] = _terms(rest, limits)
             except InvalidField as error:
                 raise error.under(f"items[{at}]") from None
     return [
-        NewItem._make((id, terms[0], "", terms[1], body)) if (terms := plain[rest]) else own[at]
+        NewItem._make((id, terms[0], "", terms[1], body)) if (terms := plain.get(rest)) else own[at]
         for at, (id, rest, body) in enumerate(zip(ids, rests, bodies, strict=True))
     ]
 
@@ -186,22 +189,20 @@ def _read_item(item: pb.EnqueueItem, id: str, body: bytes, limits: Limits) -> Ne
     return NewItem(id, spec, due, conflict, body)
 
 
-@lru_cache(maxsize=4096)
-def _plain_terms(rest: bytes, limits: Limits) -> tuple[str, str] | None:
-    """As `_terms`, of an item that may have headers, a due time or a lease token; None if it has one."""
-    item = pb.EnqueueItem.FromString(rest)
-    if item.content.headers or item.lease_token or item.WhichOneof("due"):
-        return None
-    return _terms(rest, limits)
-
-
-@lru_cache(maxsize=4096)
 def _terms(rest: bytes, limits: Limits) -> tuple[str, str]:
     """Spec and conflict of an item without what is its own; the same few come again and again."""
+    return _known_terms(rest, limits) if len(rest) <= _LONGEST_KNOWN else _read_terms(rest, limits)
+
+
+def _read_terms(rest: bytes, limits: Limits) -> tuple[str, str]:
     item = pb.EnqueueItem.FromString(rest)
     spec = delivery_spec(item.queue, item.kind, item.policy.SerializeToString(), limits)
     check_content(item.content, limits, is_task=item.kind == tpb.QUEUE_KIND_TASK)
     return spec, check.choice(item.on_conflict, "on_conflict", _CONFLICTS)
+
+
+#: Remembers only what was accepted: nothing is kept of a call that raises.
+_known_terms = lru_cache(maxsize=4096)(_read_terms)
 
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
@@ -313,12 +314,12 @@ def _defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) 
     return attempts or None, dead_queue or None
 
 
-def _queues(names: Iterable[str], field_name: str, limits: Limits) -> tuple[str, ...]:
-    # Each once: the first place counts.
-    queues = tuple(dict.fromkeys(names))
-    if len(queues) > limits.max_queues_per_lease:
+def _queues(names: Sequence[str], field_name: str, limits: Limits) -> tuple[str, ...]:
+    if len(names) > limits.max_queues_per_lease:
         most = limits.max_queues_per_lease
         raise InvalidField(field_name, f"must be at most {most}", ("max_queues_per_lease", most))
+    # Each once: the first place counts.
+    queues = tuple(dict.fromkeys(names))
     for at, name in enumerate(queues):
         check.name(name, f"{field_name}[{at}]", limits.max_name_length)
     return queues
@@ -329,6 +330,8 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     if not request.HasField("hello"):
         raise InvalidField("hello", "must come in the first message of a stream")
     hello = request.hello
+    if hello.ByteSize() > limits.max_hello_bytes:
+        raise InvalidField("hello", f"has {hello.ByteSize()} bytes, must have at most {limits.max_hello_bytes}")
     namespace = check.namespace(hello.namespace, limits.max_name_length, "hello.namespace")
     lease_us = None
     if hello.HasField("lease_timeout"):
@@ -341,12 +344,12 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
         *_defaults(hello, "hello.", limits),
     )
     check.text(hello.worker_id, "hello.worker_id", 256)
-    if len(hello.task_names) > 10_000:
-        raise InvalidField("hello.task_names", "must be at most 10000")
+    if len(hello.task_names) > MOST_TASK_NAMES:
+        raise InvalidField("hello.task_names", f"must be at most {MOST_TASK_NAMES}")
     for at, name in enumerate(hello.task_names):
         check.task_name(name, f"hello.task_names[{at}]", limits.max_task_name_length)
-    if len(hello.received_tokens) > _MOST_HELD:
-        raise InvalidField("hello.received_tokens", f"must be at most {_MOST_HELD}")
+    if len(hello.received_tokens) > MOST_HELD:
+        raise InvalidField("hello.received_tokens", f"must be at most {MOST_HELD}")
     for at, token in enumerate(hello.received_tokens):
         check.lease_token(token, f"hello.received_tokens[{at}]")
     return Hello(

@@ -100,6 +100,10 @@ class Returns:
         for line in self._lines.values():
             line.give_up()
 
+    def tidy(self) -> None:
+        """Forgets namespaces to which nothing goes back."""
+        self._lines = {name: line for name, line in self._lines.items() if line.task is not None}
+
     def _line(self, namespace: str) -> _Line:
         line = self._lines.get(namespace)
         if line is None:

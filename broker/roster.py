@@ -69,6 +69,11 @@ class Roster:
         finally:
             mine.remove(key)
 
+    def tidy(self) -> None:
+        """Forgets namespaces without workers."""
+        for namespace in [name for name, one in self._namespaces.items() if one.is_empty]:
+            self._namespaces.pop(namespace).end()
+
     async def close(self) -> None:
         """Says that the workers are gone; call when no stream is left."""
         await asyncio.gather(*(one.close() for one in self._namespaces.values()))
@@ -117,10 +122,19 @@ class _Namespace:
         self._gone.add(key)
         self._changed.set()
 
-    async def close(self) -> None:
-        """Reports what is left to report, and ends."""
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no workers, and Redis knows it."""
+        return not self._workers and not self._gone
+
+    def end(self) -> None:
+        """Ends in a moment, if there is nothing left to report."""
         self._closing = True
         self._changed.set()
+
+    async def close(self) -> None:
+        """Reports what is left to report, and ends."""
+        self.end()
         await self._task
 
     async def _report(self) -> None:

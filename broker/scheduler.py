@@ -81,6 +81,8 @@ class Scheduler:
         # If it fails, the slow look comes to what was changed, and the engine's next look says that something is due.
         seen = await self._engine.schedules.look(namespace, names[:_MAX_NAMES], workers_came=workers_came)
         pending |= seen.pending
+        if not pending:
+            self._pending.pop(namespace, None)
         if seen.started:
             await self._plan(namespace, seen.started)
 

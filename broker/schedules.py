@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dibs.cron import BadCron, check_cron, zone
+from dibs.cron import BadCron, Effort, check_cron, zone
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -42,10 +42,18 @@ class PutCall:
     group: str
     schedules: Sequence[NewSchedule]
     replace_group: bool
+    effort: Effort
 
     def planned(self, now_us: int) -> list[NewSchedule]:
-        """The schedules with their first due times, if they are made now."""
-        return [one._replace(due_us=decode_recurrence(one.definition).first(now_us)) for one in self.schedules]
+        """The schedules with their first due times, if they are made now. Raises `InvalidField`."""
+        planned = []
+        for at, one in enumerate(self.schedules):
+            try:
+                due_us = decode_recurrence(one.definition).first(now_us, self.effort)
+            except BadCron as error:
+                raise InvalidField(f"schedules[{at}].cron", str(error)) from None
+            planned.append(one._replace(due_us=due_us))
+        return planned
 
 
 def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
@@ -54,21 +62,22 @@ def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
     check.text(request.group, "group", MAX_NAME_LENGTH)
     check.batch(len(request.schedules), "schedules", limits.batch_items, minimum=0)
     found: dict[str, NewSchedule] = {}
+    effort = Effort()
     for at, schedule in enumerate(request.schedules):
         try:
             if schedule.name in found:
                 raise InvalidField("name", "is that of another schedule in this request")
-            found[schedule.name] = _read_schedule(schedule, limits)
+            found[schedule.name] = _read_schedule(schedule, limits, effort)
         except InvalidField as error:
             raise error.under(f"schedules[{at}]") from None
-    return PutCall(namespace, request.group, list(found.values()), request.replace_group)
+    return PutCall(namespace, request.group, list(found.values()), request.replace_group, effort)
 
 
-def _read_schedule(schedule: pb.Schedule, limits: Limits) -> NewSchedule:
+def _read_schedule(schedule: pb.Schedule, limits: Limits, effort: Effort) -> NewSchedule:
     check.text(schedule.name, "name", MAX_NAME_LENGTH)
     check_content(schedule.content, limits, is_task=True)
     spec = delivery_spec(schedule.queue, tpb.QUEUE_KIND_TASK, schedule.policy.SerializeToString(), limits)
-    _check_timing(schedule, limits)
+    _check_timing(schedule, limits, effort)
     definition = pb.Schedule()
     definition.CopyFrom(schedule)
     definition.ClearField("content")
@@ -82,7 +91,7 @@ def _read_schedule(schedule: pb.Schedule, limits: Limits) -> NewSchedule:
     )
 
 
-def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
+def _check_timing(schedule: pb.Schedule, limits: Limits, effort: Effort) -> None:
     timing = schedule.WhichOneof("timing")
     if timing is None:
         raise InvalidField("interval", "or cron must be there")
@@ -93,7 +102,7 @@ def _check_timing(schedule: pb.Schedule, limits: Limits) -> None:
             raise InvalidField("time_zone", "does not go with interval")
         return
     try:
-        check_cron(schedule.cron)
+        check_cron(schedule.cron, effort)
     except BadCron as error:
         raise InvalidField("cron", str(error)) from None
     try:

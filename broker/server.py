@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -22,7 +22,8 @@ from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .health import Health
-from .listening import open_listeners, server_options
+from .listening import most_connections, open_listeners, server_options
+from .reading import ReadingServer
 from .redis_url import shown_redis_url
 from .reflection import add_reflection
 from .services import Services
@@ -98,9 +99,12 @@ class Server:
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
-            health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
-            add_reflection(server, (*services.names, health.NAME))
+            others: Any = ReadingServer(server, settings, strict=False)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, others)
+            add_reflection(server, (*services.names, health.NAME), settings)
             self.addresses = open_listeners(server, settings.listen)
+            if (most := most_connections(settings)) < settings.max_connections:
+                _log.warning("at most %d connections on each address: this process may open no more files", most)
             self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
             stack.push_async_callback(self._stop_following, self._redis_task)
             self.health.set(connected)

@@ -131,6 +131,26 @@ class Settings(BaseSettings, Limits):
     max_concurrent_streams: int = Field(
         default=10_000, ge=1, le=2**31 - 1, description="Most calls at a time on one connection."
     )
+    max_pending_calls: int = Field(
+        default=10_000,
+        ge=1,
+        le=2**31 - 1,
+        description="Most calls over all connections that have come and are not begun; further ones end as CANCELLED, "
+        "and clients try them again.",
+    )
+    max_connections: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Most connections at a time on each address; further ones are closed at once. Never more than the "
+        "process may have files open, but for some that it needs itself.",
+    )
+    max_connection_idle: Span | None = Field(
+        default=timedelta(minutes=10),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=366),
+        description="Close connections on which there was no call for this long; clients open them anew for the next.",
+    )
     handshake_timeout: Span = Field(
         default=timedelta(seconds=5),
         ge=timedelta(milliseconds=100),

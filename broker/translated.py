@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import wraps
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from grpc_status import rpc_status
@@ -58,7 +58,12 @@ def _wrap(handler: Any) -> Any:
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 (the border: whatever it is becomes a status)
-                await _abort(error, context, name)
+                status = _status(error, context, name)
+                # gRPC keeps what the abort raises, and its traceback this frame, until the collector comes by.
+                del request
+            else:
+                return
+            await context.abort(*status)
 
         return generate
     if inspect.iscoroutinefunction(handler):
@@ -70,16 +75,20 @@ def _wrap(handler: Any) -> Any:
             except grpc.aio.AbortError:
                 raise
             except Exception as error:  # noqa: BLE001 (the border: whatever it is becomes a status)
-                await _abort(error, context, name)
+                status = _status(error, context, name)
+                # As above. Outside of this block the error is forgotten, and with it the frames that it went through.
+                del request
+            return await context.abort(*status)
 
         return respond
     raise TypeError(f"{name} is no coroutine function and no asynchronous generator")
 
 
-async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any], name: str) -> NoReturn:
+def _status(error: Exception, context: grpc.aio.ServicerContext[Any, Any], name: str) -> tuple[Any, str, Any]:
+    """Code, text and trailing metadata of an error."""
     if context.cancelled() or context.done():
         # Nobody is there to be told, and nothing is wrong with the broker.
         _log.debug("%s ended before its handler: %r", name, error)
         raise asyncio.CancelledError from None
     status = rpc_status.to_status(status_of(error, name))
-    await context.abort(status.code, status.details, status.trailing_metadata)
+    return status.code, status.details, status.trailing_metadata

@@ -24,6 +24,8 @@ _T = TypeVar("_T")
 DEFAULT_NAMESPACE = "default"
 
 _NAME = re.compile(r"[A-Za-z0-9_./@-]+")
+#: Longest name of a task that is remembered, in characters.
+_LONGEST_KNOWN = 256
 _NANOS = 1_000_000_000
 # What google.protobuf.Timestamp allows: from year 1 to year 9999.
 _FIRST_SECOND = -62_135_596_800
@@ -33,7 +35,7 @@ _LAST_SECOND = 253_402_300_799
 @lru_cache(maxsize=8192)
 def name(value: str, field: str, max_length: int) -> str:
     """A queue's or namespace's name: 1 to `max_length` of `[A-Za-z0-9_./@-]`."""
-    if _NAME.fullmatch(value) is None or len(value) > max_length:
+    if len(value) > max_length or _NAME.fullmatch(value) is None:
         raise InvalidField(field, f"must be 1 to {max_length} characters of [A-Za-z0-9_./@-]")
     return value
 
@@ -43,10 +45,9 @@ def namespace(value: str, max_length: int, field: str = "namespace") -> str:
     return name(value, field, max_length) if value else DEFAULT_NAMESPACE
 
 
-@lru_cache(maxsize=8192)
 def task_name(value: str, field: str, max_length: int) -> str:
     """A task's name: 1 to `max_length` printable characters."""
-    return text(value, field, max_length)
+    return (_known_text if len(value) <= _LONGEST_KNOWN else text)(value, field, max_length)
 
 
 def text(value: str, field: str, max_length: int) -> str:
@@ -54,6 +55,9 @@ def text(value: str, field: str, max_length: int) -> str:
     if not value or len(value) > max_length or not value.isprintable():
         raise InvalidField(field, f"must be 1 to {max_length} printable characters")
     return value
+
+
+_known_text = lru_cache(maxsize=8192)(text)
 
 
 def identifier(value: str, field: str, max_length: int) -> str:

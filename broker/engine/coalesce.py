@@ -32,6 +32,11 @@ class Coalescer(Generic[T, R]):
         self._waiting: deque[tuple[Sequence[T], int, asyncio.Future[Sequence[R]]]] = deque()
         self._runner: asyncio.Task[None] | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in flight and nothing waits."""
+        return self._runner is None and not self._waiting
+
     async def submit(self, entries: Sequence[T]) -> Sequence[R]:
         """Performs the entries with the next batch; raises what that batch raised."""
         future: asyncio.Future[Sequence[R]] = asyncio.get_running_loop().create_future()

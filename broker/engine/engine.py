@@ -25,6 +25,7 @@ from .locks import Locks
 from .peers import FORMAT, Peers
 from .queues import Queues
 from .receipts import Receipts
+from .removal import Removal
 from .replies import item_status, lease_reply
 from .schedules import Schedules
 from .scripts import Scripts
@@ -125,6 +126,7 @@ class Engine:
         self.snapshots = Snapshots(self._call)
         self.locks = Locks(self._call, self._call_known)
         self.schedules = Schedules(self._call, self._call_known)
+        self.removal = Removal(self._call, self._command, config.key_prefix, self._tell_deleted)
         self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
@@ -157,6 +159,7 @@ class Engine:
         self._hearing.enter_context(self.hints.on_cancelled(self.cancel_wishes.hear))
         # The next call to each of them puts it among those in use again.
         self._hearing.enter_context(self.peers.on_data_lost(self._namespaces.clear))
+        self._hearing.enter_context(self.hints.on_deleted(self._forget))
         self.cancel_wishes.start()
         self.hints.start()
         self.peers.start()
@@ -432,6 +435,29 @@ class Engine:
                     await self._pipe.call("SADD", key, namespace)
             self._namespaces.add(namespace)
             self._timers.add(namespace)
+
+    def tidy(self) -> None:
+        """Forgets what is kept for namespaces where nothing is under way; it is made anew when it is needed."""
+        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
+            for namespace in [name for name, one in coalescers.items() if one.idle]:
+                del coalescers[namespace]
+        self.receipts.tidy()
+
+    async def _command(self, *words: Argument) -> Any:
+        self._check_open("command")
+        async with self._translated(str(words[0])):
+            return await self._pipe.call(*words)
+
+    async def _tell_deleted(self, namespace: str) -> None:
+        await self._command("SREM", keys.namespaces(self.config.key_prefix), namespace)
+        await self._command("PUBLISH", self._channels[0], f"d {namespace} -")
+        self._forget(namespace)
+
+    def _forget(self, namespace: str) -> None:
+        """The namespace is gone; the next call to it puts it among those in use again."""
+        self._namespaces.discard(namespace)
+        if namespace not in self.hints.waiting:
+            self._timers.remove(namespace)
 
     def _check_open(self, operation: str) -> None:
         if not self._open:

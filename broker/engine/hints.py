@@ -70,6 +70,7 @@ class Hints:
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
         self._runs: set[Callable[[str, str], None]] = set()
+        self._deleted: set[Callable[[str], None]] = set()
         self._cancelled: set[Callable[[str, str, int], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -179,6 +180,15 @@ class Hints:
         finally:
             self._cancelled.discard(tell)
 
+    @contextmanager
+    def on_deleted(self, tell: Callable[[str], None]) -> Iterator[None]:
+        """Calls `tell(namespace)` when a namespace has been deleted."""
+        self._deleted.add(tell)
+        try:
+            yield
+        finally:
+            self._deleted.discard(tell)
+
     def ready(self, namespace: str, kind: str, queue: str) -> None:
         """Wakes those who wait for a queue."""
         for wake in (
@@ -218,6 +228,9 @@ class Hints:
             if rest.startswith(RUN_PREFIX):
                 for told in tuple(self._runs):
                     told(namespace, rest)
+        elif what == "d":
+            for forget in tuple(self._deleted):
+                forget(namespace)
         elif what == "c":
             for hear in tuple(self._cancelled):
                 hear(namespace, rest.rpartition(" ")[0], token)

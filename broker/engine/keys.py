@@ -48,8 +48,9 @@ key                     type    holds                                           
 ``seen:k``              hash    q → items ever put in; it and ``priority:k`` have the known      deletion of q
                                 queues
 ``done:k``              hash    q → items ever acknowledged, or delivered with nothing kept      deletion of q
-``hungry:k``            set     queues (or ``*``) that a broker waits for                        the next wake
-``hungry:xk``           set     dead-letter queues that a broker waits for                       the next wake
+``hungry:k``            set     queues (or ``*``) that a broker waits for; of more than 20,000   the next wake, its
+                                some are dropped                                                 own expiry
+``hungry:xk``           set     dead-letter queues that a broker waits for, likewise             likewise
 ``dead:k:<name>``       zset    id → time of death, a dead-letter queue                          redrive, purge
 ``deadqueues:k``        set     names of dead-letter queues                                      purge
 ``deaths:k``            hash    q → items that stand in dead-letter queues                       redrive, purge

@@ -93,6 +93,11 @@ class Receipts:
         for one in untold:
             one.stop()
 
+    def tidy(self) -> None:
+        """Forgets namespaces of which there is nothing to tell."""
+        for namespace in [name for name, one in self._untold.items() if not one and one.task is None]:
+            self._untold.pop(namespace).stop()
+
     def _of(self, namespace: str) -> _Untold:
         untold = self._untold.get(namespace)
         if untold is None:

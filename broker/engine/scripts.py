@@ -66,6 +66,7 @@ _GROWING = frozenset(
         "list_tasks",
         "list_workers",
         "look_schedules",
+        "namespace_use",
         "peek",
         "plan_schedules",
         "put_schedules",

@@ -64,6 +64,10 @@ class Timers:
         if namespace not in self._next:
             self._set(namespace, asyncio.get_running_loop().time())
 
+    def remove(self, namespace: str) -> None:
+        """Looks after a namespace no longer, until it is added again or something is due there."""
+        self._next.pop(namespace, None)
+
     def due(self, namespace: str, due_us: int) -> None:
         """Says that something is due at a time of Redis's clock (-1: nothing)."""
         if due_us >= 0:
@@ -119,7 +123,7 @@ class Timers:
         namespaces: list[str] = []
         while self._heap and self._heap[0][0] <= now and len(namespaces) < _MOST_LOOKS:
             at, namespace = heapq.heappop(self._heap)
-            if self._next[namespace] == at:
+            if self._next.get(namespace) == at:
                 namespaces.append(namespace)
                 self._set(namespace, self._after_pause(namespace))
         return namespaces

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -21,6 +22,9 @@ from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService
 
+#: Seconds between looks at what is kept for namespaces where nothing happens any more.
+_TIDY_S = 60.0
+
 
 class Services:
     """Everything that this broker serves besides health and reflection.
@@ -37,16 +41,19 @@ class Services:
 
     def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
         identity = Identity()
-        self._dispatch = Dispatch(engine)
+        self._limits = limits
+        self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster, Heartbeats(limits))
         self._admin = AdminService(engine, limits, drain, identity)
         self._lock = LockService(engine, limits)
+        self._engine = engine
+        self._tidying: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         """Adds the services to a server that has not started."""
-        reading: Any = ReadingServer(server)
+        reading: Any = ReadingServer(server, self._limits)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, reading)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, reading)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, reading)
@@ -54,6 +61,7 @@ class Services:
     def start(self) -> None:
         """Begins what goes on without anybody's call."""
         self._scheduler.start()
+        self._tidying = asyncio.create_task(self._tidy(), name="dibs-tidy")
 
     async def close(self, within_s: float = 10.0) -> None:
         """Waits until items that were on their way back are back; call when the server has stopped.
@@ -61,6 +69,20 @@ class Services:
         Args:
             within_s: seconds after which it gives up, should Redis be away.
         """
+        if self._tidying is not None:
+            self._tidying.cancel()
+            await asyncio.gather(self._tidying, return_exceptions=True)
         await self._scheduler.close()
         await self._roster.close()
         await self._dispatch.close(within_s)
+
+    async def _tidy(self) -> None:
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Forgets what this broker keeps for namespaces where nothing happens any more."""
+        self._engine.tidy()
+        self._dispatch.tidy()
+        self._roster.tidy()

@@ -9,6 +9,7 @@ from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
 from .dead_letters import DeadLetterHandlers
+from .namespaces import NamespaceHandlers
 from .queues import QueueHandlers
 from .schedules import ScheduleHandlers
 from .server import ServerHandlers
@@ -21,6 +22,7 @@ class AdminService(
     TaskHandlers,
     ScheduleHandlers,
     ServerHandlers,
+    NamespaceHandlers,
     admin_pb2_grpc.AdminServiceServicer,
 ):
     """For the people and programs that run it."""
@@ -31,3 +33,4 @@ class AdminService(
         TaskHandlers.__init__(self, engine, limits, drain)
         ServerHandlers.__init__(self, engine, limits, identity)
         ScheduleHandlers.__init__(self, engine, limits)
+        NamespaceHandlers.__init__(self, engine, limits)

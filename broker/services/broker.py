@@ -18,6 +18,7 @@ from ..engine.engine import Engine
 from ..engine.types import Until
 from ..enqueue_stream import EnqueueStream
 from ..errors import Draining, InvalidField, status_of
+from ..first_message import first_message
 from ..heartbeats import Heartbeats
 from ..leasing import serve_lease
 from ..limits import Limits
@@ -90,10 +91,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """Serves a worker."""
         if self._drain.begun:
             raise Draining
-        try:
-            first = whole(await anext(request_iterator))
-        except StopAsyncIteration:
-            raise InvalidField("hello", "must come in the first message of a stream") from None
+        first = whole(await first_message(request_iterator, self._limits.hello_timeout))
         hello = requests.read_hello(first, self._limits)
         session = WorkSession(
             self._engine, self._dispatch, self._drain, self._limits, self._roster, self._heartbeats, hello

@@ -14,7 +14,7 @@ from ..engine.engine import Engine
 from ..engine.queues import Cleared, NoSuchItem, QueueCounts
 from ..errors import NotFound, PreconditionFailed
 from ..limits import Limits
-from ..listings import list_items, list_queues
+from ..listings import QueueLists, list_items, list_queues
 from ..translated import translated
 
 
@@ -25,6 +25,7 @@ class QueueHandlers:
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
+        self._lists = QueueLists()
 
     async def ListQueues(
         self,
@@ -32,7 +33,7 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.ListQueuesRequest, pb.ListQueuesResponse],
     ) -> pb.ListQueuesResponse:
         """Queues with their counts."""
-        return await list_queues(self._engine, requests.read_list_queues(request, self._limits))
+        return await list_queues(self._engine, self._lists, requests.read_list_queues(request, self._limits))
 
     async def SetPriority(
         self,

@@ -31,7 +31,7 @@ class ScheduleHandlers:
         context: grpc.aio.ServicerContext[pb.PutSchedulesRequest, pb.PutSchedulesResponse],
     ) -> pb.PutSchedulesResponse:
         """Makes, changes and (of a group) removes schedules."""
-        # Calendars take up to a millisecond a schedule, which other calls shall not wait for.
+        # Calendars take a millisecond a schedule, and some more, which other calls shall not wait for.
         call = await asyncio.to_thread(schedules.read_put, request, self._limits)
         now_us = await self._engine.schedules.now_us(call.namespace)
         planned = await asyncio.to_thread(call.planned, now_us)
@@ -51,7 +51,8 @@ class ScheduleHandlers:
         page = read_page(request)
         room = self._engine.config.reply_bytes
         found, last = await self._engine.schedules.page(namespace, page.size, room, page.cursor)
-        return schedules.list_response(found, page, last, room)
+        # As above: of those that have just started it is worked out when they are due next.
+        return await asyncio.to_thread(schedules.list_response, found, page, last, room)
 
     async def DeleteSchedules(
         self,

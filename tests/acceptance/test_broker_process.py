@@ -148,3 +148,14 @@ def test_nothing_is_left_of_dev_when_it_is_killed(tmp_path: Path) -> None:
         assert "taking over" not in dev.output
         os.kill(dev.process.pid, signal.SIGINT)
         assert dev.wait() == 0
+
+
+def test_with_json_every_line_is_json_also_what_grpc_writes_by_itself() -> None:
+    noisy = {"GRPC_VERBOSITY": "DEBUG", "GRPC_TRACE": "http"}
+    with running_broker("--log-format", "json", env=noisy) as broker:
+        grpcurl(broker.address, "grpc.health.v1.Health/Check")
+        broker.terminate()
+        assert broker.wait() == 0
+        lines = [json.loads(line) for line in broker.output.splitlines()]
+    loggers = {line["logger"] for line in lines}
+    assert {"dibs.broker.server", "dibs.broker.stderr"} <= loggers

@@ -413,6 +413,8 @@ ARGUMENTS = {
     "schedules": [],
     "locks": [],
     "health": [],
+    "namespaces": [],
+    "delete-namespace": ["n"],
 }
 
 

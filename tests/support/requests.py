@@ -118,6 +118,7 @@ GOOD: dict[str, Sequence[Message]] = {
     "PutSchedules": [apb.PutSchedulesRequest(namespace=NAMESPACE, group="g", schedules=[_SCHEDULE])],
     "ListSchedules": [apb.ListSchedulesRequest(namespace=NAMESPACE)],
     "DeleteSchedules": [apb.DeleteSchedulesRequest(namespace=NAMESPACE, names=["s"])],
+    "DeleteNamespace": [apb.DeleteNamespaceRequest(namespace="another", force=True)],
     "ListWorkers": [apb.ListWorkersRequest(namespace=NAMESPACE)],
     "GetServerInfo": [apb.GetServerInfoRequest()],
     "Acquire": [lpb.AcquireRequest(namespace=NAMESPACE, name="l", owner="me", duration=Duration(seconds=1))],

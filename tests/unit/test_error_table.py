@@ -20,6 +20,8 @@ RAISED: list[Exception] = [
     errors.PreconditionFailed("LOCK_HELD", "somebody else holds the lock"),
     errors.Unauthenticated("no token"),
     errors.PermissionDenied("not this namespace"),
+    errors.TooLate("hello: must come within 10s"),
+    errors.Busy("queues: too many"),
     errors.Draining(),
     errors.Silent(15.0),
     engine.Unavailable("connection refused at 10.1.2.3"),

@@ -9,13 +9,14 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from dibs.broker.errors import InvalidField
+from dibs.broker.limits import Limits
 from dibs.broker.reading import reader, whole
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 #: The fields 99 and 100, which nobody has.
 STRANGE = b"\x98\x06\x01\xa0\x06\x01"
-READ = reader(pb.EnqueueRequest.FromString)
+READ = reader(pb.EnqueueRequest.FromString, Limits())
 
 
 def request() -> pb.EnqueueRequest:
@@ -64,7 +65,7 @@ def test_bytes_that_are_no_request_are_told_as_that(data: bytes) -> None:
 
 
 def test_a_field_can_be_told_as_seen_from_inside() -> None:
-    read = reader(pb.EnqueueStreamRequest.FromString)
+    read = reader(pb.EnqueueStreamRequest.FromString, Limits())
     outer = pb.EnqueueStreamRequest(request=request())
     outer.request.items[1].MergeFromString(STRANGE)
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dibs import cron
 from dibs.broker.recurrence import Cron, Every
-from dibs.cron import BadCron, check_cron, next_match, zone
+from dibs.cron import BadCron, Effort, check_cron, next_match, zone
 
 VIENNA = "Europe/Vienna"
 NEW_YORK = "America/New_York"
@@ -181,6 +185,53 @@ def test_the_next_time_is_the_same_from_wherever_one_looks(expression: str, plac
         between = begin + timedelta(seconds=int((due - begin).total_seconds() * share))
         if between < due:
             assert next_match(expression, where, between) == due
+
+
+RARE = "0 0 29 2 mon#5"
+
+
+@pytest.mark.parametrize("place", [VIENNA, "Africa/Casablanca", "UTC"])
+def test_a_time_that_is_years_away_is_found_in_a_few_steps(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    looks: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        look = getattr(cron, name)
+
+        def counting(*given: Any) -> Any:
+            looks[name] += 1
+            return look(*given)
+
+        return counting
+
+    for name in ("_match", "_offset"):
+        monkeypatch.setattr(cron, name, counted(name))
+
+    due = next_match(RARE, ZoneInfo(place), datetime(2026, 11, 27, tzinfo=UTC))
+
+    assert due.astimezone(ZoneInfo(place)).isoformat().startswith("2044-02-29T00:00:00")
+    assert looks["_match"] <= 4
+    assert looks["_offset"] <= 40
+
+
+@pytest.mark.parametrize("expression", [RARE, "30 2 29 3 *", "*/20 2 25 10 sun#4", "15 1,2 31 3 *"])
+@pytest.mark.parametrize("place", [VIENNA, "Africa/Casablanca", "America/Santiago"])
+def test_from_afar_it_is_the_same_time_as_from_nearby(expression: str, place: str) -> None:
+    where, time = ZoneInfo(place), datetime(2026, 11, 27, tzinfo=UTC)
+    for _ in range(3):
+        due = next_match(expression, where, time)
+        assert next_match(expression, where, due - timedelta(days=1)) == due
+        time = due + timedelta(days=2)
+
+
+def test_several_expressions_share_an_effort() -> None:
+    effort = Effort(years=90)
+    when = datetime(2026, 11, 27, tzinfo=UTC)
+    for _ in range(30):
+        check_cron("0 5 * * *", effort)
+        next_match("0 5 * * *", ZoneInfo(VIENNA), when, effort)
+    next_match(RARE, ZoneInfo(VIENNA), when, effort)
+    with pytest.raises(BadCron, match=r"matches so rarely .* 90 years of the calendar are not enough"):
+        next_match(RARE, ZoneInfo(VIENNA), when, effort)
 
 
 @pytest.mark.parametrize(

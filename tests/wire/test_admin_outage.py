@@ -49,6 +49,7 @@ REQUESTS: dict[str, Any] = {
     "ListSchedules": pb.ListSchedulesRequest(),
     "DeleteSchedules": pb.DeleteSchedulesRequest(names=["s"]),
     "ListWorkers": pb.ListWorkersRequest(),
+    "DeleteNamespace": pb.DeleteNamespaceRequest(namespace="n"),
 }
 LOCK_REQUESTS: dict[str, Any] = {
     "Acquire": lpb.AcquireRequest(name="a"),

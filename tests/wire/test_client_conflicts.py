@@ -142,8 +142,7 @@ def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes brokers of this process know no more than those of the version before."""
     known = {choice: conflict for choice, conflict in requests._CONFLICTS.items() if choice <= pb.ON_CONFLICT_FAIL}
     monkeypatch.setattr(requests, "_CONFLICTS", known)
-    requests._terms.cache_clear()
-    requests._plain_terms.cache_clear()
+    requests._known_terms.cache_clear()
 
 
 @pytest.mark.usefixtures("earlier")

@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+from dibs.broker.limits import Limits
 from dibs.broker.reflection import add_reflection
 from dibs.broker.server import Server
 from dibs.broker.services import Services
@@ -30,7 +31,7 @@ FILES = (admin_pb2, broker_pb2, lock_pb2, types_pb2)
 async def address() -> AsyncIterator[str]:
     """Where a server listens that has nothing but reflection."""
     server = grpc.aio.server()
-    add_reflection(server, Services.names)
+    add_reflection(server, Services.names, Limits())
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -15,11 +15,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from dibs import cron as cron_of_dibs
 from dibs.broker.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
+from dibs.cron import Effort
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as bpb
@@ -337,3 +339,33 @@ async def test_a_pending_run_holds_the_next_up_and_goes_with_its_schedule(fleet:
         await admin.DeleteSchedules(pb.DeleteSchedulesRequest(names=["s"]))
         (result,) = (await stub.Result(bpb.ResultRequest(ids=[info.run_id]))).results
         assert result.state == tpb.ITEM_STATE_UNKNOWN
+
+
+async def test_a_batch_of_rare_expressions_is_refused_before_it_takes_long(
+    admin: AdminStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[datetime] = []
+    match = cron_of_dibs._match
+
+    def counting(expression: str, wall: datetime, effort: Effort | None) -> datetime:
+        looks.append(wall)
+        return match(expression, wall, effort)
+
+    monkeypatch.setattr(cron_of_dibs, "_match", counting)
+    many = [cron("0 0 29 2 mon#5", "Africa/Casablanca", f"s{n}") for n in range(1000)]
+
+    code, field, description = await refused(put(admin, *many))
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert field.startswith("schedules[")
+    assert field.endswith("].cron")
+    assert "put fewer such schedules at a time" in description
+    assert len(looks) < 1500
+    assert await listed(admin) == []
+
+
+async def test_a_full_batch_of_yearly_ones_is_taken(admin: AdminStub) -> None:
+    yearly = [cron(f"{n % 60} {n % 24} {1 + n % 28} {1 + n % 12} *", "Europe/Vienna", f"s{n:03}") for n in range(1000)]
+    await put(admin, *yearly)
+    found = await admin.ListSchedules(pb.ListSchedulesRequest(page_size=1000))
+    assert len(found.schedules) == 1000

@@ -16,6 +16,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from dibs.broker.engine.errors import UnsuitableRedis
@@ -93,6 +94,46 @@ async def test_it_serves_and_says_so_overall_and_for_each_service(redis_server: 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await check(channel, "dibs.v1.Nothing")
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_health_lists_what_there_is(redis_server: RedisServer) -> None:
+    messages: Any = health_pb2
+    async with serving(redis_server.url) as (_, channel):
+        listed = (await health_of(channel).List(messages.HealthListRequest())).statuses
+        assert {name: one.status for name, one in listed.items()} == dict.fromkeys(("", *Services.names), SERVING)
+
+
+@pytest.mark.parametrize("data", [b"\xff", b"\x0a\xff", b"\x0a\x01\xff"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
+        "grpc.reflection.v1alpha.ServerReflection/*",
+        "grpc.reflection.v1.ServerReflection/*",
+    ],
+)
+async def test_bytes_that_are_no_message_are_told_so(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, method: str, data: bytes
+) -> None:
+    async with serving(redis_server.url) as (_, channel):
+        path = "/" + method.replace("*", "ServerReflectionInfo")
+        raw: Any = channel
+        call = raw.stream_stream(path)(iter([data])) if method.endswith("*") else raw.unary_stream(path)(data)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asyncio.wait_for(call.read(), LONGEST_S)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "is no message of type grpc." in (caught.value.details() or "")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_reflection_does_not_repeat_long_questions(redis_server: RedisServer) -> None:
+    async with serving(redis_server.url) as (_, channel):
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub
+        question = reflection_pb2.ServerReflectionRequest(file_by_filename="x" * 4_000_000)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reflection(channel).ServerReflectionInfo(iter([question])).read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_health_follows_redis_and_recovers_by_itself(fragile_redis: FragileRedis) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -194,3 +195,28 @@ def test_only_asynchronous_handlers_can_be_translated() -> None:
 
     with pytest.raises(TypeError, match="plain"):
         translated(plain)
+
+
+@pytest.mark.parametrize("name", ["Ack", "Lease"])
+async def test_of_a_refused_request_nothing_waits_for_the_collector(
+    failing: tuple[Failing, stubs.BrokerServiceAsyncStub], name: str
+) -> None:
+    service, stub = failing
+    service.error = InvalidField("entries", "is wrong")
+    request: Any = pb.AckRequest(namespace="kept") if name == "Ack" else pb.LeaseRequest(namespace="kept")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await (stub.Ack(request) if name == "Ack" else until_end(stub.Lease(request)))
+        service.error = ValueError("another")
+        kept = [one for one in gc.get_objects() if isinstance(one, type(request)) and one.namespace == "kept"]
+    finally:
+        gc.enable()
+    assert kept == [request]
+
+
+async def until_end(call: Any) -> None:
+    async for _ in call:
+        pass

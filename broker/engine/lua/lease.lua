@@ -17,7 +17,7 @@
 --          here which tasks belong to the skill set}
 --          If fewer than wanted came out and again is 0, the queues are empty and, if asked, hunger is noted.
 -- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call, plus O(t) for t
---          tasks whose parked items it may have. Reads what it hands out and a few items more.
+--          tasks whose parked items it may have. Reads what it hands out, what it passes, and at most one item more.
 --- @include clock
 --- @include records
 --- @include weight
@@ -35,14 +35,14 @@
 
 local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
-local retention, share_from, note_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
+local retention, share_from, notes_hunger = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local caller, sequence, not_after, keep_ms = ARGV[12], tonumber(ARGV[13]), tonumber(ARGV[14]), ARGV[15]
 local skills, sift, says_begun = ARGV[16], ARGV[17] == '1', ARGV[18] == '1'
 
 -- Entries passed in one call that bring nothing.
 local MOST_SKIPPED = 2000
--- Records read at once: at first, and at most.
-local FIRST_SLICE, MOST_SLICE = 16, 250
+-- Ids looked at at once.
+local MOST_SLICE = 250
 
 local default_attempts, default_dead = ARGV[19], ARGV[20]
 
@@ -82,7 +82,7 @@ local sieve = sift and new_sieve(kind, skills)
 local ids, records, count, stretches, stretch, last_terms = {}, {}, 0, {}, 0, nil
 local started, starts, leased, gone, gone_runs, copied, last_gone = {}, 0, {}, {}, {}, { parts = {}, stretches = {} }, nil
 local taken, buried, unreadable, trims, unparked = {}, {}, {}, {}, {}
-local skipped, full, read, read_bytes = 0, false, 0, 0
+local skipped, full = 0, false
 
 -- The ids of one queue that are leased under one token until one deadline, whatever their attempts.
 local function leased_until(spec, token, deadline)
@@ -248,26 +248,19 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   return false
 end
 
--- As many records as are wanted and fit, going by the size of those that were read so far.
 local function next_slice()
-  local size = FIRST_SLICE
-  if read > 0 then
-    size = math.max(1, math.min(MOST_SLICE, math.floor(room * read / read_bytes) + 1))
-  end
-  return math.min(wanted - count, size)
+  return math.min(wanted - count, MOST_SLICE)
 end
 
 local function goes_on()
   return count < wanted and skipped < MOST_SKIPPED and not full
 end
 
--- Records and runs of ids.
-local function look_up(slice)
-  local found = redis.call('HMGET', P .. 'item', unpack(slice))
-  for _, record in ipairs(found) do
-    read, read_bytes = read + 1, read_bytes + (record and #record or 0) + ITEM_OVERHEAD
-  end
-  return found, any_run and redis.call('HMGET', P .. 'run', unpack(slice)) or {}
+-- Records and runs of ids from a place on: of as many as fit, and perhaps one more.
+local function look_up(slice, first)
+  local last = last_to_read(slice, first, room)
+  local found = redis.call('HMGET', P .. 'item', unpack(slice, first, last))
+  return found, any_run and redis.call('HMGET', P .. 'run', unpack(slice, first, last)) or {}
 end
 
 local function take_from_list(queue)
@@ -280,14 +273,14 @@ local function take_from_list(queue)
     if #slice == 0 then
       break
     end
-    local found, runs = look_up(slice)
-    for i, id in ipairs(slice) do
+    local found, runs = look_up(slice, 1)
+    for i, record in ipairs(found) do
       -- Nearly all are new items of a few specs.
-      local record = found[i]
+      local id = slice[i]
       local spec = is_plain and record and not runs[i] and not taken[id] and record_spec(record)
       if spec and spec.tail == tail and spec.first_share == shares.number and #record + #id + ITEM_OVERHEAD <= room then
         take(id, record, spec.first)
-      elseif consider(queue, tail, id, found[i], runs[i], has_stale, sieve) then
+      elseif consider(queue, tail, id, record, runs[i], has_stale, sieve) then
         stale, skipped = stale + 1, skipped + 1
       end
       if full then
@@ -307,19 +300,23 @@ local function take_from_parked(queue, tasks)
     if #slice == 0 then
       break
     end
-    local found, runs = look_up(slice)
-    for i, id in ipairs(slice) do
-      if not goes_on() then
-        break
+    local first = 1
+    while first <= #slice and goes_on() do
+      local found, runs = look_up(slice, first)
+      for i, record in ipairs(found) do
+        if not goes_on() then
+          break
+        end
+        local id, task = slice[first + i - 1], of[first + i - 1]
+        if consider(queue, tail, id, record, runs[i], false, nil) then
+          skipped = skipped + 1
+        end
+        if not full then
+          passed[task] = passed[task] or {}
+          table.insert(passed[task], id)
+        end
       end
-      if consider(queue, tail, id, found[i], runs[i], false, nil) then
-        skipped = skipped + 1
-      end
-      if not full then
-        local task = of[i]
-        passed[task] = passed[task] or {}
-        table.insert(passed[task], id)
-      end
+      first = first + #found
     end
   end
   unparked[#unparked + 1] = { queue = queue, tasks = tasks, passed = passed }
@@ -434,8 +431,8 @@ if are_watched() then
 end
 
 local again = (skipped >= MOST_SKIPPED or full) and count < wanted
-if note_hunger and count < wanted and not again then
-  call_many('SADD', P .. 'hungry:' .. kind, #queues == 0 and { '*' } or queues)
+if notes_hunger and count < wanted and not again then
+  note_hunger(kind, #queues == 0 and { '*' } or queues)
 end
 if tracked then
   copied.leased = leased

@@ -119,9 +119,11 @@ while left > 0 and not full do
     at = -1
     break
   end
-  local contents, runs = redis.call('HMGET', P .. 'item', unpack(found)), redis.call('HMGET', P .. 'run', unpack(found))
-  for i, id in ipairs(found) do
-    local record, run = contents[i], runs[i] and parse_run(runs[i]) or nil
+  local last = last_to_read(found, 1, unread)
+  local contents = redis.call('HMGET', P .. 'item', unpack(found, 1, last))
+  local runs = redis.call('HMGET', P .. 'run', unpack(found, 1, last))
+  for i, record in ipairs(contents) do
+    local id, run = found[i], runs[i] and parse_run(runs[i]) or nil
     if record and stands_here(id, record, run, scores[i]) and not add(id, record, run, scores[i]) then
       full = true
       break

@@ -4,7 +4,8 @@
 -- ARGV     namespace, channel, kind, items wanted (1-1000), bytes wanted at most, bytes that the first item may have
 --          instead (larger ones are passed), number of queues (0: all, by priority), their names
 -- Reply    {ids, records}
--- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Changes nothing.
+-- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Reads what it shows, what it
+--          passes, and at most one item more. Changes nothing.
 --- @include records
 --- @include aside
 --- @include parked
@@ -49,11 +50,12 @@ for _, queue in ipairs(names) do
     if #slice == 0 then
       break
     end
-    at, passed = at + #slice, passed + #slice
-    local found = redis.call('HMGET', P .. 'item', unpack(slice))
-    local runs = redis.call('HMGET', P .. 'run', unpack(slice))
-    for i, id in ipairs(slice) do
-      local record = found[i]
+    local last = last_to_read(slice, 1, room)
+    at, passed = at + last, passed + last
+    local found = redis.call('HMGET', P .. 'item', unpack(slice, 1, last))
+    local runs = redis.call('HMGET', P .. 'run', unpack(slice, 1, last))
+    for i, record in ipairs(found) do
+      local id = slice[i]
       local run = runs[i] and parse_run(runs[i])
       if not seen[id] and #ids < wanted and not full and is_ready(id, record, run, tail) then
         seen[id] = true

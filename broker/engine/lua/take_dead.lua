@@ -20,7 +20,7 @@
 
 local kind, dead_queue, wanted, room, most =
   ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local note_hunger, request, keep_ms, received = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11]
+local notes_hunger, request, keep_ms, received = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11]
 local set = P .. 'dead:' .. kind .. ':' .. dead_queue
 
 -- What is kept of an answer: <id> <record> <deliveries> <error> <time> of each letter; once it is confirmed, "" alone.
@@ -103,7 +103,7 @@ if #ids > 0 then
     call_many('RPUSH', kept_key(request), answer)
     redis.call('PEXPIRE', kept_key(request), keep_ms)
   end
-elseif note_hunger then
-  redis.call('SADD', P .. 'hungry:x' .. kind, dead_queue)
+elseif notes_hunger then
+  note_hunger('x' .. kind, { dead_queue })
 end
 return { now, 0, ids, records, deliveries, errors, times }

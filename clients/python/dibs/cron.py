@@ -28,6 +28,8 @@ MAX_CRON_LENGTH = 256
 _MAX_YEARS = 50
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+#: Clocks are moved by less.
+_NEAR = timedelta(days=2)
 # croniter's own inventions that are other at each look ("r") or need a further argument ("h").
 _HASHED = re.compile(r"(^|,)[hr]", re.IGNORECASE)
 
@@ -36,11 +38,38 @@ class BadCron(ValueError):
     """No such expression, or no such time zone; the text is the rest of a sentence that begins with which."""
 
 
-def check_cron(expression: str) -> None:
+class Effort:
+    """How much of the calendar may be gone through for several expressions; one alone never takes long.
+
+    A year takes up to half a millisecond, so that a thousand expressions that match once in 28 years would take many
+    seconds.
+
+    Args:
+        years: so many.
+    """
+
+    def __init__(self, years: int = 5000) -> None:
+        self._left = self._years = years
+
+    def spend(self, begin: datetime, end: datetime) -> None:
+        """Takes note of what was gone through. Raises `BadCron`."""
+        self._left -= end.year - begin.year + 1
+        if self._left < 0:
+            raise BadCron(
+                f"matches so rarely that with those before it {self._years} years of the calendar are not enough: "
+                "put fewer such schedules at a time"
+            )
+
+
+def check_cron(expression: str, effort: Effort | None = None) -> None:
     """Checks a cron expression. Raises `BadCron`.
 
     Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); with six, seconds come
     first. Names of days and months as well as numbers, lists, ranges, steps, ``L`` and ``#`` as croniter reads them.
+
+    Args:
+        expression: what to check.
+        effort: shared with other expressions; None: this is the only one.
     """
     if len(expression) > MAX_CRON_LENGTH:
         raise BadCron(f"must be at most {MAX_CRON_LENGTH} characters")
@@ -49,7 +78,7 @@ def check_cron(expression: str) -> None:
         raise BadCron(f"has {len(fields)} fields, must have five, or six with seconds first")
     if any(_HASHED.search(field) for field in fields):
         raise BadCron("must not leave times to chance")
-    _match(expression, datetime(2000, 1, 1, tzinfo=UTC))
+    _match(expression, datetime(2000, 1, 1, tzinfo=UTC), effort)
 
 
 @lru_cache(maxsize=1024)
@@ -61,11 +90,11 @@ def zone(name: str) -> ZoneInfo:
         raise BadCron(f"is {name!r:.100}, must be a time zone of the IANA database") from None
 
 
-def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
+def next_match(expression: str, where: ZoneInfo, after: datetime, effort: Effort | None = None) -> datetime:
     """The first time after `after` that an expression means in a time zone. Both in UTC; fractions are cut off.
 
     Between two changes of the clock, wall time and real time go alike; so matches are looked for from one change to
-    the next.
+    the next. Raises `BadCron` if there is none within 50 years, or `effort` is used up.
     """
     by_interval = any(field.startswith("*") for field in expression.split()[:-3])
     # Matches are later than `wall` on the clock that is shown from `begin` on.
@@ -73,8 +102,13 @@ def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
     wall = begin + _offset(begin, where)
     while True:
         offset = _offset(begin, where)
-        match = _match(expression, wall)
+        match = _match(expression, wall, effort)
         found = match - offset
+        if found - begin > 2 * _NEAR and _first_change(begin, begin + _NEAR, where) is None:
+            # Nothing matches on the way, so what happens to the clock there makes no difference.
+            begin = found - _NEAR
+            wall = begin + _offset(begin, where)
+            continue
         change = _first_change(begin, found, where)
         if change is None:
             # When the wall clock shows a time for the second time, it was due before.
@@ -84,7 +118,7 @@ def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
             continue
         before, behind = change + offset, change + _offset(change, where)
         if behind > before:
-            if not by_interval and _match(expression, before - _SECOND) < behind:
+            if not by_interval and _match(expression, before - _SECOND, effort) < behind:
                 return change
             wall = behind - _SECOND
         else:
@@ -92,7 +126,7 @@ def next_match(expression: str, where: ZoneInfo, after: datetime) -> datetime:
         begin = change
 
 
-def _match(expression: str, wall: datetime) -> datetime:
+def _match(expression: str, wall: datetime, effort: Effort | None) -> datetime:
     """The first match after a time on a clock that is never changed; wall times carry UTC as their zone."""
     try:
         found: datetime = croniter(
@@ -103,6 +137,8 @@ def _match(expression: str, wall: datetime) -> datetime:
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         # croniter is not strict about what it raises.
         raise BadCron(f"makes no sense: {error}") from None
+    if effort is not None:
+        effort.spend(wall, found)
     return found
 
 

@@ -65,6 +65,8 @@ _TABLE: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "ListSchedules": _always,
         "DeleteSchedules": _always,
         "ListWorkers": _always,
+        # Removes what is there while the call lasts.
+        "DeleteNamespace": _always,
         "GetServerInfo": _always,
         # By owner: who holds it takes it again.
         "Acquire": _always,

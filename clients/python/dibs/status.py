@@ -40,6 +40,8 @@ CLASSES: dict[grpc.StatusCode, type[BrokerError]] = {
         Unavailable,
     )
 }
+#: Nobody here asked for it: a server with too many calls that are not begun, or a proxy that goes away, ends them so.
+CLASSES[grpc.StatusCode.CANCELLED] = Unavailable
 
 
 def error_from_call(error: grpc.RpcError, place: str) -> BrokerError:
@@ -62,6 +64,7 @@ def error_from_call(error: grpc.RpcError, place: str) -> BrokerError:
     said = {
         grpc.StatusCode.UNAVAILABLE: f"no broker answers at {place}: {text}",
         grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer from {place} in time: {text}",
+        grpc.StatusCode.CANCELLED: f"{place} ended the call before it was answered: {text}",
     }
     return CLASSES.get(code, BrokerError)(said.get(code, text), code=code)
 

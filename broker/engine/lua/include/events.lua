@@ -4,6 +4,7 @@
 --                                   engine that has told its own waiters already
 --   "s <namespace> <id>"            an item that somebody watches changed its state
 --   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
+--   "d <namespace> -"               the namespace has been deleted; brokers tell it, no script does
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
 local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
 
@@ -11,6 +12,20 @@ local origin = ''
 
 local function publish(kind, rest)
   redis.call('PUBLISH', CHANNEL, kind .. ' ' .. NAMESPACE .. ' ' .. rest)
+end
+
+-- Notes which queues somebody waits for, at most 1,000 at a time. It holds for a while: who still waits then asks again. Of
+-- too many some are dropped, such as those that nobody waits for any more; who waits for one of them looks for itself.
+local HUNGER_MS, MOST_HUNGRY = 7200000, 20000
+
+local function note_hunger(kind, queues)
+  local key = P .. 'hungry:' .. kind
+  redis.call('SADD', key, unpack(queues))
+  redis.call('PEXPIRE', key, HUNGER_MS)
+  local surplus = redis.call('SCARD', key) - MOST_HUNGRY
+  if surplus > 0 then
+    redis.call('SPOP', key, surplus)
+  end
 end
 
 local function wake(kind, queue)

@@ -284,6 +284,10 @@ class Calls:
 
     # The broker
 
+    def delete_namespace(self, name: str, *, force: bool) -> Iterator[admin.DeleteNamespaceResponse]:
+        """Remove a namespace; tells how far it is."""
+        return self._stream("DeleteNamespace", admin.DeleteNamespaceRequest(namespace=name, force=force))
+
     def server_info(self, timeout: float | None = None) -> admin.GetServerInfoResponse:
         """The broker, as it sees itself."""
         rpc = Rpc(AdminServiceStub, "GetServerInfo")

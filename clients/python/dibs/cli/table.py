@@ -54,5 +54,9 @@ TABLE: dict[str, Row] = {
     "workers": Row("dibs.cli.workers:command", "Workers that are connected."),
     "known": Row("dibs.cli.known:command", "Tasks that workers have registered."),
     "schedules": Row("dibs.cli.schedules:command", "What runs by itself, and when next."),
+    "namespaces": Row("dibs.cli.namespaces:namespaces_command", "Namespaces in use."),
+    "delete-namespace": Row(
+        "dibs.cli.namespaces:delete_namespace_command", "Remove a namespace with everything in it."
+    ),
     "locks": Row("dibs.cli.locks:command", "Locks: who holds what."),
 }

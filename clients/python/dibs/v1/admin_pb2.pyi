@@ -1338,7 +1338,9 @@ class Schedule(google.protobuf.message.Message):
     queue: builtins.str
     """Queue of the runs."""
     cron: builtins.str
-    """By the clock: a cron expression of five fields, or of six with seconds first, at most 256 characters."""
+    """By the clock: a cron expression of five fields, or of six with seconds first, at most 256 characters.
+    It must match within 50 years, and all of a request together within 5,000.
+    """
     time_zone: builtins.str
     """Time zone of cron, a name of the IANA database such as "Europe/Vienna". Default (empty): "UTC"."""
     never_skip: builtins.bool
@@ -1692,6 +1694,52 @@ class ListWorkersResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "workers", b"workers"]) -> None: ...
 
 global___ListWorkersResponse = ListWorkersResponse
+
+@typing.final
+class DeleteNamespaceRequest(google.protobuf.message.Message):
+    """Request of DeleteNamespace."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Namespace to remove. Required: there is no default."""
+    force: builtins.bool
+    """Also while workers are connected or items are leased. What runs then ends without a trace; workers that stay must be
+    started again to be known.
+    """
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["force", b"force", "namespace", b"namespace"]) -> None: ...
+
+global___DeleteNamespaceRequest = DeleteNamespaceRequest
+
+@typing.final
+class DeleteNamespaceResponse(google.protobuf.message.Message):
+    """Progress of DeleteNamespace."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REMOVED_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
+    removed: builtins.int
+    """Keys removed from Redis so far: one for each queue, result, request id and the like, not for each item."""
+    deleted: builtins.bool
+    """The namespace is gone; in the last message."""
+    def __init__(
+        self,
+        *,
+        removed: builtins.int = ...,
+        deleted: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["deleted", b"deleted", "removed", b"removed"]) -> None: ...
+
+global___DeleteNamespaceResponse = DeleteNamespaceResponse
 
 @typing.final
 class GetServerInfoRequest(google.protobuf.message.Message):

@@ -135,6 +135,11 @@ class AdminServiceStub(object):
                 request_serializer=dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.DeleteNamespace = channel.unary_stream(
+                '/dibs.v1.AdminService/DeleteNamespace',
+                request_serializer=dibs_dot_v1_dot_admin__pb2.DeleteNamespaceRequest.SerializeToString,
+                response_deserializer=dibs_dot_v1_dot_admin__pb2.DeleteNamespaceResponse.FromString,
+                _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/dibs.v1.AdminService/GetServerInfo',
                 request_serializer=dibs_dot_v1_dot_admin__pb2.GetServerInfoRequest.SerializeToString,
@@ -291,6 +296,15 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteNamespace(self, request, context):
+        """Removes a namespace with everything in it: items, results, schedules, tasks, locks, counts. It works in small steps;
+        what is put in meanwhile may go as well. FAILED_PRECONDITION with reason NAMESPACE_IN_USE, with nothing done, while
+        workers are connected or items are leased, unless forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetServerInfo(self, request, context):
         """This broker: version, Redis, limits.
         """
@@ -400,6 +414,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.FromString,
                     response_serializer=dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'DeleteNamespace': grpc.unary_stream_rpc_method_handler(
+                    servicer.DeleteNamespace,
+                    request_deserializer=dibs_dot_v1_dot_admin__pb2.DeleteNamespaceRequest.FromString,
+                    response_serializer=dibs_dot_v1_dot_admin__pb2.DeleteNamespaceResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -948,6 +967,33 @@ class AdminService(object):
             '/dibs.v1.AdminService/ListWorkers',
             dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.SerializeToString,
             dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteNamespace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/dibs.v1.AdminService/DeleteNamespace',
+            dibs_dot_v1_dot_admin__pb2.DeleteNamespaceRequest.SerializeToString,
+            dibs_dot_v1_dot_admin__pb2.DeleteNamespaceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -161,6 +161,15 @@ class AdminServiceStub:
     ]
     """Workers that are connected to any broker."""
 
+    DeleteNamespace: grpc.UnaryStreamMultiCallable[
+        dibs.v1.admin_pb2.DeleteNamespaceRequest,
+        dibs.v1.admin_pb2.DeleteNamespaceResponse,
+    ]
+    """Removes a namespace with everything in it: items, results, schedules, tasks, locks, counts. It works in small steps;
+    what is put in meanwhile may go as well. FAILED_PRECONDITION with reason NAMESPACE_IN_USE, with nothing done, while
+    workers are connected or items are leased, unless forced.
+    """
+
     GetServerInfo: grpc.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.GetServerInfoRequest,
         dibs.v1.admin_pb2.GetServerInfoResponse,
@@ -299,6 +308,15 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.ListWorkersResponse,
     ]
     """Workers that are connected to any broker."""
+
+    DeleteNamespace: grpc.aio.UnaryStreamMultiCallable[
+        dibs.v1.admin_pb2.DeleteNamespaceRequest,
+        dibs.v1.admin_pb2.DeleteNamespaceResponse,
+    ]
+    """Removes a namespace with everything in it: items, results, schedules, tasks, locks, counts. It works in small steps;
+    what is put in meanwhile may go as well. FAILED_PRECONDITION with reason NAMESPACE_IN_USE, with nothing done, while
+    workers are connected or items are leased, unless forced.
+    """
 
     GetServerInfo: grpc.aio.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.GetServerInfoRequest,
@@ -478,6 +496,17 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dibs.v1.admin_pb2.ListWorkersResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.ListWorkersResponse]]:
         """Workers that are connected to any broker."""
+
+    @abc.abstractmethod
+    def DeleteNamespace(
+        self,
+        request: dibs.v1.admin_pb2.DeleteNamespaceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[dibs.v1.admin_pb2.DeleteNamespaceResponse], collections.abc.AsyncIterator[dibs.v1.admin_pb2.DeleteNamespaceResponse]]:
+        """Removes a namespace with everything in it: items, results, schedules, tasks, locks, counts. It works in small steps;
+        what is put in meanwhile may go as well. FAILED_PRECONDITION with reason NAMESPACE_IN_USE, with nothing done, while
+        workers are connected or items are leased, unless forced.
+        """
 
     @abc.abstractmethod
     def GetServerInfo(
