@@ -16,7 +16,7 @@ from .cancel_wishes import CancelWishes
 from .checks import Advice, advices, check_server, server_name
 from .coalesce import Coalescer
 from .config import EngineConfig
-from .connections import Argument, Pipe, connect
+from .connections import Argument, Pipe, connect, tls_options
 from .dead_letters import DeadLetters
 from .errors import EngineClosed, EngineNotStarted, LateCall, Refused, ScriptBug, Unavailable, UnsuitableRedis
 from .faults import translate
@@ -95,14 +95,16 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        tls = tls_options(config.redis_ca, config.redis_cert, config.redis_key)
         self._pipe = Pipe(
             config.redis_url,
             connect_timeout_s=config.timeout_s,
             timeout_s=config.timeout_s,
+            tls=tls,
             on_elsewhere=lambda: self.hints.renew(),
         )
         # For subscriptions, which wait for ever.
-        self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
+        self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s, tls=tls)
         channel, of_format = self._channels = (
             keys.hints_channel(config.key_prefix),
             keys.format_channel(config.key_prefix, FORMAT),

@@ -16,6 +16,7 @@ from ..limits import Limits
 from ..reading import ReadingServer
 from ..roster import Roster
 from ..scheduler import Scheduler
+from ..tls import Tls
 from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService
@@ -34,13 +35,13 @@ class Services:
         lock_pb2.DESCRIPTOR.services_by_name["LockService"].full_name,
     )
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain, tls: Tls | None = None) -> None:
         identity = Identity()
         self._dispatch = Dispatch(engine)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster)
-        self._admin = AdminService(engine, limits, drain, identity)
+        self._admin = AdminService(engine, limits, drain, identity, tls)
         self._lock = LockService(engine, limits)
 
     def register(self, server: grpc.aio.Server) -> None:

@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import grpc.experimental
 
-from .targets import DEFAULT_PORT, is_local, read_target
+from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
 
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ class Connection:
 
     @property
     def place(self) -> str:
-        """The target, and what named it, for sentences."""
-        return f"{self.target} ({self.source})" if self.source else self.target
+        """The target, with https:// if TLS is spoken, and what named it, for sentences."""
+        name = f"{TLS_SCHEME}{self.target}" if self.tls else self.target
+        return f"{name} ({self.source})" if self.source else name
 
     @property
     def metadata(self) -> Metadata | None:
