@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import keys
 from .cancel_wishes import CancelWishes
-from .checks import Advice, advices, check_server, server_name
+from .checks import Advice, advices, check_rights, check_server, server_name
 from .coalesce import Coalescer
 from .config import EngineConfig
 from .connections import Argument, Pipe, connect, tls_options
@@ -146,6 +146,7 @@ class Engine:
                 await self.hints.check()
             self._scripts.prepare(version)
             self._open = True
+            await check_rights(self._call, self._pipe, self._channels[0])
             self._timers.see_clock(await self._call("probe", "probe", ()))
             await self._learn_namespaces()
         except TimeoutError:
