@@ -101,7 +101,11 @@ def test_the_command_calls_over_tls_and_says_what_is_the_matter_if_it_cannot(fil
     def run(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         return run_dibs(*words, "--target", f"https://{broker.address}", "--timeout", "1s", env=env)
 
-    with running_broker(*files.mutual) as broker:
+    socket = f"unix:{files.folder / 'socket'}"
+    with running_broker(*files.mutual, listen=f"127.0.0.1:0,{socket}") as broker:
+        # As probes do, which have no certificate.
+        beside = run_dibs("health", "--no-tls", "--target", socket, env=files.trusting)
+        assert (beside.stdout, beside.stderr) == ("SERVING\n", "")
         assert run("health", env=files.known).stdout == "SERVING\n"
         seen = run("doctor", env=files.known).stdout
         assert "its certificate is good for 8" in seen
