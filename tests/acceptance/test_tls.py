@@ -132,6 +132,8 @@ def test_a_worker_runs_tasks_over_tls(files: Files, tmp_path: Path) -> None:
         cert, key = files.path("client.pem"), files.path("client.key")
         with dibs.Dibs(target, ca=files.path("ca.pem"), cert=cert, key=key) as app:
             quick = app.task(name="quick", save_results=60)(lambda label: None)
+            with running_worker(target, tmp_path, env=files.trusting) as worker:
+                worker.until_printed("it hung up; does it want a client certificate")
             with running_worker(target, tmp_path, env=files.known):
                 assert quick.execute("a").get(timeout=20) != 0
 

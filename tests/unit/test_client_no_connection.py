@@ -7,6 +7,8 @@ import pytest
 from dibs.no_connection import why_not_connected
 
 FAILED = "failed to connect to all addresses; last error: "
+#: As with a policy that goes round all brokers, such as a worker's.
+ALL_FAILED = "connections to all backends failing; last error: "
 OF_1_71 = f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: Ssl handshake failed (TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: error:1000"
 
 
@@ -29,8 +31,9 @@ def test_a_failed_handshake_is_told_in_words(text: str, words: str) -> None:
     assert ": " not in said
 
 
-def test_who_is_cut_off_in_plaintext_is_asked_for_tls() -> None:
-    assert "does it want TLS" in why_not_connected(f"{FAILED}UNAVAILABLE: ipv4:1.1.1.1:1: Socket closed", tls=False)
+@pytest.mark.parametrize("failed", [FAILED, ALL_FAILED])
+def test_who_is_cut_off_in_plaintext_is_asked_for_tls(failed: str) -> None:
+    assert "does it want TLS" in why_not_connected(f"{failed}UNAVAILABLE: ipv4:1.1.1.1:1: Socket closed", tls=False)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ _HANDSHAKES = (
 )
 
 #: How gRPC begins when it has not got a connection, as opposed to one that broke.
-_NOT_CONNECTED = "failed to connect to all addresses"
+_NOT_CONNECTED = ("failed to connect to all addresses", "connections to all backends failing")
 _CUT = ("Socket closed", "Connection reset by peer", "Broken pipe")
 
 
