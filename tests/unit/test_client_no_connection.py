@@ -40,6 +40,9 @@ def test_who_is_cut_off_in_plaintext_is_asked_for_tls(failed: str) -> None:
     "text",
     [
         f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: connect: Connection refused (111)",
+        f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: Timeout occurred: FD Shutdown",
+        f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: tcp handshaker shutdown",
+        f"{FAILED}UNAVAILABLE: ipv4:127.0.0.1:1: Handshake read failed (Endpoint closing)",
         "Socket closed",
         "recvmsg:Connection reset by peer",
         "the broker is leaving",

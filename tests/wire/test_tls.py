@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import ssl
 import warnings
@@ -32,6 +33,8 @@ from ..support.redis import running
 
 DAY = timedelta(days=1)
 LONGEST_S = 20.0
+#: From one side to the other of a network, in seconds.
+FAR_S = 0.08
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +205,34 @@ async def test_tls_before_1_2_is_refused(
         else:
             with pytest.raises((ssl.SSLError, ConnectionResetError)):
                 await connecting
+
+
+async def test_a_broker_far_away_gets_the_time_that_a_handshake_takes(tmp_path: Path, authority: Authority) -> None:
+    made: list[asyncio.Future[Any]] = []
+    loop = asyncio.get_running_loop()
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            loop.call_later(FAR_S, writer.write, data)
+        # Behind all that is still on its way.
+        await asyncio.sleep(2 * FAR_S)
+        writer.close()
+        await writer.wait_closed()
+
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        broker = await asyncio.open_connection("127.0.0.1", port.number)
+        made.append(asyncio.gather(carry(reader, broker[1]), carry(broker[0], writer), return_exceptions=True))
+
+    async with opened(tmp_path, authority.pair()) as port:
+        between = await asyncio.start_server(on_connection, "127.0.0.1", 0)
+        connection = port.connection(authority.pem)
+        far = dataclasses.replace(connection, target=f"localhost:{between.sockets[0].getsockname()[1]}")
+        async with far.open_aio_channel() as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            await stub.Check(health_pb2.HealthCheckRequest(), timeout=LONGEST_S, wait_for_ready=True)
+        between.close()
+        await asyncio.gather(*made)
+        assert len(made) == 1
 
 
 # Changes

@@ -48,6 +48,10 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
+#: The same for TLS. An attempt to connect has at least so long, and a handshake goes back and forth twice: those that
+#: are cut off begin again with a little more time, so that a broker far away would cost several of them, and seconds.
+_FOR_TLS = ("grpc.min_reconnect_backoff_ms", 1_000)
+
 #: For what is on this machine: a proxy that the environment names is for elsewhere.
 _WITHOUT_PROXY = ("grpc.enable_http_proxy", 0)
 
@@ -169,8 +173,10 @@ class Connection:
     def options(self) -> tuple[tuple[str, Any], ...]:
         """The gRPC channel options, in order of precedence."""
         given = {name for name, _ in self.channel_options}
-        own = (*_CHANNEL_OPTIONS, _WITHOUT_PROXY) if is_local(self.target) else _CHANNEL_OPTIONS
-        options = self.channel_options + tuple(option for option in own if option[0] not in given)
+        own = dict(_CHANNEL_OPTIONS)
+        own.update([_FOR_TLS] if self.tls else [])
+        own.update([_WITHOUT_PROXY] if is_local(self.target) else [])
+        options = self.channel_options + tuple(option for option in own.items() if option[0] not in given)
         if _PING_TIMEOUT in given:
             return options
         return (*options, (_PING_TIMEOUT, dict(options)[_KEEPALIVE_TIMEOUT]))

@@ -36,7 +36,7 @@ def why_not_connected(text: str, *, tls: bool) -> str:
     for part, words in _HANDSHAKES:
         if part in text:
             return words
-    if not text.startswith(_NOT_CONNECTED) or not text.rstrip(")").endswith(_CUT):
+    if not (text.startswith(_NOT_CONNECTED) and text.rstrip(")").endswith(_CUT)):
         return text
     # With TLS 1.3 a broker that wants another certificate says so when our side has finished, by hanging up.
     if tls:
