@@ -98,11 +98,12 @@ def test_grpcurl_calls_with_a_client_certificate(files: Files) -> None:
 
 
 def test_the_command_calls_over_tls_and_says_what_is_the_matter_if_it_cannot(files: Files) -> None:
-    def run(*words: str, env: dict[str, str], timeout: str = "5s") -> subprocess.CompletedProcess[str]:
-        return run_dibs(*words, "--target", f"https://{broker.address}", "--timeout", timeout, env=env)
+    def run(*words: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return run_dibs(*words, "--target", f"https://{broker.address}", "--timeout", "20s", env=env)
 
     def complaint(env: dict[str, str]) -> str:
-        failed = run("queues", env=env, timeout="1s")
+        # It asks once; of many attempts older releases of gRPC tell how the last one was cut off.
+        failed = run("health", env=env)
         assert failed.returncode == 4
         [line] = failed.stderr.splitlines()
         assert line.startswith(f"dibs: no broker answers at https://{broker.address} (")
@@ -117,13 +118,12 @@ def test_the_command_calls_over_tls_and_says_what_is_the_matter_if_it_cannot(fil
         seen = run("doctor", env=files.known).stdout
         assert "its certificate is good for 8" in seen
         assert "the authority of clients' certificates is good for 8" in seen
-        # More than once: older releases of gRPC tell of the last attempt, which may have been cut off for want of time.
-        until(lambda: "it hung up; does it want a client certificate" in complaint(files.trusting))
-        stranger = {**files.known, "DIBS_CA_FILE": files.path("client-ca.pem")}
-        until(lambda: "of no authority that is trusted here" in complaint(stranger))
-        until(lambda: "of no authority that is trusted here" in " ".join(run("doctor", env=stranger).stdout.split()))
-        plain = ("queues", "--target", broker.address, "--timeout", "1s")
-        until(lambda: "does it want TLS (https:// before the host)?" in run_dibs(*plain).stderr)
+        assert "it hung up; does it want a client certificate" in complaint(files.trusting)
+        assert "of no authority that is trusted here" in complaint(
+            {**files.known, "DIBS_CA_FILE": files.path("client-ca.pem")}
+        )
+        plain = run_dibs("health", "--target", broker.address)
+        assert "does it want TLS (https:// before the host)?" in plain.stderr
         # Failed handshakes are no lines of the log: whoever scans ports would fill it.
         assert "ssl_transport_security" not in broker.output
 
