@@ -95,10 +95,9 @@ class Tls:
             # Files may lie on a disk that does not answer.
             found = await asyncio.to_thread(read_certificates, self._files, self._now())
         except BadCertificates as error:
-            if str(error) != self.complaint:
-                _log.error("%s; new connections get the certificates that were read before", error)
-            self.complaint = str(error)
-            return False
+            return self._complain(str(error))
+        except Exception as error:  # noqa: BLE001  # the looks go on, whatever a file has brought about
+            return self._complain(f"the files of --tls-cert and --tls-client-ca cannot be read: {error!r}")
         if self.complaint:
             _log.info("the files of --tls-cert, --tls-key and --tls-client-ca are in order again")
             self.complaint = ""
@@ -107,6 +106,13 @@ class Tls:
         self.current = found
         self._tell("new connections get another TLS certificate")
         return True
+
+    def _complain(self, text: str) -> bool:
+        """Says it once. Always False: nothing was taken."""
+        if text != self.complaint:
+            _log.error("%s; new connections get the certificates that were read before", text)
+        self.complaint = text
+        return False
 
     def soon(self) -> str:
         """What ends within `SOON`, or has ended, in one sentence; "": nothing."""

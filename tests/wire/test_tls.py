@@ -351,6 +351,18 @@ async def test_files_are_looked_at_when_told_and_what_came_of_it_is_logged(
         await port.ask(port.connection(authority.pem))
 
 
+async def test_the_looks_go_on_whatever_a_file_has_brought_about(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dibs.broker.tls.LOOK_S", 0.01)
+    async with opened(tmp_path, authority.pair()) as port:
+        with monkeypatch.context() as broken:
+            broken.setattr("dibs.broker.tls.read_certificates", lambda *_: 1 // 0)
+            port.tls.start()
+            await until(lambda: "ZeroDivisionError" in port.tls.complaint)
+        await until(lambda: not port.tls.complaint)
+
+
 async def test_files_are_looked_at_by_itself(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
