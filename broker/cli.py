@@ -19,6 +19,7 @@ from rich.markup import escape
 from dibs.contract.log_lines import send_to_stderr
 
 from . import stray_lines
+from .certificates import BadCertificates
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
 from .listening import CannotListen, allow_connections
@@ -35,10 +36,11 @@ async def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
 
     Raises:
-        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadSettings: as `Server.start` and `Server.failed`.
+        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadCertificates, BadSettings: as `Server.start` and
+            `Server.failed`.
     """
-    with _stop_signals() as told:
-        server = Server(settings)
+    server = Server(settings)
+    with _stop_signals() as told, _certificate_signal(server, settings):
         try:
             if await _unless_told(told, server.start()):
                 await _unless_told(told, server.failed())
@@ -60,6 +62,20 @@ async def _unless_told(told: asyncio.Event, work: Any) -> bool:
         for task in (working, waiting):
             task.cancel()
         await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+@contextmanager
+def _certificate_signal(server: Server, settings: Settings) -> Iterator[None]:
+    """With TLS, SIGHUP means to look at its files; without, what it always does."""
+    if settings.tls_cert is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 @contextmanager
@@ -93,7 +109,7 @@ def run(config: Path | None, **given: Any) -> None:
     ms, s, m, h or d (seconds without); SIZE is a number with B, KiB, MiB or GiB (bytes without).
 
     SIGTERM or Ctrl-C stops it in peace: clients are sent elsewhere and calls in flight finish. A second one ends it
-    at once.
+    at once. With TLS, SIGHUP has it look at its certificates at once, which it does every 10 s anyway.
     """
     if given.get("listen"):
         given["listen"] = ",".join(given["listen"])
@@ -104,7 +120,7 @@ def run(config: Path | None, **given: Any) -> None:
         with stray_lines.logged() if settings.log_format == "json" else nullcontext():
             send_to_stderr(settings.log_level.upper(), settings.log_format)
             asyncio.run(serve(settings))
-    except (BadSettings, CannotListen, EmbeddedRedisError, UnsuitableRedis) as error:
+    except (BadSettings, BadCertificates, CannotListen, EmbeddedRedisError, UnsuitableRedis) as error:
         print(f"dibs broker: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 

@@ -13,6 +13,7 @@ import grpc
 
 from .addresses import with_port
 from .settings import Settings
+from .tls import Tls
 from .units import microseconds
 
 #: Descriptors that connections leave for everything else.
@@ -71,8 +72,13 @@ def most_connections(settings: Settings) -> int:
     return max(1, min(settings.max_connections, (soft - _OWN_FILES) // len(settings.listen)))
 
 
-def open_listeners(server: grpc.aio.Server, addresses: Sequence[str]) -> tuple[str, ...]:
+def open_listeners(server: grpc.aio.Server, addresses: Sequence[str], tls: Tls | None) -> tuple[str, ...]:
     """Has a server that has not started listen on addresses.
+
+    Args:
+        server: which.
+        addresses: unix sockets and host:port.
+        tls: for host:port; None: plaintext. Unix sockets always speak that: who may reach them is up to their folder.
 
     Returns:
         The addresses, with the ports that the system chose for port 0.
@@ -87,7 +93,10 @@ def open_listeners(server: grpc.aio.Server, addresses: Sequence[str]) -> tuple[s
         if reason:
             raise CannotListen(f"cannot listen on {address}: {reason}")
         try:
-            port = server.add_insecure_port(address)
+            if tls is None or address.startswith("unix:"):
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, tls.credentials())
         except RuntimeError as error:
             raise CannotListen(f"cannot listen on {address}: {error}") from None
         opened.append(with_port(address, port))

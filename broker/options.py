@@ -57,7 +57,9 @@ def _form(field: FieldInfo) -> str:
     if field.annotation is bool:
         return ""
     if get_origin(field.annotation) is Literal:
-        return "|".join(str(choice) for choice in get_args(field.annotation))
+        return "|".join(str(choice) for choice in kinds)
+    if get_origin(kinds[0]) is Literal:
+        return "|".join(str(choice) for choice in get_args(kinds[0]))
     if get_origin(field.annotation) is tuple:
         return "ADDRESS,..."
     kind = get_args(kinds[0])[0] if get_args(kinds[0]) else kinds[0]

@@ -16,6 +16,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from . import health
+from .certificates import CertificateFiles
 from .drain import Drain
 from .embedded import EmbeddedRedis
 from .engine.config import EngineConfig
@@ -24,10 +25,12 @@ from .engine.errors import Unavailable
 from .health import Health
 from .listening import most_connections, open_listeners, server_options
 from .reading import ReadingServer
+from .redis_files import check_redis_files
 from .redis_url import shown_redis_url
 from .reflection import add_reflection
 from .services import Services
 from .settings import BadSettings, Settings
+from .tls import Tls
 from .units import microseconds
 
 _log = logging.getLogger(__name__)
@@ -43,6 +46,9 @@ def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
     """The engine's share of the settings."""
     return EngineConfig(
         redis_url=redis_url,
+        redis_ca=str(settings.redis_ca or ""),
+        redis_cert=str(settings.redis_cert or ""),
+        redis_key=str(settings.redis_key or ""),
         key_prefix=settings.key_prefix,
         request_window_ms=microseconds(settings.request_id_window) // 1000,
         once_retention_us=microseconds(settings.once_retention),
@@ -75,6 +81,7 @@ class Server:
         self._settings = settings
         self.health = Health(Services.names)
         self._drain = Drain()
+        self._tls: Tls | None = None
         self._stack = AsyncExitStack()
         self._redis_task: asyncio.Task[None] | None = None
         #: When the drain began, on the loop's clock.
@@ -87,14 +94,17 @@ class Server:
             EmbeddedRedisError: the private Redis cannot be started.
             UnsuitableRedis: Redis must not be used.
             CannotListen: an address is taken.
+            BadCertificates: they do not serve.
             BadSettings: the ready file cannot be written.
         """
         settings = self._settings
+        self._tls = _tls(settings)
+        check_redis_files(settings.redis_ca, settings.redis_cert, settings.redis_key)
         async with AsyncExitStack() as stack:
             engine = Engine(engine_config(settings, await self._redis_url(stack)))
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
-            services = Services(engine, settings, self._drain)
+            services = Services(engine, settings, self._drain, self._tls)
             stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
@@ -102,7 +112,10 @@ class Server:
             others: Any = ReadingServer(server, settings, strict=False)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, others)
             add_reflection(server, (*services.names, health.NAME), settings)
-            self.addresses = open_listeners(server, settings.listen)
+            self.addresses = open_listeners(server, settings.listen, self._tls)
+            if self._tls is not None:
+                self._tls.start()
+                stack.push_async_callback(self._tls.close)
             if (most := most_connections(settings)) < settings.max_connections:
                 _log.warning("at most %d connections on each address: this process may open no more files", most)
             self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
@@ -115,6 +128,11 @@ class Server:
             self._stack = stack.pop_all()
         for address in self.addresses:
             _log.info("listening on %s", address)
+
+    def look_at_certificates(self) -> None:
+        """Looks at the files of TLS now instead of within 10 s; without TLS nothing happens."""
+        if self._tls is not None:
+            self._tls.hasten()
 
     async def stop(self) -> None:
         """Drains and ends everything, in the reverse order of its start; a second call does nothing."""
@@ -175,6 +193,13 @@ class Server:
         if self._drain_began is not None:
             left -= asyncio.get_running_loop().time() - self._drain_began
         await services.close(max(left, _GIVE_BACK_S))
+
+
+def _tls(settings: Settings) -> Tls | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+    return Tls(files, wants_client=settings.wants_client_certificates)
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:

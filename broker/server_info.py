@@ -16,13 +16,16 @@ from .identity import Identity
 from .limits import Limits
 from .redis_url import shown_redis_url
 from .rooms import fitting_names
+from .tls import Tls
 from .units import format_size, format_span, parse_size
 
 #: Namespaces that are listed.
 _MAX_NAMESPACES = 1000
 
 
-async def server_info(engine: Engine, identity: Identity, settings: Limits) -> pb.GetServerInfoResponse:
+async def server_info(
+    engine: Engine, identity: Identity, settings: Limits, tls: Tls | None = None
+) -> pb.GetServerInfoResponse:
     """Everything; what is about Redis stays empty while it does not answer."""
     response = pb.GetServerInfoResponse(
         version=identity.version,
@@ -31,6 +34,10 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
         settings=[pb.Setting(name=name, value=value) for name, value in listed(settings)],
         limits=announcement(settings.announced),
     )
+    if tls is not None:
+        response.tls_expire_time.FromDatetime(tls.current.expires)
+        if tls.current.client_ca_expires is not None:
+            response.tls_client_ca_expire_time.FromDatetime(tls.current.client_ca_expires)
     try:
         state = await engine.server_state()
         namespaces = await engine.namespaces(_MAX_NAMESPACES)
@@ -44,8 +51,17 @@ async def server_info(engine: Engine, identity: Identity, settings: Limits) -> p
     response.redis_memory_bytes = state.memory_bytes
     response.redis_max_memory_bytes = state.max_memory_bytes
     response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
+    # Where Redis is away all advice is about that.
+    response.advices.extend(_about(tls))
     response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
+
+
+def _about(tls: Tls | None) -> list[pb.Advice]:
+    if tls is None:
+        return []
+    said = {"TLS_CERT_EXPIRES": tls.soon(), "TLS_FILES_UNUSABLE": tls.complaint}
+    return [pb.Advice(reason=reason, text=text) for reason, text in said.items() if text]
 
 
 def _why_not_ready(error: Unavailable) -> list[pb.Advice]:

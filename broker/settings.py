@@ -59,6 +59,21 @@ class Settings(BaseSettings, Limits):
         default=False,
         description="Take plaintext connections from other hosts; else only loopback and unix sockets.",
     )
+    tls_cert: Path | None = Field(
+        default=None,
+        description="PEM file with this broker's certificate and the intermediate ones behind it: every host:port "
+        "speaks TLS then; unix sockets do not.",
+    )
+    tls_key: Path | None = Field(
+        default=None, description="PEM file with the key of that certificate; nobody else may be able to read it."
+    )
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file with the authorities whose certificates clients may show."
+    )
+    tls_client_auth: Literal["none", "require"] | None = Field(
+        default=None,
+        description="Whether clients must show a certificate. Default: require with --tls-client-ca, else none.",
+    )
     redis: str | None = Field(
         default=None,
         repr=False,
@@ -67,6 +82,16 @@ class Settings(BaseSettings, Limits):
     redis_file: Path | None = Field(
         default=None,
         description="File that holds the URL of the Redis to work on, such as a mounted secret; instead of --redis.",
+    )
+    redis_ca: Path | None = Field(
+        default=None,
+        description="PEM file with authorities to know a rediss:// Redis by, besides those that the system trusts.",
+    )
+    redis_cert: Path | None = Field(
+        default=None, description="PEM file with the certificate that a rediss:// Redis wants to see of its clients."
+    )
+    redis_key: Path | None = Field(
+        default=None, description="PEM file with the key of that certificate; nobody else may be able to read it."
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
@@ -207,7 +232,7 @@ class Settings(BaseSettings, Limits):
     def _redis_url(cls, value: str | None) -> str | None:
         return value if value is None else check_redis_url(value)
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("log_level", "log_format", "tls_client_auth", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
@@ -229,14 +254,29 @@ class Settings(BaseSettings, Limits):
     @model_validator(mode="after")
     def _together(self) -> Self:
         """What no field can tell alone."""
-        if not self.insecure:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("--tls-client-ca means nothing without --tls-cert and --tls-key")
+        if self.wants_client_certificates and self.tls_client_ca is None:
+            raise ValueError("--tls-client-auth require needs --tls-client-ca, to know good certificates by")
+        if (self.redis_cert is None) != (self.redis_key is None):
+            raise ValueError("--redis-cert and --redis-key go together")
+        if (self.redis_ca or self.redis_cert) and not (self.redis or "").lower().startswith("rediss:"):
+            raise ValueError("--redis-ca and --redis-cert are for TLS: --redis must be a rediss:// URL")
+        if not self.insecure and self.tls_cert is None:
             for address in self.listen:
                 if not is_local(address):
                     raise ValueError(
                         f"listening on {address} in plaintext would let everybody on the network in: "
-                        "listen on loopback, or say --insecure"
+                        "give it --tls-cert and --tls-key, listen on loopback, or say --insecure"
                     )
         return self
+
+    @property
+    def wants_client_certificates(self) -> bool:
+        """Whether clients must show a certificate."""
+        return self.tls_client_auth == "require" or (self.tls_client_auth is None and self.tls_client_ca is not None)
 
     @classmethod
     def settings_customise_sources(

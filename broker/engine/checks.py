@@ -9,8 +9,10 @@ from typing import Any
 
 import redis.asyncio as redis_async
 
+from .connections import Pipe
 from .errors import UnsuitableRedis
 from .faults import translate
+from .scripts import Call
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +43,34 @@ class Advice:
 
     reason: str
     text: str
+
+
+async def check_rights(call: Call, pipe: Pipe, channel: str) -> None:
+    """Refuses a Redis that does not allow this user all that the engine does.
+
+    Args:
+        call: runs scripts.
+        pipe: runs commands.
+        channel: of the hints.
+
+    Raises:
+        UnsuitableRedis: with the names of the commands that scripts may not run.
+        Refused: one outside of scripts is not allowed.
+        Unavailable: it does not answer.
+    """
+    try:
+        await pipe.call("PING")
+        # Scripts that Redis remembers from earlier on run without it.
+        await pipe.call("EVAL", "return 1", 0)
+        await pipe.call("PUBSUB", "NUMSUB", channel)
+    except Exception as error:
+        raise translate(error, "rights") from error
+    lacking: list[bytes] = await call("rights", "probe", ())
+    if lacking:
+        names = " ".join(f"+{name.decode().lower()}" for name in lacking)
+        raise UnsuitableRedis(
+            f"this Redis is not open to the broker: its user lacks {names} (docs/security.md has all that it needs)"
+        )
 
 
 async def check_server(client: redis_async.Redis, *, allow_eviction: bool) -> tuple[int, ...]:

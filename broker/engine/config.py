@@ -11,6 +11,9 @@ class EngineConfig:
 
     Attributes:
         redis_url: where Redis is, in redis-py's URL form.
+        redis_ca: PEM file with authorities to know a rediss:// Redis by, besides the system's; "": none.
+        redis_cert: PEM file with our certificate for it; "": none.
+        redis_key: PEM file with the key of that.
         key_prefix: start of every key.
         request_window_ms: how long a request id is remembered.
         once_retention_us: how long a started at-most-once item whose end matters may stay unfinished.
@@ -27,6 +30,9 @@ class EngineConfig:
     """
 
     redis_url: str = field(repr=False)
+    redis_ca: str = ""
+    redis_cert: str = ""
+    redis_key: str = ""
     key_prefix: str = "dibs"
     request_window_ms: int = 120_000
     once_retention_us: int = 86_400_000_000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import hiredis
@@ -22,20 +23,38 @@ from .error_codes import leads_elsewhere
 Argument = str | bytes | int
 #: Seconds that a connection is kept although its Redis says that it will not serve: so seldom are new ones made.
 _KEPT_S = 1.0
+NO_TLS: Mapping[str, str] = MappingProxyType({})
 
 
 class NotConnected(RedisConnectionError):
     """There is no connection, so that nothing was sent."""
 
 
-def connect(url: str, *, connect_timeout_s: float) -> redis_async.Redis:
+def tls_options(ca: str, cert: str, key: str) -> dict[str, str]:
+    """Files of TLS in redis-py's own words; those that are "" are left out."""
+    options = {"ssl_ca_certs": ca, "ssl_certfile": cert, "ssl_keyfile": key}
+    return {name: path for name, path in options.items() if path}
+
+
+def _network(url: str, tls: Mapping[str, str]) -> dict[str, Any]:
+    """Options of connections to that URL, in redis-py's words; what the URL says itself goes before them."""
+    if url.startswith("unix:"):
+        return {}
+    if not url.startswith("rediss:"):
+        return {"socket_keepalive": True}
+    # Older releases of redis-py look at the host name only when they are told to; none can where nothing is verified.
+    return {"socket_keepalive": True, "ssl_check_hostname": "ssl_cert_reqs=none" not in url, **tls}
+
+
+def connect(url: str, *, connect_timeout_s: float, tls: Mapping[str, str] = NO_TLS) -> redis_async.Redis:
     """redis-py's client, for subscriptions and questions about the server.
 
     Args:
         url: redis://, rediss:// or unix://, as redis-py reads it.
         connect_timeout_s: seconds until an attempt to connect fails.
+        tls: as `tls_options` says it, for rediss://.
     """
-    network = {} if url.startswith("unix:") else {"socket_keepalive": True}
+    network = _network(url, tls)
     client = redis_async.Redis.from_url(url, socket_connect_timeout=connect_timeout_s, protocol=2, **network)
     _no_write_timeout(client.connection_pool)
     return client
@@ -62,6 +81,7 @@ class Pipe:
     Args:
         url: as for `connect`.
         connect_timeout_s: seconds until an attempt to connect fails.
+        tls: as for `connect`.
         timeout_s: seconds until an unanswered call fails. The connection is dropped then, since nothing behind that
             call would be answered either, and the next call makes a new one.
         on_elsewhere: told when the connection is given up since its Redis is no primary, loads its data or wants other
@@ -74,16 +94,16 @@ class Pipe:
         *,
         connect_timeout_s: float,
         timeout_s: float,
+        tls: Mapping[str, str] = NO_TLS,
         on_elsewhere: Callable[[], None] = lambda: None,
     ) -> None:
-        network = {} if url.startswith("unix:") else {"socket_keepalive": True}
         # Only knows how to make connections; never hands any out.
         self._maker = redis_async.ConnectionPool.from_url(
             url,
             socket_connect_timeout=connect_timeout_s,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            **network,
+            **_network(url, tls),
         )
         _no_write_timeout(self._maker)
         self._connect_timeout_s = connect_timeout_s

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 from . import keys
 from .cancel_wishes import CancelWishes
-from .checks import Advice, advices, check_server, server_name
+from .checks import Advice, advices, check_rights, check_server, server_name
 from .coalesce import Coalescer
 from .config import EngineConfig
-from .connections import Argument, Pipe, connect
+from .connections import Argument, Pipe, connect, tls_options
 from .dead_letters import DeadLetters
 from .errors import EngineClosed, EngineNotStarted, LateCall, Refused, ScriptBug, Unavailable, UnsuitableRedis
 from .faults import translate
@@ -98,14 +98,16 @@ class Engine:
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        tls = tls_options(config.redis_ca, config.redis_cert, config.redis_key)
         self._pipe = Pipe(
             config.redis_url,
             connect_timeout_s=config.timeout_s,
             timeout_s=config.timeout_s,
+            tls=tls,
             on_elsewhere=lambda: self.hints.renew(),
         )
         # For subscriptions, which wait for ever.
-        self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s)
+        self._client = connect(config.redis_url, connect_timeout_s=config.timeout_s, tls=tls)
         channel, of_format = self._channels = (
             keys.hints_channel(config.key_prefix),
             keys.format_channel(config.key_prefix, FORMAT),
@@ -149,6 +151,7 @@ class Engine:
                 await self.hints.check()
             self._scripts.prepare(version)
             self._open = True
+            await check_rights(self._call, self._pipe, self._channels[0])
             self._timers.see_clock(await self._call("probe", "probe", ()))
             await self._learn_namespaces()
         except TimeoutError:

@@ -54,6 +54,9 @@ def code_of(error: Exception) -> str:
         cause = error.__cause__ if isinstance(error, RedisConnectionError) else None
         return code_of(cause) if isinstance(cause, Exception) else ""
     text = str(error)
+    # Up to Redis 7.0 and since 7.2; without a code where it is the script that may not do something.
+    if "user executing the script can't" in text or "ACL failure in script" in text:
+        return "NOPERM"
     wrapping = _IN_A_SCRIPT.match(text)
     found = _CODE.match(text, wrapping.end() if wrapping else 0)
     return found[0] if found else ""

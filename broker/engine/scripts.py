@@ -72,6 +72,7 @@ _GROWING = frozenset(
         "put_schedules",
         "queue_names",
         "register_tasks",
+        "rights",
         "skill_names",
         "snapshot",
     }

@@ -18,6 +18,7 @@ from ..limits import Limits
 from ..reading import ReadingServer
 from ..roster import Roster
 from ..scheduler import Scheduler
+from ..tls import Tls
 from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService
@@ -39,14 +40,14 @@ class Services:
         lock_pb2.DESCRIPTOR.services_by_name["LockService"].full_name,
     )
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain, tls: Tls | None = None) -> None:
         identity = Identity()
         self._limits = limits
         self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine)
         self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster, Heartbeats(limits))
-        self._admin = AdminService(engine, limits, drain, identity)
+        self._admin = AdminService(engine, limits, drain, identity, tls)
         self._lock = LockService(engine, limits)
         self._engine = engine
         self._tidying: asyncio.Task[None] | None = None

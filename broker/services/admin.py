@@ -8,6 +8,7 @@ from ..drain import Drain
 from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
+from ..tls import Tls
 from .dead_letters import DeadLetterHandlers
 from .namespaces import NamespaceHandlers
 from .queues import QueueHandlers
@@ -27,10 +28,10 @@ class AdminService(
 ):
     """For the people and programs that run it."""
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain, identity: Identity) -> None:
+    def __init__(self, engine: Engine, limits: Limits, drain: Drain, identity: Identity, tls: Tls | None) -> None:
         QueueHandlers.__init__(self, engine, limits)
         DeadLetterHandlers.__init__(self, engine, limits, drain)
         TaskHandlers.__init__(self, engine, limits, drain)
-        ServerHandlers.__init__(self, engine, limits, identity)
+        ServerHandlers.__init__(self, engine, limits, identity, tls)
         ScheduleHandlers.__init__(self, engine, limits)
         NamespaceHandlers.__init__(self, engine, limits)

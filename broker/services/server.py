@@ -10,6 +10,7 @@ from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
 from ..server_info import server_info
+from ..tls import Tls
 from ..translated import translated
 
 
@@ -17,10 +18,11 @@ from ..translated import translated
 class ServerHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
-    def __init__(self, engine: Engine, limits: Limits, identity: Identity) -> None:
+    def __init__(self, engine: Engine, limits: Limits, identity: Identity, tls: Tls | None) -> None:
         self._engine = engine
         self._limits = limits
         self._identity = identity
+        self._tls = tls
 
     async def GetServerInfo(
         self,
@@ -28,4 +30,4 @@ class ServerHandlers:
         context: grpc.aio.ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],
     ) -> pb.GetServerInfoResponse:
         """This broker: version, Redis, limits."""
-        return await server_info(self._engine, self._identity, self._limits)
+        return await server_info(self._engine, self._identity, self._limits, self._tls)

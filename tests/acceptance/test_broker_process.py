@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -96,6 +98,19 @@ def test_dev_runs_both_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with running_dibs("dev", "no_such_module", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
         assert dev.wait() == 1
         assert "the worker ended with code" in dev.output
+
+
+def test_dev_with_tls_prints_how_to_connect(tmp_path: Path) -> None:
+    (tmp_path / "my_tasks.py").write_text("import dibs\n\n@dibs.task\ndef hello() -> None:\n    print('hi')\n")
+    with running_dibs("dev", "my_tasks", "--tls", "--listen", "127.0.0.1:0", cwd=tmp_path) as dev:
+        dev.until_printed("tasks=1")
+        (said,) = re.findall(r"producers connect with (.+)", dev.output)
+        env = dict(word.split("=", 1) for word in shlex.split(said))
+        assert env["DIBS_TARGET"].startswith("https://127.0.0.1:")
+        assert env["DIBS_CA_FILE"] == str(tmp_path / ".dibs" / "tls" / "ca.pem")
+        assert run_dibs("health", env=env).stdout == "SERVING\n"
+        assert len(json.loads(run_dibs("workers", "--json", env=env).stdout)["workers"]) == 1
+        assert run_dibs("health", env={**env, "DIBS_CA_FILE": ""}).returncode == 4
 
 
 @pytest.mark.parametrize(

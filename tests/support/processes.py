@@ -144,9 +144,12 @@ def run_dibs(*words: str, env: Mapping[str, str] | None = None) -> subprocess.Co
     return subprocess.run(command, capture_output=True, text=True, timeout=_START_S, env=environment(env), check=False)
 
 
-def grpcurl(address: str, method: str, request: str = "{}", *options: str) -> subprocess.CompletedProcess[str]:
+def grpcurl(
+    address: str, method: str, request: str = "{}", *options: str, tls: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Calls a method through reflection; the request is JSON."""
-    command: Sequence[str] = [str(GRPCURL), "-plaintext", "-d", request, *options, address, method]
+    plain = () if tls else ("-plaintext",)
+    command: Sequence[str] = [str(GRPCURL), *plain, "-d", request, *options, address, method]
     return subprocess.run(command, capture_output=True, text=True, timeout=_START_S, check=False)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,12 @@ from .processes import Dibs, running_dibs
 
 @contextmanager
 def running_worker(
-    target: str, folder: Path, *options: str, module: str = "tests.acceptance.jobs", ready: bool = True
+    target: str,
+    folder: Path,
+    *options: str,
+    module: str = "tests.acceptance.jobs",
+    ready: bool = True,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Dibs]:
     """``dibs worker``, ended with the with.
 
@@ -22,9 +27,10 @@ def running_worker(
         options: of the command.
         module: what it loads.
         ready: return when it has loaded that, not at once.
+        env: more of its environment.
     """
     words = ["worker", module, "--target", target, *options]
-    with running_dibs(*words, env={"JOBS_FOLDER": str(folder)}, cwd=SOURCES) as worker:
+    with running_dibs(*words, env={"JOBS_FOLDER": str(folder), **(env or {})}, cwd=SOURCES) as worker:
         if ready:
             worker.until_printed("tasks=")
         yield worker

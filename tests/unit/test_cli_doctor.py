@@ -247,3 +247,40 @@ def test_a_proxy_on_the_way_is_named() -> None:
     away = Facts("host:7411", "1.2.0", error=errors.Unavailable("x: Connection refused"), proxy=facts.proxy)
     assert found(away, "proxy").status is Status.WARN
     assert "no_proxy" in found(away, "proxy").advice
+
+
+@pytest.mark.parametrize(
+    ("left", "status", "text"),
+    [
+        (timedelta(days=80, hours=1), Status.OK, "its certificate is good for 80 more days"),
+        (timedelta(days=13, hours=1), Status.WARN, "its certificate expires in 13 day(s)"),
+        (-timedelta(hours=1), Status.FAIL, "its certificate has expired: nobody can connect any more"),
+    ],
+)
+def test_the_end_of_a_certificate_is_told_in_days(left: timedelta, status: Status, text: str) -> None:
+    seen = found(well(tls_expire_time=stamp(NOW + left)), "tls")
+    assert (seen.status, seen.text) == (status, text)
+
+
+def test_the_end_of_the_authority_of_clients_is_told_beside_it_also_without_redis() -> None:
+    ends = {"tls_expire_time": stamp(NOW + timedelta(days=90, hours=1)), "redis_ready": False}
+    ends["tls_client_ca_expire_time"] = stamp(NOW + timedelta(days=3, hours=1))
+    seen = [(one.status, one.text) for one in examine(well(**ends)) if one.subject == "tls"]
+    assert seen == [
+        (Status.OK, "its certificate is good for 90 more days"),
+        (Status.WARN, "the authority of clients' certificates expires in 3 day(s)"),
+    ]
+
+
+def test_files_of_certificates_that_do_not_serve_are_told_and_are_no_matter_of_redis() -> None:
+    advices = [
+        admin.Advice(reason="TLS_CERT_EXPIRES", text="expires"),
+        admin.Advice(reason="TLS_FILES_UNUSABLE", text="--tls-key /k does not hold a key"),
+    ]
+    facts = well(advices=advices, tls_expire_time=stamp(NOW + timedelta(days=3)))
+    seen = [(one.status, one.text) for one in examine(facts) if one.subject == "tls"]
+    assert seen == [
+        (Status.WARN, "its certificate expires in 3 day(s)"),
+        (Status.FAIL, "--tls-key /k does not hold a key (TLS_FILES_UNUSABLE)"),
+    ]
+    assert found(facts, "settings").status is Status.OK

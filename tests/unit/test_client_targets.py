@@ -89,6 +89,9 @@ def test_what_is_no_target_is_refused_in_a_sentence(text: str, said: str) -> Non
         (None, {}, "127.0.0.1:7411 (the default)"),
         (None, {"DIBS_TARGET": "host"}, "host:7411 (DIBS_TARGET)"),
         ("host", {"DIBS_TARGET": "host"}, "host:7411 (DIBS_TARGET)"),
+        ("https://host", {}, "https://host:443"),
+        (None, {"DIBS_TARGET": "https://host:1"}, "https://host:1 (DIBS_TARGET)"),
+        ("host", {"DIBS_CA_FILE": "/ca"}, "https://host:7411"),
         ("other", {"DIBS_TARGET": "host"}, "other:7411"),
     ],
 )

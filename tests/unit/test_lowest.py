@@ -13,7 +13,10 @@ _WITH_LOWER_BOUND = re.compile(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)")
 def test_lowest_txt_has_the_lower_bounds_of_what_is_installed_with_dibs() -> None:
     project = tomllib.loads((SOURCES / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *(line for extra in ("cli", "broker", "worker") for line in extras[extra])]
+    needed = [
+        *project["dependencies"],
+        *(line for extra in ("cli", "broker", "worker", "tls") for line in extras[extra]),
+    ]
     bounds = {match[1]: match[2] for line in needed if (match := _WITH_LOWER_BOUND.fullmatch(line))}
 
     lowest = (SOURCES / "tests/lowest.txt").read_text().splitlines()

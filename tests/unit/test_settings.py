@@ -87,6 +87,11 @@ def test_lengths_and_amounts_are_written_with_units(monkeypatch: pytest.MonkeyPa
         ({"redis_file": "/nowhere/url"}, "--redis-file /nowhere/url: cannot be read: No such file"),
         ({"key_prefix": "{a}"}, "--key-prefix (DIBS_KEY_PREFIX) is '{a}'"),
         ({"log_level": "loud"}, "--log-level (DIBS_LOG_LEVEL) is 'loud'"),
+        ({"tls_cert": "/c"}, "--tls-cert and --tls-key go together"),
+        ({"tls_key": "/k"}, "--tls-cert and --tls-key go together"),
+        ({"tls_client_ca": "/ca"}, "--tls-client-ca means nothing without --tls-cert and --tls-key"),
+        ({"tls_client_auth": "require"}, "--tls-client-auth require needs --tls-client-ca"),
+        ({"tls_client_auth": "maybe"}, "--tls-client-auth (DIBS_TLS_CLIENT_AUTH) is 'maybe': input should be 'none'"),
         ({"max_payload_bytes": "4MiB"}, "max_message_bytes must be at least"),
     ],
 )
@@ -105,6 +110,22 @@ def test_plaintext_beyond_loopback_has_to_be_asked_for(address: str) -> None:
 
     assert address in str(caught.value)
     assert Settings.load({"listen": address, "insecure": True}).listen == (address,)
+
+
+def test_with_tls_a_broker_may_listen_for_everybody() -> None:
+    options = {"listen": "0.0.0.0:7411", "tls_cert": "/c", "tls_key": "/k"}
+    assert Settings.load(options).listen == ("0.0.0.0:7411",)
+    with pytest.raises(BadSettings, match="give it --tls-cert and --tls-key, listen on loopback, or say --insecure"):
+        Settings.load({"listen": "0.0.0.0:7411"})
+
+
+def test_clients_must_show_a_certificate_where_there_is_something_to_know_it_by() -> None:
+    pair = {"tls_cert": "/c", "tls_key": "/k"}
+    assert not Settings.load(pair).wants_client_certificates
+    assert not Settings.load({**pair, "tls_client_auth": "none"}).wants_client_certificates
+    assert Settings.load({**pair, "tls_client_ca": "/ca"}).wants_client_certificates
+    assert Settings.load({**pair, "tls_client_ca": "/ca", "tls_client_auth": "REQUIRE"}).wants_client_certificates
+    assert not Settings.load({**pair, "tls_client_ca": "/ca", "tls_client_auth": "none"}).wants_client_certificates
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.8.0.1:1", "[::1]:1", "localhost:1", "unix:/tmp/x"])

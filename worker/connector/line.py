@@ -17,6 +17,7 @@ import grpc.aio
 from dibs.beside import beside
 from dibs.connection import Connection
 from dibs.known_limits import is_too_large
+from dibs.no_connection import why_not_connected
 from dibs.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -272,7 +273,7 @@ class Line:
                 "no stream to a broker, trying again",
                 target=self._connection.target,
                 code=error.code().name,
-                reason=error.details(),
+                reason=why_not_connected(error.details() or "", tls=self._connection.tls),
                 pause=pause_s,
             )
         )

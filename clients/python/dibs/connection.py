@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import grpc.experimental
 
-from .targets import DEFAULT_PORT, is_local, read_target
+from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
     # A channel's connection is its own, so that closing the channel closes it.
     ("grpc.use_local_subchannel_pool", 1),
 )
+
+#: The same for TLS. An attempt to connect has at least so long, and a handshake goes back and forth twice: those that
+#: are cut off begin again with a little more time, so that a broker far away would cost several of them, and seconds.
+_FOR_TLS = ("grpc.min_reconnect_backoff_ms", 1_000)
 
 #: For what is on this machine: a proxy that the environment names is for elsewhere.
 _WITHOUT_PROXY = ("grpc.enable_http_proxy", 0)
@@ -156,8 +160,9 @@ class Connection:
 
     @property
     def place(self) -> str:
-        """The target, and what named it, for sentences."""
-        return f"{self.target} ({self.source})" if self.source else self.target
+        """The target, with https:// if TLS is spoken, and what named it, for sentences."""
+        name = f"{TLS_SCHEME}{self.target}" if self.tls else self.target
+        return f"{name} ({self.source})" if self.source else name
 
     @property
     def metadata(self) -> Metadata | None:
@@ -168,8 +173,10 @@ class Connection:
     def options(self) -> tuple[tuple[str, Any], ...]:
         """The gRPC channel options, in order of precedence."""
         given = {name for name, _ in self.channel_options}
-        own = (*_CHANNEL_OPTIONS, _WITHOUT_PROXY) if is_local(self.target) else _CHANNEL_OPTIONS
-        options = self.channel_options + tuple(option for option in own if option[0] not in given)
+        own = dict(_CHANNEL_OPTIONS)
+        own.update([_FOR_TLS] if self.tls else [])
+        own.update([_WITHOUT_PROXY] if is_local(self.target) else [])
+        options = self.channel_options + tuple(option for option in own.items() if option[0] not in given)
         if _PING_TIMEOUT in given:
             return options
         return (*options, (_PING_TIMEOUT, dict(options)[_KEEPALIVE_TIMEOUT]))

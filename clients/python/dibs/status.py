@@ -20,6 +20,8 @@ from .errors import (
     Unauthenticated,
     Unavailable,
 )
+from .no_connection import why_not_connected
+from .targets import TLS_SCHEME
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
@@ -49,7 +51,7 @@ def error_from_call(error: grpc.RpcError, place: str) -> BrokerError:
 
     Args:
         error: how it ended.
-        place: where the call went, for what gRPC says by itself because no broker did.
+        place: where the call went, as `Connection.place` says it, for what gRPC says by itself because no broker did.
     """
     code: grpc.StatusCode = error.code()
     text: str = error.details() or ""
@@ -61,8 +63,9 @@ def error_from_call(error: grpc.RpcError, place: str) -> BrokerError:
             if status.code == code.value[0]:
                 return error_from_status(status)
     text = text or _plain(code)
+    why = why_not_connected(text, tls=place.startswith(TLS_SCHEME))
     said = {
-        grpc.StatusCode.UNAVAILABLE: f"no broker answers at {place}: {text}",
+        grpc.StatusCode.UNAVAILABLE: f"no broker answers at {place}: {why}",
         grpc.StatusCode.DEADLINE_EXCEEDED: f"no answer from {place} in time: {text}",
         grpc.StatusCode.CANCELLED: f"{place} ended the call before it was answered: {text}",
     }

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 DEFAULT_PORT = 7411
 _TLS_PORT = 443
 
-_TLS = "https://"
+#: What stands before a target that asks for TLS.
+TLS_SCHEME = "https://"
 #: Kinds of targets that gRPC knows.
 _SCHEMES = ("dns", "unix", "unix-abstract", "vsock", "ipv4", "ipv6", "xds", "google-c2p")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(://|:)")
@@ -47,8 +48,8 @@ def read_target(text: str, source: str = "") -> Target:
         ValueError: it is none of these.
     """
     stripped = text.strip()
-    tls = stripped.startswith(_TLS)
-    name = stripped.removeprefix(_TLS).rstrip("/") if tls else stripped
+    tls = stripped.startswith(TLS_SCHEME)
+    name = stripped.removeprefix(TLS_SCHEME).rstrip("/") if tls else stripped
     scheme = _scheme(name)
     try:
         if scheme is None:

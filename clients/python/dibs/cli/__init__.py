@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -9,6 +10,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Runs the command line of this process."""
+    # gRPC's own lines, such as one for each handshake that fails, are in no format of ours; what matters is said by us.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from .program import program
     except ModuleNotFoundError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from ..errors import BrokerError, DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
@@ -24,6 +24,8 @@ CLOCK_DIFFERENCE = 2.0
 MEMORY_HIGH, MEMORY_FULL = 0.8, 0.95
 #: An item that has been ready for longer than this, in seconds, is not served as it should be.
 LONG_WAIT = 600.0
+#: Certificates that end sooner than this are worth a word.
+CERTIFICATE_SOON = timedelta(days=14)
 #: Names that one line lists.
 _LISTED = 5
 
@@ -93,6 +95,7 @@ def examine(facts: Facts) -> list[Finding]:
     if facts.info is None:
         return findings
     findings += _versions(facts, facts.info)
+    findings += _tls(facts, facts.info)
     findings += _redis(facts, facts.info)
     if facts.info.redis_ready:
         for check in _ON_REDIS:
@@ -123,7 +126,7 @@ def _connection(facts: Facts) -> Iterator[Finding]:
     elif isinstance(facts.error, Unavailable | DeadlineExceeded):
         advice = (
             "is a broker running there (dibs broker), is --target or DIBS_TARGET right, is a firewall in between, "
-            "does it speak TLS (--tls, --ca-file)?"
+            "does it speak TLS (https://, --ca-file), or does it not?"
         )
     else:
         advice = "is that a broker of dibs, and of this version? Its log says more"
@@ -136,6 +139,25 @@ def _versions(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Findi
     else:
         text = f"the broker is {info.version}, this program is {facts.client_version}"
         yield Finding(Status.WARN, "version", text, "update the older of the two")
+
+
+def _tls(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    ends = {"its certificate": "tls_expire_time", "the authority of clients' certificates": "tls_client_ca_expire_time"}
+    for name, field_name in ends.items():
+        if not info.HasField(field_name):  # type: ignore[arg-type]  # the names are literals there
+            continue
+        left = getattr(info, field_name).ToDatetime(UTC) - facts.asked
+        advice = "put a new one in place of the file: it is taken within 10 s, without a restart"
+        if left < timedelta(0):
+            yield Finding(Status.FAIL, "tls", f"{name} has expired: nobody can connect any more", advice)
+        elif left < CERTIFICATE_SOON:
+            yield Finding(Status.WARN, "tls", f"{name} expires in {left.days} day(s)", advice)
+        else:
+            yield Finding(Status.OK, "tls", f"{name} is good for {left.days} more days")
+    for said in info.advices:
+        if said.reason == "TLS_FILES_UNUSABLE":
+            text = f"{words.one_line(said.text)} ({said.reason})"
+            yield Finding(Status.FAIL, "tls", text, "until then new connections get the certificates from before")
 
 
 def _redis(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
@@ -177,10 +199,11 @@ def _memory(info: admin.GetServerInfoResponse) -> Iterator[Finding]:
 
 
 def _advices(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
-    for advice in info.advices:
+    advices = [advice for advice in info.advices if not advice.reason.startswith("TLS_")]
+    for advice in advices:
         text = f"{words.one_line(advice.text)} ({words.plain(advice.reason)})"
         yield Finding(Status.WARN, "settings", text, "docs/deployment.md says how a Redis for dibs is set up")
-    if not info.advices:
+    if not advices:
         yield Finding(Status.OK, "settings", "nothing to change")
 
 

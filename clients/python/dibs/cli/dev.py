@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -19,6 +20,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from ..targets import TLS_SCHEME, host_of
+from .local_certificates import LocalCertificates, NoCertificates, local_certificates
 
 _ADDRESS = "127.0.0.1:7411"
 _ANY_PORT = "127.0.0.1:0"
@@ -52,6 +56,7 @@ class Plan:
         redis: a Redis to use instead; "": the private one.
         log_level: of both.
         worker_options: further words for `dibs worker`.
+        tls: certificates for both; None: plaintext.
     """
 
     module: str
@@ -60,6 +65,7 @@ class Plan:
     redis: str
     log_level: str
     worker_options: Sequence[str]
+    tls: LocalCertificates | None = None
 
 
 class Dev:
@@ -94,18 +100,30 @@ class Dev:
             address = await self._address(broker, folder / "ready")
             if address is None:
                 return
-            self.say("dibs", f"producers connect with DIBS_TARGET={address}")
-            words = ["worker", self._plan.module, "--target", address, "--log-level", self._plan.log_level]
-            worker = await stack.enter_async_context(self._child("worker", [*words, *self._plan.worker_options]))
+            target, ca = self._where(address)
+            trusting = f" DIBS_CA_FILE={shlex.quote(ca)}" if ca else ""
+            self.say("dibs", f"producers connect with DIBS_TARGET={target}{trusting}")
+            words = ["worker", self._plan.module, "--target", target, *(("--ca", ca) if ca else ())]
+            words += ["--log-level", self._plan.log_level, *self._plan.worker_options]
+            worker = await stack.enter_async_context(self._child("worker", words))
             await self._until_one_ends({"broker": broker, "worker": worker})
 
     def say(self, name: str, line: str) -> None:
         """Prints a line of a process."""
         self._console.print(Text(f"{name} │ ", style=_COLOURS[name]) + Text(line), soft_wrap=True)
 
+    def _where(self, address: str) -> tuple[str, str]:
+        """The target of clients, and the file of the authority that they trust; "": none."""
+        tls = self._plan.tls
+        if tls is None or address.startswith("unix:"):
+            return address, ""
+        return f"{TLS_SCHEME}{address}", str(tls.ca.absolute())
+
     def _broker_command(self, ready: Path) -> list[str]:
         listen = self._plan.listen or _free_address()
         where = [] if self._plan.redis else ["--data-dir", str(self._plan.data_dir)]
+        if self._plan.tls is not None:
+            where += ["--tls-cert", str(self._plan.tls.cert), "--tls-key", str(self._plan.tls.key)]
         return ["broker", "--listen", listen, "--ready-file", str(ready), "--log-level", self._plan.log_level, *where]
 
     def _environment(self) -> dict[str, str] | None:
@@ -239,6 +257,12 @@ def dev(
             show_default=False,
         ),
     ] = "",
+    tls: Annotated[
+        bool,
+        typer.Option(
+            "--tls", help="Speak TLS, with certificates that are made in the data folder and last for a year."
+        ),
+    ] = False,
     log_level: Annotated[str, typer.Option(help="Least level to log: debug, info, warning, error.")] = "info",
 ) -> None:
     """Runs a broker and a worker together, to develop tasks with.
@@ -247,7 +271,17 @@ def dev(
     other is stopped, too, and the exit code is 1.
     """
     words = ["--threads", str(threads), *(("--queues", queues) if queues else ())]
-    asyncio.run(_run(Plan(module, listen, data_dir, redis, log_level, words)))
+    made = _certificates(data_dir, listen) if tls else None
+    asyncio.run(_run(Plan(module, listen, data_dir, redis, log_level, words, made)))
+
+
+def _certificates(data_dir: Path, listen: str) -> LocalCertificates:
+    hosts = [host_of(address) for address in listen.split(",") if address and not address.startswith("unix:")]
+    try:
+        return local_certificates(data_dir / "tls", hosts)
+    except NoCertificates as error:
+        typer.echo(f"dibs dev: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 #: The command, for the table of subcommands.

@@ -1816,6 +1816,8 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     ADVICES_FIELD_NUMBER: builtins.int
     NAMESPACES_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
+    TLS_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    TLS_CLIENT_CA_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the broker."""
     broker_id: builtins.str
@@ -1856,6 +1858,14 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def limits(self) -> dibs.v1.types_pb2.Limits:
         """What it takes at most."""
 
+    @property
+    def tls_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the certificate at its ports expires; absent: they speak plaintext. Advice TLS_CERT_EXPIRES comes 14 days before."""
+
+    @property
+    def tls_client_ca_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When the last of the authorities expires that it knows certificates of clients by; absent: it knows none."""
+
     def __init__(
         self,
         *,
@@ -1872,8 +1882,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         advices: collections.abc.Iterable[global___Advice] | None = ...,
         namespaces: collections.abc.Iterable[builtins.str] | None = ...,
         limits: dibs.v1.types_pb2.Limits | None = ...,
+        tls_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        tls_client_ca_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["limits", b"limits", "redis_latency", b"redis_latency", "redis_time", b"redis_time", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "limits", b"limits", "namespaces", b"namespaces", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "version", b"version"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["limits", b"limits", "redis_latency", b"redis_latency", "redis_time", b"redis_time", "start_time", b"start_time", "tls_client_ca_expire_time", b"tls_client_ca_expire_time", "tls_expire_time", b"tls_expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "limits", b"limits", "namespaces", b"namespaces", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "tls_client_ca_expire_time", b"tls_client_ca_expire_time", "tls_expire_time", b"tls_expire_time", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse

@@ -1,0 +1,96 @@
+"""docs/security.md, performed: its commands from top to bottom, in one shell, each with what it prints."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from dibs.broker import tls
+from dibs.broker.options import options
+from dibs.cli import checks
+
+from ..support.certificates import Authority, replace
+from ..support.imports import SOURCES
+from ..support.ports import free_port
+
+PAGE = (SOURCES / "docs" / "security.md").read_text()
+MARK = "--- "
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each command of the console blocks, and what the page says that it prints."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
+        for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = entry.partition("\n")
+            found.append((command, output))
+    return found
+
+
+def script(port: int) -> str:
+    """All commands; each goes on when a broker that was begun listens, and is followed by a mark."""
+    lines = ["set -m"]
+    for command, _ in commands():
+        lines.append(command.replace("7411", str(port)))
+        if command.endswith("&"):
+            lines.append(f"until (: < /dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 %1 || exit; sleep 0.05; done")
+        lines.append(f"echo '{MARK}'")
+    return "\n".join([*lines, "wait"])
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether that is what was printed; ``…`` stands for anything, and blanks do not count."""
+    parts = (re.escape("".join(part.split())) for part in shown.split("…"))
+    return re.fullmatch(".*".join(parts), "".join(printed.split()), re.DOTALL) is not None
+
+
+def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
+    authority, clients = Authority(), Authority("of clients")
+    replace(tmp_path / "authority.pem", authority.pem)
+    replace(tmp_path / "clients.pem", clients.pem)
+    for name in ("broker", "next"):
+        authority.pair().write(tmp_path, name)
+    clients.pair().write(tmp_path, "me")
+    port = free_port()
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DIBS_")}
+    env = {
+        **own,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(SOURCES / "clients" / "python"),
+        "XDG_DATA_HOME": str(tmp_path),
+        "COLUMNS": "200",
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(
+        ["bash", "-c", f"exec 2>&1 3>broker.log; {_logging_apart(script(port))}"],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    log = (tmp_path / "broker.log").read_text()
+    printed = done.stdout.replace(str(port), "7411").split(MARK)
+    assert len(printed) > len(commands()), done.stdout + log
+    for (command, shown), said in zip(commands(), printed, strict=False):
+        assert matches(shown, said), f"$ {command}\nprinted\n{said}\ninstead of\n{shown}\n{log}"
+    assert "new connections get another TLS certificate" in log
+    assert "no longer listening" in log
+
+
+def _logging_apart(text: str) -> str:
+    return re.sub(r"&$", ">&3 2>&3 &", text, flags=re.MULTILINE)
+
+
+def test_the_page_has_every_option_of_tls_and_the_days_of_the_warning() -> None:
+    for option in options():
+        if option.name.startswith(("tls_", "redis_c", "redis_k")):
+            assert f"`{option.flag}" in PAGE
+    assert tls.SOON == checks.CERTIFICATE_SOON == timedelta(days=14)
+    assert "from 14 days before" in PAGE
+    assert tls.LOOK_S == 10
+    assert "every 10 s" in PAGE
