@@ -166,8 +166,8 @@ class WorkSession:
         """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails).
 
         Raises:
-            InvalidField: a message was refused. Nothing of it is done; all that came before is done and reported, so
-                that the worker knows which it was.
+            InvalidField: a message was refused. None of its entries is done; all that came before is done and
+                reported, so that the worker knows which it was.
         """
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         self._dispatch.received(self._namespace, self._hello.received_tokens)

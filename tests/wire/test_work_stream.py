@@ -308,6 +308,18 @@ async def test_what_was_sent_before_an_invalid_entry_is_done_and_reported_and_no
     assert states == {"a": tpb.ITEM_STATE_SUCCEEDED} | dict.fromkeys("bcd", tpb.ITEM_STATE_STARTED)
 
 
+async def test_the_receipt_in_an_invalid_message_counts(stub: Stub) -> None:
+    worker = Worker(stub, credit=1)
+    await put(stub, item("received"), item("unreceived"))
+    first = await worker.items()
+    worker.say(add_credit=1)
+    assert ids_of(await worker.items()) == ["unreceived"]
+    worker.say(received_batch=first.batch, sequence=1, acks=[pb.AckEntry(id="bad")])
+    await worker.until_refused()
+    assert [delivery.id for delivery in await leased(stub)] == ["unreceived"]
+    assert await state_of(stub, "received") == tpb.ITEM_STATE_STARTED
+
+
 async def test_who_leaves_the_named_entry_out_gets_on(stub: Stub) -> None:
     await put(stub, *map(item, "abc"))
     entries = [pb.AckEntry(id=one.id, lease_token=one.lease_token) for one in await leased(stub)]

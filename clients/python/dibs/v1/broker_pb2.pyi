@@ -599,8 +599,8 @@ global___WorkHello = WorkHello
 @typing.final
 class WorkRequest(google.protobuf.message.Message):
     """A worker's message. Every part is optional, so that one message carries what has gathered. One that is invalid ends
-    the stream with INVALID_ARGUMENT, naming the field; nothing of it is done, and all that was sent before it is done and
-    reported first. Do not send it again as it is: leave out the entry that the field names, such as acks[2].lease_token.
+    the stream with INVALID_ARGUMENT, naming the field; none of its entries is done, and all that was sent before it is done
+    and reported first. Do not send it again as it is: leave out the entry that the field names, as in acks[2].lease_token.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
