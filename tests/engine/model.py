@@ -270,6 +270,8 @@ class Model:
             item = self.items[id]
             self._leave_leased(item)
             if reason is NackReason.CANCELLED or item.cancel:
+                if reason in (NackReason.UNSEEN, NackReason.NOT_BEGUN, NackReason.RELEASED):
+                    item.used -= 1
                 self._end(item, State.CANCELLED)
                 continue
             undone = reason in (NackReason.UNSEEN, NackReason.NOT_BEGUN) or (

@@ -159,6 +159,16 @@ async def test_what_was_cancelled_meanwhile_counts_as_started(engine: Engine, ra
     assert await state_of(engine, "a") is State.CANCELLED
 
 
+async def test_what_was_cancelled_and_never_began_has_had_no_attempt(engine: Engine) -> None:
+    await put(engine, "a", spec=KEPT)
+    (item,) = await tracked(engine, 1, saying())
+    await engine.cancel(NS, ["a"])
+    assert await nack(engine, item, NackReason.RELEASED) is Outcome.OK
+    (status,) = await engine.lookup(NS, ["a"])
+    assert (status.state, status.deliveries) == (State.CANCELLED, 0)
+    assert await engine.cancel(NS, ["a"]) == [Cancelled.REMOVED]
+
+
 async def test_a_flush_waits_for_what_a_worker_has_not_begun(engine: Engine) -> None:
     await put(engine, "begun", "waits", spec=KEPT)
     begun, _ = await tracked(engine, 2, saying())

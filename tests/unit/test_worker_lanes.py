@@ -168,7 +168,7 @@ def test_an_item_that_was_cancelled_before_it_began_does_not_run(make_slots: Mak
     deal(slots, delivery("a"))
     until(lambda: slots.held == 0)
     assert ran == []
-    assert [nack.reason for nack in said(entries).nacks] == [pb.NACK_REASON_CANCELLED]
+    assert [nack.reason for nack in said(entries).nacks] == [pb.NACK_REASON_RELEASED]
 
 
 def test_a_notice_of_an_earlier_lease_is_not_about_this_one(make_slots: MakeSlots) -> None:

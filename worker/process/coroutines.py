@@ -198,7 +198,7 @@ class CoroutineLane(Lane):
         CURRENT_TASK.begin(running)
         try:
             if execution.is_cancelled(running):
-                execution.stopped(running)
+                execution.never_begins(running)
             else:
                 result = await function(*running.args, **running.kwargs)
                 self.leave_if_forked(running, 0)

@@ -122,8 +122,13 @@ class Execution:
         )
         self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, text)
 
+    def never_begins(self, running: LeasedTask) -> None:
+        """Gives back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
+        _log.info(Said("task cancelled before it began", task=running.name, id=running.taskid))
+        self._entries.nack(running.delivery, pb.NACK_REASON_RELEASED)
+
     def stopped(self, running: LeasedTask) -> None:
-        """Reports an item that ended, or was not begun, because somebody cancelled it."""
+        """Reports an item that ended because somebody cancelled it."""
         _log.info(Said("task cancelled", task=running.name, id=running.taskid))
         self._entries.nack(running.delivery, pb.NACK_REASON_CANCELLED)
 

@@ -159,7 +159,7 @@ class ThreadLane(Lane):
         execution = self._execution
         try:
             if execution.is_cancelled(running):
-                execution.stopped(running)
+                execution.never_begins(running)
                 return False
             # In a context of its own, so that what a task sets there does not reach the next one.
             result = copy_context().run(_call, function, running)

@@ -91,9 +91,10 @@ end
 
 local function settle(id, run, reason, delay, failure)
   leave_leased(run.spec.tail, int(run.token), run.deadline, { id })
+  local unused = reason == 'u' or reason == 'b' or reason == 'r'
   if reason == 'c' or run.cancel then
-    end_cancelled(id, run.spec, run.used)
-  elseif reason == 'u' or reason == 'b' or (reason == 'r' and run.state == 'L') then
+    end_cancelled(id, run.spec, unused and run.used - 1 or run.used)
+  elseif unused and (reason ~= 'r' or run.state == 'L') then
     run.used = run.used - 1
     give_back(id, run, delay or 0, true)
   elseif (reason == 'f' or (reason == 'k' and not is_poison(id, run))) and run.state == 'L'
