@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 
 #: How long Redis goes on sorting after the last item of a task that the group does not know.
 _SIFT_S = 10.0
+#: How long it sorts in any case when the first worker has come: its other lane comes at the same time.
+_FIRST_SIFT_S = 1.0
 #: How long an item is held back whose task no connected worker knows, at first and at most.
 _FIRST_US = 1_000_000
 _MOST_US = 10_000_000
@@ -117,7 +119,7 @@ class UnknownTasks:
         self._names = list(names)
         self._known = frozenset(name.encode() for name in names)
         self._taught = False
-        self._sift_until = 0.0
+        self._sift_until = time.monotonic() + _FIRST_SIFT_S
         self._waits = Waits()
 
     @property

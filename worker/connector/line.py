@@ -161,7 +161,14 @@ class Line:
         self._count()
         assert self._loop is not None
         self._loop.call_later(self._settings.wait, self._end_wait)
-        _log.info(Said("stopping", unfinished=self._hands.held, wait=self._settings.wait))
+        _log.info(
+            Said(
+                "stopping",
+                unfinished=self._hands.held,
+                wait=self._settings.wait,
+                stream=self._settings.worker_id,
+            )
+        )
         self._wake.set()
 
     def _end_wait(self) -> None:
