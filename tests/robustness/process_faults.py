@@ -130,7 +130,7 @@ PROCESS_FAULTS = (
         "silent-broker",
         silent_broker,
         Expectation(
-            recovery_s=25.0,
+            recovery_s=20.0,
             lost_once=_HELD,
             uncounted=2,
             unseen_data=1,
