@@ -16,6 +16,7 @@ class _Share(NamedTuple):
 
     items: Sequence[Leased]
     size: int
+    leased_at_us: int
 
 
 class Outgoing:
@@ -28,10 +29,12 @@ class Outgoing:
 
     Attributes:
         batch: number of the last batch that was taken to be written.
+        leased_at_us: when the oldest lease of that batch was given, on Redis's clock.
     """
 
     def __init__(self, most_unreceived: int, room: int) -> None:
         self.batch = 0
+        self.leased_at_us = 0
         self._room = room
         self._most_unreceived = most_unreceived
         self._unwritten: deque[_Share] = deque()
@@ -49,10 +52,10 @@ class Outgoing:
         """Whether enough waits to be written: a slow reader's items had better wait in Redis."""
         return self._bytes > self._room
 
-    def add(self, items: Sequence[Leased]) -> None:
-        """Takes a share to be written, no more than one lease gives."""
+    def add(self, items: Sequence[Leased], leased_at_us: int) -> None:
+        """Takes a share to be written, no more than one lease gives, and when it was leased, on Redis's clock."""
         if items:
-            share = _Share(items, _size(items))
+            share = _Share(items, _size(items), leased_at_us)
             self._unwritten.append(share)
             self._bytes += share.size
 
@@ -66,10 +69,10 @@ class Outgoing:
     def take_batch(self) -> Sequence[Leased]:
         """As many shares as fit into one message; from now on they are received or not."""
         first = self._unwritten.popleft()
-        items, size = first
+        items, size, self.leased_at_us = first
         more: list[Leased] = []
         while self._unwritten:
-            following, its_size = self._unwritten[0]
+            following, its_size, _ = self._unwritten[0]
             if size + its_size > self._room or len(items) + len(more) + len(following) > MAX_BATCH:
                 break
             more += following

@@ -101,7 +101,6 @@ class WorkSession:
         self._beat_due = False
         #: Filled by `deliver`, emptied by the writer.
         self._outgoing = Outgoing(2 * limits.max_credit, engine.config.reply_bytes)
-        self._leased_at_us = 0
         #: Read and not settled yet; filled by the reader, emptied by the settler.
         self._unsettled: deque[Entries] = deque()
         self._unsettled_count = 0
@@ -130,8 +129,7 @@ class WorkSession:
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
         """Takes items from the dispatch."""
         self._credit -= len(items)
-        self._outgoing.add(items)
-        self._leased_at_us = now_us
+        self._outgoing.add(items, now_us)
         self._something_to_write.set()
 
     def note_unknown(self, names: Sequence[str]) -> None:
@@ -465,6 +463,6 @@ class WorkSession:
         if was_full and self._group is not None:
             self._group.credited()
         response.batch = self._outgoing.batch
-        response.lease_time.FromMicroseconds(self._leased_at_us)
+        response.lease_time.FromMicroseconds(self._outgoing.leased_at_us)
         self._delivered += len(items)
         return work_response(response, items)

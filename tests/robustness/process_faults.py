@@ -130,11 +130,11 @@ PROCESS_FAULTS = (
         "silent-broker",
         silent_broker,
         Expectation(
-            recovery_s=45.0,
+            recovery_s=20.0,
             lost_once=_HELD,
             uncounted=2,
             unseen_data=1,
-            because="streams notice a silent connection by its pings, after 30 s; " + _LEASE_ENDED,
+            because="streams notice that nothing is heard after 15 s; " + _LEASE_ENDED,
         ),
         seconds=1.0,
     ),

@@ -25,8 +25,8 @@ def written(outgoing: Outgoing) -> list[list[str]]:
 
 def test_what_has_gathered_goes_in_one_message() -> None:
     outgoing = Outgoing(100, ROOM)
-    outgoing.add([leased("a")])
-    outgoing.add([leased("b"), leased("c")])
+    outgoing.add([leased("a")], 1)
+    outgoing.add([leased("b"), leased("c")], 1)
     assert written(outgoing) == [["a", "b", "c"]]
     assert outgoing.batch == 1
 
@@ -34,8 +34,8 @@ def test_what_has_gathered_goes_in_one_message() -> None:
 def test_a_message_has_a_thousand_items_at_most_and_whole_shares() -> None:
     outgoing = Outgoing(10_000, ROOM)
     for share in ("a", "b", "c"):
-        outgoing.add([leased(f"{share}{n}") for n in range(400)])
-    outgoing.add([leased(f"d{n}") for n in range(MAX_BATCH)])
+        outgoing.add([leased(f"{share}{n}") for n in range(400)], 1)
+    outgoing.add([leased(f"d{n}") for n in range(MAX_BATCH)], 1)
     assert [(len(message), message[-1]) for message in written(outgoing)] == [
         (800, "b399"),
         (400, "c399"),
@@ -45,24 +45,24 @@ def test_a_message_has_a_thousand_items_at_most_and_whole_shares() -> None:
 
 def test_a_message_has_about_three_mebibytes_at_most_with_error_texts() -> None:
     outgoing = Outgoing(100, ROOM)
-    outgoing.add([leased("a", THIRD), leased("b", THIRD)])
-    outgoing.add([leased("c", THIRD)])
-    outgoing.add([leased("d", 9)])
-    outgoing.add([leased("huge", 2 * ROOM)])
-    outgoing.add([leased("e", THIRD, error="€" * (THIRD // 3))])
-    outgoing.add([leased("f", 2 * THIRD)])
+    outgoing.add([leased("a", THIRD), leased("b", THIRD)], 1)
+    outgoing.add([leased("c", THIRD)], 1)
+    outgoing.add([leased("d", 9)], 1)
+    outgoing.add([leased("huge", 2 * ROOM)], 1)
+    outgoing.add([leased("e", THIRD, error="€" * (THIRD // 3))], 1)
+    outgoing.add([leased("f", 2 * THIRD)], 1)
     assert written(outgoing) == [["a", "b", "c"], ["d"], ["huge"], ["e"], ["f"]]
 
 
 def test_it_is_full_until_enough_was_written() -> None:
     outgoing = Outgoing(100, ROOM)
     assert not outgoing.full
-    outgoing.add([leased("a", 2 * THIRD)])
-    outgoing.add([leased("b", 2 * THIRD)])
+    outgoing.add([leased("a", 2 * THIRD)], 1)
+    outgoing.add([leased("b", 2 * THIRD)], 1)
     assert outgoing.full
     outgoing.take_batch()
     assert not outgoing.full
-    outgoing.add([leased("c", 2 * THIRD)])
+    outgoing.add([leased("c", 2 * THIRD)], 1)
     assert outgoing.full
     assert [item.id for item in outgoing.take_unwritten()] == ["b", "c"]
     assert not outgoing.full
@@ -71,12 +71,12 @@ def test_it_is_full_until_enough_was_written() -> None:
 
 def test_a_receipt_of_a_batch_is_one_of_each_share_in_it_and_before_it() -> None:
     outgoing = Outgoing(100, ROOM)
-    outgoing.add([leased("a", token=1), leased("b", token=1)])
-    outgoing.add([leased("c", token=2)])
+    outgoing.add([leased("a", token=1), leased("b", token=1)], 1)
+    outgoing.add([leased("c", token=2)], 1)
     outgoing.take_batch()
-    outgoing.add([leased("once", token=3, lease_us=0), leased("d", token=4)])
+    outgoing.add([leased("once", token=3, lease_us=0), leased("d", token=4)], 1)
     outgoing.take_batch()
-    outgoing.add([leased("e", token=5)])
+    outgoing.add([leased("e", token=5)], 1)
     assert outgoing.received(2) == {1, 2, 4}
     assert outgoing.received(3) == set()
 
@@ -84,7 +84,7 @@ def test_a_receipt_of_a_batch_is_one_of_each_share_in_it_and_before_it() -> None
 def test_what_was_written_goes_back_until_it_is_received() -> None:
     outgoing = Outgoing(100, ROOM)
     for id in "abc":
-        outgoing.add([leased(id)])
+        outgoing.add([leased(id)], 1)
         outgoing.take_batch()
     outgoing.received(1)
     assert outgoing.unreceived() == [("b", 7), ("c", 7)]
@@ -94,7 +94,7 @@ def test_what_was_written_goes_back_until_it_is_received() -> None:
 
 def test_what_may_have_been_received_and_is_delivered_at_most_once_does_not_go_back() -> None:
     outgoing = Outgoing(100, ROOM)
-    outgoing.add([leased("once", lease_us=0), leased("again")])
+    outgoing.add([leased("once", lease_us=0), leased("again")], 1)
     outgoing.take_batch()
     assert outgoing.unreceived() == [("again", 7)]
 
@@ -102,7 +102,7 @@ def test_what_may_have_been_received_and_is_delivered_at_most_once_does_not_go_b
 def test_of_what_never_goes_back_nothing_is_remembered() -> None:
     outgoing = Outgoing(3, ROOM)
     for n in range(10):
-        outgoing.add([leased(f"{n}", lease_us=0)])
+        outgoing.add([leased(f"{n}", lease_us=0)], 1)
         outgoing.take_batch()
     assert len(outgoing._unreceived) == 0
 
@@ -110,6 +110,14 @@ def test_of_what_never_goes_back_nothing_is_remembered() -> None:
 def test_of_a_worker_without_receipts_only_the_newest_goes_back() -> None:
     outgoing = Outgoing(3, ROOM)
     for n in range(10):
-        outgoing.add([leased(f"{n}")])
+        outgoing.add([leased(f"{n}")], 1)
         outgoing.take_batch()
     assert [id for id, _ in outgoing.unreceived()] == ["7", "8", "9"]
+
+
+def test_a_batch_is_as_old_as_the_oldest_lease_in_it() -> None:
+    outgoing = Outgoing(10, ROOM)
+    outgoing.add([leased("a")], 1_000)
+    outgoing.add([leased("b")], 2_000)
+    assert len(outgoing.take_batch()) == 2
+    assert outgoing.leased_at_us == 1_000

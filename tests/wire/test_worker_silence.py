@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -127,3 +128,28 @@ async def test_a_broker_that_says_no_first_word_is_left_and_an_older_one_stays(m
             assert len(set(service.peers)) == len(service.peers) == 2
     finally:
         await server.stop(0)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["the first item", "a later item"])
+async def test_nothing_begins_under_a_lease_that_ran_out_while_the_worker_was_held_up(
+    redis_server: RedisServer, known: bool
+) -> None:
+    ran: list[float] = []
+
+    def run() -> None:
+        ran.append(time.monotonic())
+
+    with serving(redis_server.url) as broker, Dibs(broker.target) as app:
+        task = app.task(name="task", vis_timeout=1, attempts=5, save_results=60)(lambda: None)
+        async with working(broker.target, {"task": Job("task", run)}) as worker:
+            await connected(worker)
+            if known:
+                await asyncio.to_thread((await asyncio.to_thread(task.execute)).get, 15)
+                ran.clear()
+            with ThreadPoolExecutor(1) as pool:
+                handle = pool.submit(task.execute)
+                # The worker's streams are in this loop: the item comes meanwhile, and its lease runs out.
+                time.sleep(3)
+            await asyncio.to_thread(handle.result().get, 15)
+    # Under its second lease alone.
+    assert len(ran) == 1

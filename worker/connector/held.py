@@ -24,7 +24,7 @@ class Batch:
     Attributes:
         raw: the `WorkResponse` that they came in.
         count: how many.
-        arrived: when, on the monotonic clock.
+        arrived: when, on the monotonic clock; earlier if their lease is older than that (see `dating`).
         first: position of the first of them; the others follow.
         left: how many are not reported.
     """

@@ -14,6 +14,7 @@ from itertools import islice
 import grpc
 import grpc.aio
 
+from dibs.asking import CHECK, ask_around_aio
 from dibs.beside import beside
 from dibs.connection import Connection
 from dibs.known_limits import is_too_large
@@ -203,7 +204,9 @@ class Line:
         Another channel leads elsewhere if there is another broker: this one goes on with the connection on which
         nothing comes.
         """
-        self._silent = False
+        if self._silent:
+            self._silent = False
+            await ask_around_aio(CHECK.stub(channel).Check, self._connection.metadata)
         while not (self._silent or self._done()):
             if not self._takes() and not self._outbox.pending():
                 # Nothing to say to anybody until something here has finished.

@@ -32,6 +32,7 @@ import grpc.aio
 
 from dibs.beside import beside
 from dibs.connection import Metadata
+from dibs.contract.heartbeats import DEFAULT
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
 from dibs.heart import Heart
 from dibs.known_limits import is_too_large
@@ -44,6 +45,7 @@ from ..limits import MAX_CREDIT
 from ..unknown import UnknownTasks
 from .condition import Condition
 from .credit import credit_change
+from .dating import Dating
 from .envelope import Envelope
 from .events import Announcer, EventName
 from .hands import Hands
@@ -114,6 +116,7 @@ class WorkStream:
         self._announced = False
         self._heard = asyncio.Event()
         self._heart = Heart()
+        self._dating = Dating()
         self.draining = False
         self._leaving = False
         self._call = call
@@ -186,8 +189,9 @@ class WorkStream:
     async def _watch(self) -> None:
         """Sees to it that we say something now and then, and that the broker does."""
         heart = self._heart
-        while heart.look_s is not None:
-            await asyncio.sleep(heart.look_s)
+        while True:
+            await asyncio.sleep(heart.look_s or DEFAULT.look_s)
+            self._dating.look(time.monotonic())
             heart.look()
             if heart.beat_due:
                 self._wake.set()
@@ -215,7 +219,8 @@ class WorkStream:
             self._announced = True
         count = len(response.deliveries)
         if count:
-            self._take_deliveries(response.batch, Batch(raw, count, time.monotonic()))
+            leased = self._dating.date(response.lease_time.ToMicroseconds() / 1e6, time.monotonic())
+            self._take_deliveries(response.batch, Batch(raw, count, leased))
         if response.outcomes:
             self._take_outcomes(response.outcomes)
         if response.done_sequence:

@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from .aio_transport import AioTransport
+from .asking import CHECK, ask_around_aio
 from .beside import beside
 from .consuming import DataBatch, Entry, Marks
 from .errors import DibsError
@@ -160,6 +161,7 @@ class AsyncConsumer(Marks):
             if silence := self._holding.silence:
                 _log.warning("the stream of a data queue broke, opening another: %s", silence)
                 self._transport.leave_channel(generation)
+                await ask_around_aio(self._transport.method(CHECK), self._transport.connection.metadata)
                 return
             if closed == self._transport.closed:
                 return  # calls got no answer on that channel, and by now it is closed

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from . import forking
+from .asking import CHECK, ask_around
 from .consuming import DataBatch, Entry, Marks
 from .errors import BrokerError, DibsError, Unavailable
 from .holding import Holding
@@ -181,6 +182,7 @@ class Consumer(Marks):
                 if silence := self._holding.silence:
                     problem = Unavailable(silence)
                     self._transport.leave_channel(generation)
+                    ask_around(self._transport.method(CHECK), self._transport.connection.metadata)
                 now = time.monotonic()
                 ever = ever or now - opened > TAKEN_ON_SECONDS
                 learned = self._transport.limits.hear_refusal(problem) or self._holding.hear_refusal(problem)
@@ -240,8 +242,12 @@ class Consumer(Marks):
 
 
 def forgivable(problem: BrokerError) -> bool:
-    """Whether another stream may succeed: the broker or the network was at fault, or we ended it ourselves."""
-    return problem.code is grpc.StatusCode.CANCELLED or is_transient(problem)
+    """Whether another stream may succeed: the broker or the network was at fault, or we ended it ourselves.
+
+    A balancer says INTERNAL when the broker behind it has died or fallen silent; what is said by brokers has a reason.
+    """
+    cut_off = problem.code is grpc.StatusCode.INTERNAL and not problem.reason
+    return cut_off or problem.code is grpc.StatusCode.CANCELLED or is_transient(problem)
 
 
 class _Requests:

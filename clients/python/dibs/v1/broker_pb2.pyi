@@ -770,7 +770,7 @@ class WorkResponse(google.protobuf.message.Message):
 
     @property
     def lease_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When they were leased, on Redis's clock."""
+        """When they were leased, on Redis's clock; of several leases the oldest."""
 
     @property
     def outcomes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.EntryOutcome]:
