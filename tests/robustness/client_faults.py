@@ -16,15 +16,22 @@ from .cluster import Cluster, target
 from .faults import Fault
 from .pacing import rounds
 
+#: Producers that fork, one after the other.
+_FORKERS = 4
+
 
 def fork(cluster: Cluster, seconds: float) -> None:
-    """Tasks that fork, and a producer that forks while its threads enqueue."""
+    """Tasks that fork, and producers that fork while their threads enqueue, half of them beside an AsyncDibs."""
     own = {history.ROLE: "forker", "DIBS_TARGET": target([broker.for_clients for broker in cluster.brokers])}
-    forker = cluster.extra_process("forker", [sys.executable, "-m", "tests.robustness.forker", str(seconds)], own)
-    forker.start()
-    for turn in rounds(seconds, 0.5):
-        cluster.put(kinds.FORKING, 4, f"turn{turn}.")
-    forker.finish(seconds + 60)
+    each = seconds / _FORKERS
+    for turn in range(_FORKERS):
+        # What goes wrong in forks goes wrong in fresh processes.
+        command = [sys.executable, "-m", "tests.robustness.forker", str(each), *(["asyncio"] if turn % 2 else [])]
+        forker = cluster.extra_process(f"forker{turn}", command, own)
+        forker.start()
+        for part in rounds(each, 0.5):
+            cluster.put(kinds.FORKING, 4, f"turn{turn}.{part}.")
+        forker.finish(each + 60)
 
 
 def slow_reader(cluster: Cluster, seconds: float) -> None:

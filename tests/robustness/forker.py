@@ -1,15 +1,18 @@
 """A producer that forks while its threads enqueue; each child enqueues one item and ends.
 
-``python -m tests.robustness.forker SECONDS``
+``python -m tests.robustness.forker SECONDS [asyncio]``. With the latter an AsyncDibs is open all the time, and a child
+is to be told that it cannot enqueue.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import dibs
 from dibs.errors import BrokerError
@@ -37,13 +40,29 @@ def enqueue(uid: str) -> None:
         _write(Event(what="enqueued", uid=uid, kind=_kind.name, id=handle.taskid, since=since))
 
 
-def fork_once(number: int) -> None:
+def is_told() -> bool:
+    """Whether a call here is refused at once, in words."""
+    try:
+        dibs.queue_sizes()
+    except dibs.DibsError as error:
+        return "spawn" in str(error)
+    return False
+
+
+def fork_once(uid: str, *, beside_asyncio: bool) -> None:
     """One fork; how its child ended is noted."""
     child = os.fork()
     if not child:
-        enqueue(f"fork{number}")
-        dibs.close()
-        os._exit(0)
+        code = 1
+        try:
+            if beside_asyncio:
+                code = 0 if is_told() else 2
+            else:
+                enqueue(uid)
+                dibs.close()
+                code = 0
+        finally:
+            os._exit(code)
     end = time.monotonic() + _CHILD_S
     while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
         if time.monotonic() > end:
@@ -55,25 +74,40 @@ def fork_once(number: int) -> None:
     _write(Event(what="forked", ok=ended[1] == 0, text=f"wait status {ended[1]}"))
 
 
+async def beside_open_channel(fork: Callable[[], None]) -> None:
+    """Call that while an AsyncDibs is open."""
+    async with dibs.AsyncDibs(of=dibs.default()) as adibs:
+        await adibs.queue_sizes()
+        await asyncio.to_thread(fork)
+
+
 def main() -> None:
     """Enqueue from threads and fork beside them."""
     over = threading.Event()
+    beside_asyncio = "asyncio" in sys.argv[2:]
+    name = f"{os.getpid()}."
+
+    def fork() -> None:
+        end = time.monotonic() + float(sys.argv[1])
+        number = 0
+        while time.monotonic() < end:
+            number += 1
+            fork_once(f"fork{name}{number}", beside_asyncio=beside_asyncio)
+            time.sleep(_PAUSE_S)
 
     def produce(letter: str) -> None:
         number = 0
         while not over.wait(_PAUSE_S):
             number += 1
-            enqueue(f"{letter}{number}")
+            enqueue(f"{letter}{name}{number}")
 
     threads = [threading.Thread(target=produce, args=(f"thread{number}.",)) for number in range(_THREADS)]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + float(sys.argv[1])
-    number = 0
-    while time.monotonic() < end:
-        number += 1
-        fork_once(number)
-        time.sleep(_PAUSE_S)
+    if beside_asyncio:
+        asyncio.run(beside_open_channel(fork))
+    else:
+        fork()
     over.set()
     for thread in threads:
         thread.join()

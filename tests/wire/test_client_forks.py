@@ -5,17 +5,22 @@ Each is a process of its own: the one that runs the tests serves brokers, too, a
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 
 from dibs import Dibs
 
-from ..support.broker_thread import BrokerThread
+from ..support.broker_thread import BrokerThread, serving
 from ..support.by_hand import take
 from ..support.imports import SOURCES
+from ..support.redis import RedisServer
 
 PREAMBLE = """
 import multiprocessing, os, sys, threading
@@ -127,10 +132,71 @@ for batch in queue.stream(items=1, get_timeout=1):
 print(found, *queue.currently_available())
 """
 
+#: A call that must not be made twice is under way in another thread.
+UNDER_WAY = """
+import pathlib, time
+flushing = threading.Thread(target=dibs.flush_tasks, kwargs={"force_delayed": True})
+flushing.start()
+while not pathlib.Path(os.environ["ARRIVED"]).exists():
+    time.sleep(0.005)
+child = os.fork()
+if not child:
+    try:
+        note.execute("child")
+        print("works", flush=True)
+    except dibs.DibsError as error:
+        print(str(error).partition(":")[0], flush=True)
+    os._exit(0)
+end_of(child)
+flushing.join()
+note.execute("parent")
+"""
 
-def run(program: str, target: str) -> str:
+#: A child leaves by the main door what its parent has open; a batch, its stream and that of a consumer among it.
+MAIN_DOOR = """
+import grpc
+other = grpc.insecure_channel(os.environ["DIBS_TARGET"])
+grpc.channel_ready_future(other).result(20)
+queue = dibs.Data("q", vis_timeout=30)
+queue.put_data([1, 2])
+ends = []
+for batch in queue.stream(items=1, get_timeout=1):
+    with dibs.batch():
+        for _ in range(2_500):
+            note.execute("parent")
+        child = os.fork()
+        if not child:
+            sys.exit(0)
+        end_of(child)
+        ends.append(child)
+print(len(ends), *queue.currently_available())
+"""
+
+
+class SlowFlush(grpc.aio.ServerInterceptor):
+    """Flushes wait here.
+
+    Attributes:
+        calls: how many have come.
+    """
+
+    def __init__(self, arrived: Path, seconds: float) -> None:
+        self.calls = 0
+        self._arrived = arrived
+        self._seconds = seconds
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        if details.method.endswith("/Flush"):
+            self.calls += 1
+            self._arrived.touch()
+            await asyncio.sleep(self._seconds)
+        return await continuation(details)
+
+
+def run(program: str, target: str, **variables: str) -> str:
     environment = {
         **os.environ,
+        **variables,
         "PYTHONPATH": str(SOURCES / "clients/python"),
         "DIBS_TARGET": target,
         "GRPC_VERBOSITY": "ERROR",
@@ -179,3 +245,23 @@ def test_a_fork_while_another_thread_enqueues(app: Dibs, broker: BrokerThread) -
 
 def test_a_child_process_leaves_an_open_stream_to_its_parent(broker: BrokerThread) -> None:
     assert run(STREAM, broker.target) == "[1, 2] 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.3, "works\n"), (2.5, "gRPC was in use when this process was forked and does not work in it\n")],
+    ids=["short", "long"],
+)
+def test_a_call_that_must_not_be_made_twice_is_not_cut_off(
+    redis_server: RedisServer, tmp_path: Path, seconds: float, said: str
+) -> None:
+    slow = SlowFlush(tmp_path / "arrived", seconds)
+    with serving(redis_server.url, slow) as broker:
+        printed = run(UNDER_WAY, broker.target, ARRIVED=str(tmp_path / "arrived"))
+
+    assert (printed, slow.calls) == (said, 1)
+
+
+def test_a_child_that_ends_leaves_what_is_open_to_its_parent(app: Dibs, broker: BrokerThread) -> None:
+    assert run(MAIN_DOOR, broker.target) == "2 0 0\n"
+    assert notes(app) == {"parent": 5_000}

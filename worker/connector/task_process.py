@@ -138,7 +138,7 @@ class TaskProcess:
             child = await asyncio.create_subprocess_exec(
                 *program.command(stream, memory),
                 stdin=asyncio.subprocess.DEVNULL,
-                # Tasks may fork; gRPC's handlers of that end children by a signal, now and then.
+                # Tasks may fork; gRPC's own handlers of that crash children beside an asyncio channel.
                 env={**program.environment, "GRPC_ENABLE_FORK_SUPPORT": "0"},
                 pass_fds=far.descriptors,
                 process_group=0,

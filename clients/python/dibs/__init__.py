@@ -20,10 +20,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-# gRPC reads these when it is first imported. With its fork support a program may fork after it has used a channel.
-os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+# gRPC reads this when it is imported. Its fork support crashes children beside an asyncio channel; see `forking`.
+if "grpc" not in sys.modules:
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+from . import forking as forking  # before anything uses gRPC, and after the line above
 
 if TYPE_CHECKING:
     from .aio import AsyncDibs

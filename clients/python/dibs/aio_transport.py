@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from . import forking
 from .connection import Connection
 from .dividing import divided
 from .errors import BrokerError, DeadlineExceeded, DibsError
@@ -46,6 +47,7 @@ class AioTransport:
         self._calls: dict[Any, int] = {}
         #: Each closes a channel that was left, in a while.
         self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
+        forking.watch(self)
 
     async def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Do it, with retries; as `Transport.run`.
@@ -123,7 +125,7 @@ class AioTransport:
         try:
             return await (self._replies(operation, call) if operation.rpc.streams else call)
         finally:
-            del self._calls[call]
+            self._calls.pop(call, None)
 
     async def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
         replies = []
@@ -148,10 +150,7 @@ class AioTransport:
                     "an AsyncDibs belongs to the event loop of its first call until that is closed: "
                     "close it there, or make another"
                 )
-            # Nobody can close channels in their own loop any more; they close themselves when they are dropped.
-            self._channel, self._stubs = None, {}
-            self._closing.clear()
-            self._calls.clear()
+            self._drop()
         if self._channel is None:
             self._channel = self.connection.open_aio_channel()
             self._loop = loop
@@ -159,6 +158,12 @@ class AioTransport:
         if stub is None:
             stub = self._stubs[rpc.stub] = rpc.stub(self._channel)
         return getattr(stub, rpc.name)
+
+    def _drop(self) -> None:
+        """Forget the channels of a closed loop. Nobody can close them there; they close themselves."""
+        self._channel, self._loop, self._stubs = None, None, {}
+        self._closing.clear()
+        self._calls.clear()
 
     def leave_channel(self, generation: int) -> None:
         """As `Transport.leave_channel`."""
@@ -191,3 +196,17 @@ class AioTransport:
         for left in (*closing.values(), channel):
             if left is not None:
                 await left.close()
+
+    def before_fork(self, *, stop: bool) -> None:
+        """Drop what nobody can use any more: it would keep gRPC running."""
+        if self._loop is not None and self._loop.is_closed():
+            self._drop()
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing has changed."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget what is open: it is the parent's."""
+        for thing in (self._channel, *self._closing.values(), *self._calls):
+            forking.abandon(thing)
+        self._drop()

@@ -101,7 +101,7 @@ class Gathering(Generic[Owner]):
             first.add_note(f"and {len(self.refusals) - 1} more calls of the batch were refused")
         raise first
 
-    def before_fork(self) -> None:
+    def before_fork(self, *, stop: bool) -> None:
         """Nothing to stop."""
 
     def after_fork_in_parent(self) -> None:
@@ -223,10 +223,10 @@ class Batch(Gathering[Runner]):
         if stream is not None:
             stream.close()
 
-    def before_fork(self) -> None:
-        """End the stream: while it is open, gRPC cannot be forked. What was sent goes again, with its request_id."""
+    def before_fork(self, *, stop: bool) -> None:
+        """End the stream, unless it may stay. What was sent goes again, with its request_id."""
         self._lock.acquire()
-        if self._stream is not None:
+        if stop and self._stream is not None:
             self._stream.halt()
             self._stream = None
 
@@ -237,6 +237,9 @@ class Batch(Gathering[Runner]):
     def after_fork_in_child(self) -> None:
         """Forget what is the parent's."""
         super().after_fork_in_child()
+        if self._stream is not None:
+            self._stream.abandon()
+            self._stream = None
         self._sent.clear()
         self._lock.release()
 

@@ -39,7 +39,10 @@ T = TypeVar("T")
 
 
 class Dibs(Administration, TaskMaking):
-    """Tasks and calls of one broker and one namespace. Safe to use from any thread, and after a fork.
+    """Tasks and calls of one broker and one namespace. Safe to use from any thread.
+
+    Also in a process that was forked, unless something kept gRPC running in its parent: then the first call raises
+    `DibsError`, which says what to do.
 
     Nothing is connected before the first call. What is not given comes from the environment at that moment:
     `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`, `DIBS_CLIENT_CERT_FILE`, `DIBS_CLIENT_KEY_FILE`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import grpc
 import grpc.aio
 import grpc.experimental
 
+from . import forking, greenlets
 from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
 
@@ -196,7 +198,13 @@ class Connection:
         return grpc.ssl_channel_credentials(read(self.ca), read(self.key), read(self.cert))
 
     def open_channel(self) -> grpc.Channel:
-        """A new channel; the caller closes it."""
+        """A new channel; the caller closes it.
+
+        Raises:
+            DibsError: gRPC cannot be used in this process; see `forking`.
+        """
+        forking.check()
+        greenlets.prepare()
         credentials = self.credentials()
         # Replies that are streams are read without a thread each: a third of the time of a call.
         options = (*self.options, (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1))
@@ -205,8 +213,16 @@ class Connection:
         return grpc.secure_channel(self.target, credentials, options)
 
     def open_aio_channel(self) -> grpc.aio.Channel:
-        """A new channel for the running event loop; the caller closes it."""
+        """A new channel for the running event loop; the caller closes it.
+
+        Raises:
+            DibsError: gRPC cannot be used in this process; see `forking`.
+        """
+        forking.check()
         credentials = self.credentials()
         if credentials is None:
-            return grpc.aio.insecure_channel(self.target, self.options)
-        return grpc.aio.secure_channel(self.target, credentials, self.options)
+            channel = grpc.aio.insecure_channel(self.target, self.options)
+        else:
+            channel = grpc.aio.secure_channel(self.target, credentials, self.options)
+        forking.opened(channel, asyncio.get_running_loop())
+        return channel

@@ -252,12 +252,12 @@ class EnqueueLine:
         """End the stream. Calls that wait go on, on their own."""
         self._drop_stream()
 
-    def before_fork(self) -> None:
-        """End the stream: while it is open, gRPC cannot be forked. A leader goes on with a unary call."""
+    def before_fork(self, *, stop: bool) -> None:
+        """End the stream, unless it may stay. A leader goes on with a unary call."""
         self._lock.acquire()
         stream = self._stream
-        self._close_stream()
-        if stream is not None:
+        if stop and stream is not None:
+            self._close_stream()
             stream.halt()
 
     def after_fork_in_parent(self) -> None:
@@ -265,7 +265,13 @@ class EnqueueLine:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget the callers that are the parent's."""
+        """Forget the callers that are the parent's, and its stream."""
+        if self._stream is not None:
+            self._stream.abandon()
+            self._stream = None
+        if self._stop_stream is not None:
+            self._stop_stream.detach()
+            self._stop_stream = None
         self._waiting.clear()
         self._led = False
         self._lock.release()

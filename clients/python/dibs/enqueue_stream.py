@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import grpc
 
+from . import forking
 from .encoding import EncodedRequest
 from .heart import Heart
 from .operations import Rpc
@@ -87,7 +88,8 @@ class EnqueueStream:
     def __init__(self, transport: Transport) -> None:
         self.generation = transport.generation
         self.ran_out = False
-        self._requests: SimpleQueue[EncodedRequest | _Look | None] = SimpleQueue()
+        # Looked up now, not at the import: gevent may have put its own there meanwhile.
+        self._requests: queue.SimpleQueue[EncodedRequest | _Look | None] = queue.SimpleQueue()
         #: When the next reply must be there, on the monotonic clock; None while nobody waits for one. Written by
         #: whoever sends and receives, read by gRPC's thread.
         self._deadline: float | None = None
@@ -159,14 +161,17 @@ class EnqueueStream:
     def halt(self) -> None:
         """End the stream at once, and wait until no thread is inside of gRPC for it any more.
 
-        For a fork: what its threads hold at that moment stays locked in the child, and gRPC goes through its calls
-        there.
+        For a fork: gRPC must have ended by then.
         """
         self.close()
         if self._begun.wait(_END_SECONDS) and self._thread is not None:
             self._thread.join(_END_SECONDS)
         if self._receiving.acquire(timeout=_END_SECONDS):
             self._receiving.release()
+
+    def abandon(self) -> None:
+        """Leave it to the parent, in a child that was forked."""
+        forking.abandon(self._call)
 
     def __iter__(self) -> EnqueueStream:
         """The stream iterates over its requests, for gRPC."""
@@ -181,7 +186,7 @@ class EnqueueStream:
             request: EncodedRequest | _Look | None
             try:
                 request = self._requests.get(timeout=self._pause())
-            except Empty:
+            except queue.Empty:
                 request = _LOOK
             if request is None:
                 raise StopIteration

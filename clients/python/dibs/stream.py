@@ -157,12 +157,12 @@ class Consumer(Marks):
         ever = False
         began = time.monotonic()
         while True:
-            generation = self._transport.generation
-            method = self._transport.method(WORK)
             with self._changed:
                 self._changed.wait_for(lambda: not self._forking)
                 if self._over or self._error is not None:
                     return
+                generation = self._transport.generation
+                method = self._transport.method(WORK)
                 self._idle.clear()
                 requests = self._requests = _Requests(self._holding, self._news, lambda: self._over, self._cancel)
                 call = self._call = method(requests, metadata=self._transport.connection.metadata)
@@ -213,8 +213,13 @@ class Consumer(Marks):
 
     # Forks
 
-    def before_fork(self) -> None:
-        """End the stream: while it is open, gRPC cannot be forked. The parent opens another."""
+    def before_fork(self, *, stop: bool) -> None:
+        """End the stream, unless it may stay. The parent opens another."""
+        if stop:
+            self._end_stream()
+        self._changed.acquire()
+
+    def _end_stream(self) -> None:
         with self._changed:
             self._forking = True
             call = self._call
@@ -223,7 +228,6 @@ class Consumer(Marks):
         if call is not None and not self._idle.wait(FORK_SECONDS):
             call.cancel()
             self._idle.wait(FORK_SECONDS)
-        self._changed.acquire()
 
     def after_fork_in_parent(self) -> None:
         """Go on."""

@@ -50,13 +50,13 @@ class Transport:
         #: Channels that were left, each with its generation and when it may be closed on the monotonic clock.
         self._left: list[tuple[grpc.Channel, int, float]] = []
         self._closed = False
-        #: Calls that are under way, in any thread, with the generations of their channels.
-        self._calls: dict[Any, int] = {}
+        #: Calls that are under way, in any thread: generations of their channels, and whether they may be made again.
+        self._calls: dict[Any, tuple[int, bool]] = {}
         #: Set when one of them has ended; for a fork that waits for them.
         self._ended = threading.Event()
-        #: Forks so far; each cancels the calls that are under way, and they are made again.
+        #: Forks so far that closed the channel; calls that were under way are made again.
         self._forks = 0
-        forking.watch(self, last=True)
+        forking.watch_opener(self)
 
     def run(self, operation: Operation[T], timeout: float | None = None) -> T:
         """Do it, with retries, in as many requests as the broker's limits make of it.
@@ -111,6 +111,8 @@ class Transport:
                 method = method.future
             # Under the lock, so that a fork finds every call that has begun.
             with self._lock:
+                if forks != self._forks:
+                    continue  # its channel has been closed
                 call = method(
                     request,
                     timeout=timeout,
@@ -118,7 +120,7 @@ class Transport:
                     # What must not be tried again had better be sent when there is somebody to send it to.
                     wait_for_ready=None if operation.safe else True,
                 )
-                self._calls[call] = generation
+                self._calls[call] = (generation, operation.safe)
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()
             except (grpc.RpcError, grpc.FutureCancelledError):
@@ -176,7 +178,7 @@ class Transport:
         """Close the channels that nobody should need any more."""
         now = time.monotonic()
         with self._lock:
-            oldest = min(self._calls.values(), default=self.generation)
+            oldest = min((generation for generation, _ in self._calls.values()), default=self.generation)
             over = [one for one in self._left if one[1] < oldest and one[2] <= now]
             self._left = [one for one in self._left if one not in over]
         for channel, _, _ in over:
@@ -194,41 +196,59 @@ class Transport:
         """Close the channel; calls in flight end with an error. May be called twice."""
         with self._lock:
             self._closed = True
-            channels = [channel for channel, _, _ in self._left]
-            if self._channel is not None:
-                channels.append(self._channel)
-            self._channel, self._left = None, []
-            self._stubs = {}
+            channels = self._take_channels()
         for channel in channels:
             channel.close()
 
-    def before_fork(self) -> None:
-        """Let no call begin until the fork is over, and end those of other threads, which are made again."""
+    def _take_channels(self) -> list[grpc.Channel]:
+        channels = [channel for channel, _, _ in self._left]
+        if self._channel is not None:
+            channels.append(self._channel)
+        self._channel, self._left = None, []
+        self._stubs = {}
+        return channels
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a channel."""
+        return self._channel is not None or bool(self._left)
+
+    def before_fork(self, *, stop: bool) -> None:
+        """Let no call begin until the fork is over, and close the channel; calls that may be made again then are.
+
+        One that may not gets a second to end. If it does not, the channel stays open.
+        """
         self._lock.acquire()
+        if not stop:
+            return
         self._forks += 1
-        for call in tuple(self._calls):
-            call.cancel()
-        # Their threads leave gRPC by themselves; while one is inside, gRPC does not prepare for the fork.
+        for call, (_, safe) in tuple(self._calls.items()):
+            if safe:
+                call.cancel()
+        if self._calls_end():
+            for channel in self._take_channels():
+                channel.close()
+
+    def _calls_end(self) -> bool:
+        """Wait until no thread is inside of gRPC for a call; whether that is so."""
         deadline = time.monotonic() + _LEAVE_SECONDS
         while self._calls:
             self._ended.clear()
             # One that ended before that has not set it again.
             if self._calls and not self._ended.wait(max(deadline - time.monotonic(), 0.0)):
-                return
+                return False
+        return True
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget the parent's channels without closing them: their threads and their sockets are the parent's."""
-        forking.abandon(self._channel)
-        forking.abandon(self._left)
-        self._left = []
+        """Forget what is open: it is the parent's."""
+        for channel in self._take_channels():
+            forking.abandon(channel)
         for call in self._calls:
             forking.abandon(call)
-        self._channel = None
         self._calls = {}
         self._ended = threading.Event()
-        self._stubs = {}
         self._lock.release()
