@@ -24,6 +24,7 @@ class BrokerThread:
     Attributes:
         target: where to connect.
         grace_s: what calls in flight get at the end.
+        limits: of the services.
     """
 
     redis_url: str
@@ -31,6 +32,7 @@ class BrokerThread:
     interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
     target: str = ""
     grace_s: float = 1
+    limits: Limits = field(default_factory=Limits)
     _started: threading.Event = field(default_factory=threading.Event)
     _error: BaseException | None = None
 
@@ -66,7 +68,7 @@ class BrokerThread:
     async def _serve_from(self, engine: Engine) -> None:
         drain = Drain()
         server = grpc.aio.server(interceptors=self.interceptors)
-        services = Services(engine, Limits(), drain)
+        services = Services(engine, self.limits, drain)
         services.register(server)
         services.start()
         self.port = server.add_insecure_port(f"127.0.0.1:{self.port}")
@@ -80,9 +82,11 @@ class BrokerThread:
 
 
 @contextmanager
-def serving(redis_url: str, *interceptors: grpc.aio.ServerInterceptor) -> Iterator[BrokerThread]:
+def serving(
+    redis_url: str, *interceptors: grpc.aio.ServerInterceptor, limits: Limits | None = None
+) -> Iterator[BrokerThread]:
     """A broker that ends with the with."""
-    broker = BrokerThread(redis_url, interceptors=interceptors)
+    broker = BrokerThread(redis_url, interceptors=interceptors, limits=limits or Limits())
     broker.start()
     try:
         yield broker

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import grpc
 import grpc.aio
@@ -50,6 +50,19 @@ _CHANNEL_OPTIONS: tuple[tuple[str, Any], ...] = (
 
 #: For what is on this machine: a proxy that the environment names is for elsewhere.
 _WITHOUT_PROXY = ("grpc.enable_http_proxy", 0)
+
+
+class ConnectionSettings(TypedDict, total=False):
+    """The arguments of everything that connects, besides target and namespace; see `Dibs`."""
+
+    timeout: Seconds | None
+    try_timeout: Seconds | None
+    token: str | None
+    tls: bool | None
+    ca: StrPath | None
+    cert: StrPath | None
+    key: StrPath | None
+    channel_options: Sequence[tuple[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from .encoding import EncodedRequest
-from .operations import Rpc
+from .rpcs import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
 
