@@ -24,7 +24,7 @@ class BrokerThread:
     Attributes:
         target: where to connect.
         grace_s: what calls in flight get at the end.
-        limits: of the services.
+        limits: what it takes.
     """
 
     redis_url: str

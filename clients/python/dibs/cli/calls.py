@@ -14,7 +14,7 @@ from ..operations import Operation, Until
 from ..pages import NamedPages, Pages, whole
 from ..transport import Transport
 from ..v1 import admin_pb2 as pb
-from ..v1.broker_pb2 import ItemResult
+from ..v1.broker_pb2 import EnqueuedItem, EnqueueRequest, ItemResult
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED, QueueKind
 
 M = TypeVar("M")
@@ -87,6 +87,10 @@ class Calls:
     def results(self, ids: Sequence[str], until: Until = "now", timeout: float = 0.0) -> Sequence[ItemResult]:
         """What is known of items."""
         return self.do(operations.result(self.namespace, ids, until=until, timeout=timeout, include_content=True))
+
+    def enqueue(self, request: EnqueueRequest) -> EnqueuedItem:
+        """Enqueue the one item of a request that has a request_id."""
+        return self.do(operations.enqueue(request))[0]
 
     def server_info(self) -> pb.GetServerInfoResponse:
         """The broker, as it sees itself."""

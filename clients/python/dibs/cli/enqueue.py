@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import operations
 from ..codec import encode_call, encode_json
 from ..ids import new_id
 from ..names import DEFAULT_QUEUE
@@ -79,7 +78,7 @@ def enqueue(
     elif wait is not None and not item.policy.HasField("result_ttl"):
         item.policy.result_ttl.CopyFrom(to_duration(KEPT_SECONDS))
     request = pb.EnqueueRequest(namespace=session.calls.namespace, request_id=new_id(), items=[item])
-    [enqueued] = session.calls.do(operations.enqueue(request))
+    enqueued = session.calls.enqueue(request)
     if enqueued.outcome != pb.ENQUEUE_OUTCOME_CREATED:
         session.note(f"dibs: an item with the id {words.plain(enqueued.id)} is known already; nothing changed")
     if wait is not None:
