@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import flows
 from .administration import Administration
 from .batching import Batch, enter_batch, leave_batch, open_batch
-from .connection import Connection, ConnectionSettings
+from .connection import Connection, ConnectionSettings, check_names
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
@@ -85,10 +85,9 @@ class Dibs(Administration, TaskMaking):
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None
-        given = any(value is not None and value != () for value in (target, namespace, *settings.values()))
-        if given or settings:
-            connection = Connection.build(target, namespace, **settings)
-            self._connection = connection if given else None
+        check_names(settings)
+        if any(value is not None and value != () for value in (target, namespace, *settings.values())):
+            self._connection = Connection.build(target, namespace, **settings)
 
     # Connecting
 

@@ -65,6 +65,16 @@ class ConnectionSettings(TypedDict, total=False):
     channel_options: Sequence[tuple[str, Any]]
 
 
+def check_names(settings: ConnectionSettings) -> None:
+    """Check that there is nothing among the arguments that is none.
+
+    Raises:
+        TypeError: there is; the text names it.
+    """
+    for name in settings.keys() - ConnectionSettings.__annotations__.keys():
+        raise TypeError(f"a connection has no argument {name!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Connection:
     """Everything that is needed to reach a broker. Immutable.

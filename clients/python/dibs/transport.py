@@ -148,6 +148,8 @@ class Transport:
             except (grpc.RpcError, grpc.FutureCancelledError):
                 if forks == self._forks or not operation.safe:
                     raise
+                if operation.again is not None:
+                    operation.again()
             finally:
                 self._calls.pop(call, None)
                 self._ended.set()
