@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from dibs import Admin
 from dibs.cli.exits import CODES, Exit
 from dibs.cli.table import TABLE
 from dibs.v1 import admin_pb2, lock_pb2
 
 from ..support import operating
-from ..support.processes import GRPCURL, Broker
+from ..support.processes import GRPCURL, Broker, running_broker
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "admin.md").read_text()
 
@@ -73,6 +74,21 @@ def test_every_line_of_the_page_does_what_it_says(broker: Broker) -> None:
         if code != step.code or not matches(step.output, printed):
             wrong.append(f"$ {step.command}\n{step.output}--- is {step.code}, printed and ended with {code}\n{printed}")
     assert wrong == [], "\n".join(wrong)
+
+
+def test_the_programs_of_the_page_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    with running_broker() as broker:
+        for block in blocks:
+            exec(compile(block.replace("127.0.0.1:7411", broker.address), "docs/admin.md", "exec"), names)
+
+
+def test_the_page_has_every_method() -> None:
+    _, _, table = PAGE.rpartition("| command | method |")
+    listed = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\|.*\|(.*)\|$", table, re.MULTILINE))))
+    assert listed == {name for name in vars(Admin) if not name.startswith("_")}
 
 
 def test_the_page_has_every_rpc_and_every_command() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dibs import Backoff
-from dibs.policy import Policy
+from dibs.policy import Policy, policy_from_wire
 from dibs.v1.types_pb2 import DeliveryPolicy
 
 
@@ -122,3 +122,26 @@ def test_a_value_out_of_range_is_named(arguments: dict[str, Any], named: str) ->
 def test_a_backoff_that_makes_no_sense_is_refused(arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         Backoff(**arguments)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy.build(),
+        Policy.build(attempts=3, vis_timeout=1.5, use_dead=True, save_results=60, retry_delay=0, max_crashes=1),
+        Policy.build(use_dead="graveyard", backoff=Backoff(initial=2.0, factor=3.0, maximum=100.0, jitter=0.5)),
+    ],
+)
+def test_a_policy_is_read_back(policy: Policy) -> None:
+    assert policy_from_wire(wire(policy)) == policy
+
+
+def test_numbers_of_a_later_version_are_no_reason_to_fail() -> None:
+    later = DeliveryPolicy(attempts=3)
+    later.retry.multiplier = 1_000
+    later.retry.jitter = 5
+
+    read = policy_from_wire(later)
+
+    assert read.backoff is not None
+    assert (read.backoff.factor, read.backoff.jitter) == (100, 1)

@@ -304,7 +304,7 @@ def test_the_names_of_the_package_are_those_of_the_default_instance() -> None:
         assert getattr(dibs, name) is not None
     assert set(dibs.__all__) <= set(dir(dibs))
     with pytest.raises(AttributeError, match="nonsense"):
-        dibs.nonsense  # noqa: B018
+        dibs.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_no_module_of_the_package_hides_a_name_of_it() -> None:

@@ -29,72 +29,111 @@ if "grpc" not in sys.modules:
 
 from . import forking as forking  # before anything uses gRPC, and after the line above
 
-if TYPE_CHECKING:
-    from .aio import AsyncDibs
-    from .aio_data import AsyncData
-    from .client import Dibs
-    from .consuming import DataBatch
-    from .context import AFTER_FORK, CURRENT_TASK, RunningTask
-    from .data import Data
+# A public name is written twice: below for type checkers, which take `X as X` for a name that is meant to be used from
+# here, and in the table of homes, which is what programs get it by.
+if TYPE_CHECKING:  # ruff: isort: off
+    from .admin_face import Admin as Admin
+    from .aio import AsyncDibs as AsyncDibs
+    from .aio_admin import AsyncAdmin as AsyncAdmin
+    from .aio_data import AsyncData as AsyncData
+    from .client import Dibs as Dibs
+    from .consuming import DataBatch as DataBatch
+    from .context import AFTER_FORK as AFTER_FORK, CURRENT_TASK as CURRENT_TASK, RunningTask as RunningTask
+    from .data import Data as Data
     from .errors import (
-        AlreadyExists,
-        BrokerError,
-        DeadlineExceeded,
-        DibsError,
-        FailedPrecondition,
-        InvalidArgument,
-        LimitExceeded,
-        NoLock,
-        NotFound,
-        PayloadError,
-        PermissionDenied,
-        ResultUnavailable,
-        TaskCancelled,
-        TaskFailed,
-        TaskNotFinished,
-        Unauthenticated,
-        Unavailable,
-        UnknownTask,
+        AlreadyExists as AlreadyExists,
+        BrokerError as BrokerError,
+        DeadlineExceeded as DeadlineExceeded,
+        DibsError as DibsError,
+        FailedPrecondition as FailedPrecondition,
+        InvalidArgument as InvalidArgument,
+        LimitExceeded as LimitExceeded,
+        NoLock as NoLock,
+        NotFound as NotFound,
+        PayloadError as PayloadError,
+        PermissionDenied as PermissionDenied,
+        ResultUnavailable as ResultUnavailable,
+        TaskCancelled as TaskCancelled,
+        TaskFailed as TaskFailed,
+        TaskNotFinished as TaskNotFinished,
+        Unauthenticated as Unauthenticated,
+        Unavailable as Unavailable,
+        UnknownTask as UnknownTask,
     )
-    from .handles import AsyncEnqueuedTask, EnqueuedTask
+    from .handles import AsyncEnqueuedTask as AsyncEnqueuedTask, EnqueuedTask as EnqueuedTask
+    from .infos import (
+        Advice as Advice,
+        Cleared as Cleared,
+        DeadLetterQueueInfo as DeadLetterQueueInfo,
+        Flushed as Flushed,
+        FlushProgress as FlushProgress,
+        ItemInfo as ItemInfo,
+        LockInfo as LockInfo,
+        ParkedTask as ParkedTask,
+        QueueInfo as QueueInfo,
+        ScheduleInfo as ScheduleInfo,
+        ScheduleState as ScheduleState,
+        ServerInfo as ServerInfo,
+        TaskInfo as TaskInfo,
+        WorkerInfo as WorkerInfo,
+    )
     from .instance import (
-        batch,
-        call_task,
-        clear_queue,
-        close,
-        connect,
-        cron_task,
-        default,
-        execute_tasks,
-        flush_tasks,
-        get_task,
-        handle,
-        known_queues,
-        known_tasks,
-        lock,
-        periodic_task,
-        queue_sizes,
-        result,
-        results,
-        set_priority,
-        task,
+        batch as batch,
+        call_task as call_task,
+        clear_queue as clear_queue,
+        close as close,
+        connect as connect,
+        cron_task as cron_task,
+        default as default,
+        execute_tasks as execute_tasks,
+        flush_tasks as flush_tasks,
+        get_task as get_task,
+        handle as handle,
+        known_queues as known_queues,
+        known_tasks as known_tasks,
+        lock as lock,
+        periodic_task as periodic_task,
+        queue_sizes as queue_sizes,
+        result as result,
+        results as results,
+        set_priority as set_priority,
+        task as task,
     )
-    from .locks import AsyncLock, SimpleLock
-    from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE
-    from .policy import Backoff
-    from .schedules import Cron, Every
-    from .states import Cancelled, State
-    from .tasks import AsyncTask, Task
+    from .locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
+    from .names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
+    from .policy import Backoff as Backoff, Policy as Policy
+    from .schedules import Cron as Cron, Every as Every
+    from .states import Cancelled as Cancelled, State as State
+    from .tally import Progress as Progress
+    from .tasks import AsyncTask as AsyncTask, Task as Task
 
 #: Where each public name is; modules are imported when a name of theirs is first used.
 _HOMES = {
     "aio": ("AsyncDibs",),
+    "aio_admin": ("AsyncAdmin",),
     "client": ("Dibs",),
     "aio_data": ("AsyncData",),
     "consuming": ("DataBatch",),
     "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "locks": ("AsyncLock",),
+    "infos": (
+        "Advice",
+        "Cleared",
+        "DeadLetterQueueInfo",
+        "Flushed",
+        "FlushProgress",
+        "ItemInfo",
+        "LockInfo",
+        "ParkedTask",
+        "QueueInfo",
+        "ScheduleInfo",
+        "ScheduleState",
+        "ServerInfo",
+        "TaskInfo",
+        "WorkerInfo",
+    ),
     "instance": (
+        "Admin",
         "Data",
         "SimpleLock",
         "batch",
@@ -140,84 +179,27 @@ _HOMES = {
     ),
     "handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
     "names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
-    "policy": ("Backoff",),
+    "policy": ("Backoff", "Policy"),
     "schedules": ("Cron", "Every"),
     "states": ("Cancelled", "State"),
+    "tally": ("Progress",),
     "tasks": ("AsyncTask", "Task"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = [
-    "AFTER_FORK",
-    "CURRENT_TASK",
-    "DEADLETTER_QUEUE",
-    "DEFAULT_QUEUE",
-    "AlreadyExists",
-    "AsyncData",
-    "AsyncDibs",
-    "AsyncEnqueuedTask",
-    "AsyncLock",
-    "AsyncTask",
-    "Backoff",
-    "BrokerError",
-    "Cancelled",
-    "Cron",
-    "Data",
-    "DataBatch",
-    "DeadlineExceeded",
-    "Dibs",
-    "DibsError",
-    "EnqueuedTask",
-    "Every",
-    "FailedPrecondition",
-    "InvalidArgument",
-    "LimitExceeded",
-    "NoLock",
-    "NotFound",
-    "PayloadError",
-    "PermissionDenied",
-    "ResultUnavailable",
-    "RunningTask",
-    "SimpleLock",
-    "State",
-    "Task",
-    "TaskCancelled",
-    "TaskFailed",
-    "TaskNotFinished",
-    "Unauthenticated",
-    "Unavailable",
-    "UnknownTask",
-    "batch",
-    "call_task",
-    "clear_queue",
-    "close",
-    "connect",
-    "cron_task",
-    "default",
-    "execute_tasks",
-    "flush_tasks",
-    "get_task",
-    "handle",
-    "known_queues",
-    "known_tasks",
-    "lock",
-    "periodic_task",
-    "queue_sizes",
-    "result",
-    "results",
-    "set_priority",
-    "task",
-]
+__all__ = sorted(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, when it is first used."""
-    module = _HOME.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{module}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # who checks types finds a name that is not there
+
+    def __getattr__(name: str) -> Any:
+        """A public name, when it is first used."""
+        module = _HOME.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f".{module}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,21 +1,26 @@
-"""The calls of `AdminService` that this package makes, as operations; see `operations`."""
+"""The calls of `AdminService` as operations; see `operations`. Every request to it is made here.
+
+One service, one file: it is as long as the service has calls.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from .operations import Operation, Rpc, one_after_another
+from . import rpcs
+from .known_limits import KnownLimits
+from .operations import Operation, one_after_another
+from .tally import Tally
 from .times import to_duration
 from .v1 import admin_pb2 as pb
-from .v1.admin_pb2_grpc import AdminServiceStub
 from .v1.types_pb2 import QueueKind
 
+T = TypeVar("T")
+
 #: A page of a list: its entries, and the token of the next page; empty: this was the last.
-QueuePage: TypeAlias = tuple[Sequence[pb.QueueInfo], str]
-ItemPage: TypeAlias = tuple[Sequence[pb.ItemInfo], str]
-TaskPage: TypeAlias = tuple[Sequence[pb.TaskInfo], str]
-SchedulePage: TypeAlias = tuple[Sequence[pb.ScheduleInfo], str]
+Page: TypeAlias = tuple[Sequence[T], str]
+Kind: TypeAlias = QueueKind.ValueType
 
 #: Entries of the pages that are asked for.
 PAGE_SIZE = 1_000
@@ -23,63 +28,54 @@ PAGE_SIZE = 1_000
 #: The longest flush that one call may ask for, in seconds; also what stands for "as long as it takes".
 MAX_FLUSH_SECONDS = 30 * 86_400.0
 
-LIST_QUEUES = Rpc(AdminServiceStub, "ListQueues")
-SET_PRIORITY = Rpc(AdminServiceStub, "SetPriority")
-LIST_ITEMS = Rpc(AdminServiceStub, "ListItems")
-DELETE_ITEMS = Rpc(AdminServiceStub, "DeleteItems")
-CLEAR_QUEUE = Rpc(AdminServiceStub, "ClearQueue", streams=True)
-LIST_DEAD_LETTER_QUEUES = Rpc(AdminServiceStub, "ListDeadLetterQueues")
-LIST_DEAD_LETTERS = Rpc(AdminServiceStub, "ListDeadLetters")
-TAKE_DEAD_LETTERS = Rpc(AdminServiceStub, "TakeDeadLetters")
-REDRIVE_DEAD_LETTERS = Rpc(AdminServiceStub, "RedriveDeadLetters", streams=True)
-PURGE_DEAD_LETTERS = Rpc(AdminServiceStub, "PurgeDeadLetters", streams=True)
-FLUSH = Rpc(AdminServiceStub, "Flush", streams=True)
-REGISTER_TASKS = Rpc(AdminServiceStub, "RegisterTasks")
-LIST_TASKS = Rpc(AdminServiceStub, "ListTasks")
-PUT_SCHEDULES = Rpc(AdminServiceStub, "PutSchedules")
-LIST_SCHEDULES = Rpc(AdminServiceStub, "ListSchedules")
-DELETE_SCHEDULES = Rpc(AdminServiceStub, "DeleteSchedules")
-
 
 def list_queues(
-    namespace: str, kind: QueueKind.ValueType, names: Collection[str] = (), page_token: str = ""
-) -> Operation[QueuePage]:
-    """Queues of one kind with their counts; of all names, or of these."""
-
-    def page(reply: pb.ListQueuesResponse, _: bool) -> QueuePage:
-        return reply.queues, reply.next_page_token
-
+    namespace: str, kind: Kind, names: Collection[str] = (), page_token: str = ""
+) -> Operation[Page[pb.QueueInfo]]:
+    """Queues of one kind, or of both, with their counts; of all names, or of these."""
     request = pb.ListQueuesRequest(
         namespace=namespace, kind=kind, names=names, page_size=PAGE_SIZE, page_token=page_token
     )
-    return Operation(LIST_QUEUES, request, page)
+    return Operation(rpcs.LIST_QUEUES, request, _page("queues"))
 
 
-def set_priority(namespace: str, queue: str, kind: QueueKind.ValueType, priority: float | None) -> Operation[None]:
+def set_priority(namespace: str, queue: str, kind: Kind, priority: float | None) -> Operation[None]:
     """Set the priority of a queue; None: it has none."""
-
-    def done(_: pb.SetPriorityResponse, __: bool) -> None:
-        return None
-
     request = pb.SetPriorityRequest(namespace=namespace, queue=queue, kind=kind, priority=priority)
-    return Operation(SET_PRIORITY, request, done)
+    return Operation(rpcs.SET_PRIORITY, request, _nothing)
 
 
-def list_leased(namespace: str, queue: str, kind: QueueKind.ValueType, page_token: str = "") -> Operation[ItemPage]:
-    """The items of a queue that are leased, without their content."""
+def pause_queue(namespace: str, queue: str, kind: Kind) -> Operation[bool]:
+    """Stop deliveries from a queue; the value is whether it was not paused before."""
+    return Operation(rpcs.PAUSE_QUEUE, pb.PauseQueueRequest(namespace=namespace, queue=queue, kind=kind), _changed)
 
-    def page(reply: pb.ListItemsResponse, _: bool) -> ItemPage:
-        return reply.items, reply.next_page_token
 
+def resume_queue(namespace: str, queue: str, kind: Kind) -> Operation[bool]:
+    """Deliver from a queue again; the value is whether it was paused before."""
+    return Operation(rpcs.RESUME_QUEUE, pb.ResumeQueueRequest(namespace=namespace, queue=queue, kind=kind), _changed)
+
+
+def list_items(
+    namespace: str,
+    queue: str,
+    kind: Kind,
+    section: pb.ItemSection.ValueType,
+    *,
+    include_content: bool = False,
+    page_size: int = PAGE_SIZE,
+    page_token: str = "",
+) -> Operation[Page[pb.ItemInfo]]:
+    """The items of a section of a queue."""
     request = pb.ListItemsRequest(
         namespace=namespace,
         queue=queue,
         kind=kind,
-        section=pb.ITEM_SECTION_LEASED,
-        page_size=PAGE_SIZE,
+        section=section,
+        include_content=include_content,
+        page_size=page_size,
         page_token=page_token,
     )
-    return Operation(LIST_ITEMS, request, page)
+    return Operation(rpcs.LIST_ITEMS, request, _page("items"))
 
 
 def delete_items(namespace: str, ids: Sequence[str]) -> Operation[Sequence[str]]:
@@ -92,45 +88,78 @@ def delete_items(namespace: str, ids: Sequence[str]) -> Operation[Sequence[str]]
         return delete_items(namespace, ids[start:stop])
 
     request = pb.DeleteItemsRequest(namespace=namespace, ids=ids)
-    return Operation(DELETE_ITEMS, request, deleted, entries=len(ids), part=part, join=one_after_another)
+    return Operation(rpcs.DELETE_ITEMS, request, deleted, entries=len(ids), part=part, join=one_after_another)
 
 
-def clear_queue(namespace: str, queue: str, kind: QueueKind.ValueType, *, delete: bool = False) -> Operation[int]:
-    """Remove what is ready or delayed, and the queue itself if asked; the value is how many items were removed."""
+def redrive_set_aside(
+    namespace: str, queue: str, kind: Kind, ids: Sequence[str] = (), tally: Tally | None = None
+) -> Operation[int]:
+    """Send items that were set aside back: these, or as many as one request takes; the value is how many in all."""
+    told = tally or Tally()
 
-    def removed(replies: Sequence[pb.ClearQueueResponse], _: bool) -> int:
-        return replies[-1].removed if replies else 0
+    def redriven(reply: pb.RedriveSetAsideResponse, _: bool) -> int:
+        told.report(reply.redriven, reply.left)
+        return told.end_stream()
+
+    def part(start: int, stop: int) -> Operation[int]:
+        return redrive_set_aside(namespace, queue, kind, ids[start:stop], told)
+
+    request = pb.RedriveSetAsideRequest(namespace=namespace, queue=queue, kind=kind, ids=ids)
+    return Operation(rpcs.REDRIVE_SET_ASIDE, request, redriven, entries=len(ids), part=part, join=_last)
+
+
+def clear_queue(
+    namespace: str, queue: str, kind: Kind, *, delete: bool = False, tally: Tally | None = None
+) -> Operation[tuple[int, bool]]:
+    """Remove what is ready or delayed, and the queue itself if asked.
+
+    The value is how many items were removed, and whether the queue is gone.
+    """
+    told = tally or Tally()
+
+    def heard(reply: pb.ClearQueueResponse) -> None:
+        told.report(reply.removed, reply.left)
+
+    def removed(replies: Sequence[pb.ClearQueueResponse], _: bool) -> tuple[int, bool]:
+        return told.end_stream(), bool(replies) and replies[-1].deleted
 
     request = pb.ClearQueueRequest(namespace=namespace, queue=queue, kind=kind, delete=delete)
-    return Operation(CLEAR_QUEUE, request, removed)
+    return Operation(rpcs.CLEAR_QUEUE, request, removed, heard=heard, again=told.next_stream, endless=True)
 
 
-def list_dead_letter_queues(namespace: str, kind: QueueKind.ValueType) -> Operation[Sequence[pb.DeadLetterQueueInfo]]:
-    """The dead-letter queues of one kind and their sizes."""
+def list_dead_letter_queues(namespace: str, kind: Kind) -> Operation[Sequence[pb.DeadLetterQueueInfo]]:
+    """The dead-letter queues of one kind, or of both, and their sizes."""
 
     def queues(reply: pb.ListDeadLetterQueuesResponse, _: bool) -> Sequence[pb.DeadLetterQueueInfo]:
         return reply.queues
 
     request = pb.ListDeadLetterQueuesRequest(namespace=namespace, kind=kind)
-    return Operation(LIST_DEAD_LETTER_QUEUES, request, queues)
+    return Operation(rpcs.LIST_DEAD_LETTER_QUEUES, request, queues)
 
 
 def list_dead_letters(
-    namespace: str, queue: str, kind: QueueKind.ValueType, page_size: int, page_token: str = ""
-) -> Operation[ItemPage]:
-    """Dead letters with their content, the oldest death first."""
-
-    def page(reply: pb.ListDeadLettersResponse, _: bool) -> ItemPage:
-        return reply.items, reply.next_page_token
-
+    namespace: str,
+    queue: str,
+    kind: Kind,
+    page_size: int = PAGE_SIZE,
+    page_token: str = "",
+    *,
+    include_content: bool = True,
+) -> Operation[Page[pb.ItemInfo]]:
+    """Dead letters, the oldest death first."""
     request = pb.ListDeadLettersRequest(
-        namespace=namespace, queue=queue, kind=kind, include_content=True, page_size=page_size, page_token=page_token
+        namespace=namespace,
+        queue=queue,
+        kind=kind,
+        include_content=include_content,
+        page_size=page_size,
+        page_token=page_token,
     )
-    return Operation(LIST_DEAD_LETTERS, request, page)
+    return Operation(rpcs.LIST_DEAD_LETTERS, request, _page("items"))
 
 
 def take_dead_letters(
-    namespace: str, queue: str, kind: QueueKind.ValueType, max_items: int, get_timeout: float, request_id: str
+    namespace: str, queue: str, kind: Kind, max_items: int, get_timeout: float, request_id: str
 ) -> Operation[Sequence[pb.ItemInfo]]:
     """Remove dead letters and get them, at most once; asked again under the same id they are the same.
 
@@ -145,42 +174,45 @@ def take_dead_letters(
     )
     if get_timeout:
         request.get_timeout.CopyFrom(to_duration(get_timeout))
-    return Operation(TAKE_DEAD_LETTERS, request, items, wait=get_timeout, wait_field="get_timeout")
+    return Operation(rpcs.TAKE_DEAD_LETTERS, request, items, wait=get_timeout, wait_field="get_timeout")
 
 
-def confirm_dead_letters(namespace: str, queue: str, kind: QueueKind.ValueType, request_id: str) -> Operation[None]:
+def confirm_dead_letters(namespace: str, queue: str, kind: Kind, request_id: str) -> Operation[None]:
     """Say that the letters which a request took have arrived, so that they need not be kept any longer."""
-
-    def done(_: pb.TakeDeadLettersResponse, __: bool) -> None:
-        return None
-
     request = pb.TakeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, received_request_id=request_id)
-    return Operation(TAKE_DEAD_LETTERS, request, done)
+    return Operation(rpcs.TAKE_DEAD_LETTERS, request, _nothing)
 
 
 def redrive_dead_letters(
-    namespace: str, queue: str, kind: QueueKind.ValueType, ids: Sequence[str] = ()
+    namespace: str, queue: str, kind: Kind, ids: Sequence[str] = (), tally: Tally | None = None
 ) -> Operation[int]:
-    """Send dead letters back to where they came from, all or these; the value is how many."""
+    """Send dead letters back to where they came from, all or these; the value is how many in all."""
+    told = tally or Tally()
 
-    def redriven(replies: Sequence[pb.RedriveDeadLettersResponse], _: bool) -> int:
-        return replies[-1].redriven if replies else 0
+    def heard(reply: pb.RedriveDeadLettersResponse) -> None:
+        told.report(reply.redriven, reply.left)
 
     def part(start: int, stop: int) -> Operation[int]:
-        return redrive_dead_letters(namespace, queue, kind, ids[start:stop])
+        return redrive_dead_letters(namespace, queue, kind, ids[start:stop], told)
 
     request = pb.RedriveDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, ids=ids)
-    return Operation(REDRIVE_DEAD_LETTERS, request, redriven, entries=len(ids), part=part)
+    return _goes_on(rpcs.REDRIVE_DEAD_LETTERS, request, told, heard, len(ids), part)
 
 
-def purge_dead_letters(namespace: str, queue: str, kind: QueueKind.ValueType) -> Operation[int]:
-    """Remove all dead letters for good; the value is how many there were."""
+def purge_dead_letters(
+    namespace: str, queue: str, kind: Kind, ids: Sequence[str] = (), tally: Tally | None = None
+) -> Operation[int]:
+    """Remove dead letters for good, all or these; the value is how many in all."""
+    told = tally or Tally()
 
-    def purged(replies: Sequence[pb.PurgeDeadLettersResponse], _: bool) -> int:
-        return replies[-1].purged if replies else 0
+    def heard(reply: pb.PurgeDeadLettersResponse) -> None:
+        told.report(reply.purged, reply.left)
 
-    request = pb.PurgeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind)
-    return Operation(PURGE_DEAD_LETTERS, request, purged)
+    def part(start: int, stop: int) -> Operation[int]:
+        return purge_dead_letters(namespace, queue, kind, ids[start:stop], told)
+
+    request = pb.PurgeDeadLettersRequest(namespace=namespace, queue=queue, kind=kind, ids=ids)
+    return _goes_on(rpcs.PURGE_DEAD_LETTERS, request, told, heard, len(ids), part)
 
 
 def flush(
@@ -199,26 +231,20 @@ def flush(
 
     wait = MAX_FLUSH_SECONDS if timeout is None else min(timeout, MAX_FLUSH_SECONDS)
     request.timeout.CopyFrom(to_duration(wait))
-    return Operation(FLUSH, request, items, wait=wait, wait_field="timeout", limited=False, heard=heard)
+    return Operation(
+        rpcs.FLUSH, request, items, wait=wait, wait_field="timeout", limited=False, heard=heard, endless=True
+    )
 
 
 def register_tasks(namespace: str, tasks: Collection[pb.TaskDefinition]) -> Operation[None]:
     """Make tasks known to programs that do not have their code."""
-
-    def done(_: pb.RegisterTasksResponse, __: bool) -> None:
-        return None
-
-    return Operation(REGISTER_TASKS, pb.RegisterTasksRequest(namespace=namespace, tasks=tasks), done)
+    return Operation(rpcs.REGISTER_TASKS, pb.RegisterTasksRequest(namespace=namespace, tasks=tasks), _nothing)
 
 
-def list_tasks(namespace: str, names: Collection[str] = (), page_token: str = "") -> Operation[TaskPage]:
+def list_tasks(namespace: str, names: Collection[str] = (), page_token: str = "") -> Operation[Page[pb.TaskInfo]]:
     """Tasks that workers have registered; all, or those of these names that are known."""
-
-    def page(reply: pb.ListTasksResponse, _: bool) -> TaskPage:
-        return reply.tasks, reply.next_page_token
-
     request = pb.ListTasksRequest(namespace=namespace, names=names, page_size=PAGE_SIZE, page_token=page_token)
-    return Operation(LIST_TASKS, request, page)
+    return Operation(rpcs.LIST_TASKS, request, _page("tasks"))
 
 
 def put_schedules(
@@ -230,17 +256,13 @@ def put_schedules(
         return reply.removed_names
 
     request = pb.PutSchedulesRequest(namespace=namespace, group=group, schedules=schedules, replace_group=replace_group)
-    return Operation(PUT_SCHEDULES, request, removed)
+    return Operation(rpcs.PUT_SCHEDULES, request, removed)
 
 
-def list_schedules(namespace: str, page_token: str = "") -> Operation[SchedulePage]:
+def list_schedules(namespace: str, page_token: str = "") -> Operation[Page[pb.ScheduleInfo]]:
     """Schedules, by name."""
-
-    def page(reply: pb.ListSchedulesResponse, _: bool) -> SchedulePage:
-        return reply.schedules, reply.next_page_token
-
     request = pb.ListSchedulesRequest(namespace=namespace, page_size=PAGE_SIZE, page_token=page_token)
-    return Operation(LIST_SCHEDULES, request, page)
+    return Operation(rpcs.LIST_SCHEDULES, request, _page("schedules"))
 
 
 def delete_schedules(namespace: str, names: Sequence[str]) -> Operation[Sequence[str]]:
@@ -253,4 +275,82 @@ def delete_schedules(namespace: str, names: Sequence[str]) -> Operation[Sequence
         return delete_schedules(namespace, names[start:stop])
 
     request = pb.DeleteSchedulesRequest(namespace=namespace, names=names)
-    return Operation(DELETE_SCHEDULES, request, deleted, entries=len(names), part=part, join=one_after_another)
+    return Operation(rpcs.DELETE_SCHEDULES, request, deleted, entries=len(names), part=part, join=one_after_another)
+
+
+def list_workers(namespace: str, page_token: str = "") -> Operation[Page[pb.WorkerInfo]]:
+    """Workers that are connected to any broker, by id."""
+    request = pb.ListWorkersRequest(namespace=namespace, page_size=PAGE_SIZE, page_token=page_token)
+    return Operation(rpcs.LIST_WORKERS, request, _page("workers"))
+
+
+def delete_namespace(namespace: str, *, force: bool, tally: Tally | None = None) -> Operation[tuple[int, bool]]:
+    """Remove a namespace with everything in it.
+
+    The value is how many keys were removed, and whether it is gone.
+    """
+    told = tally or Tally()
+
+    def heard(reply: pb.DeleteNamespaceResponse) -> None:
+        told.report(reply.removed, 0)
+
+    def removed(replies: Sequence[pb.DeleteNamespaceResponse], _: bool) -> tuple[int, bool]:
+        return told.end_stream(), bool(replies) and replies[-1].deleted
+
+    request = pb.DeleteNamespaceRequest(namespace=namespace, force=force)
+    return Operation(rpcs.DELETE_NAMESPACE, request, removed, heard=heard, again=told.next_stream, endless=True)
+
+
+def server_info(limits: KnownLimits) -> Operation[pb.GetServerInfoResponse]:
+    """The broker as it sees itself; `limits` hears what it takes."""
+
+    def info(reply: pb.GetServerInfoResponse, _: bool) -> pb.GetServerInfoResponse:
+        if reply.HasField("limits"):
+            limits.hear(reply.limits)
+        return reply
+
+    return Operation(rpcs.GET_SERVER_INFO, pb.GetServerInfoRequest(), info)
+
+
+def _goes_on(
+    rpc: rpcs.Rpc,
+    request: Any,
+    told: Tally,
+    heard: Callable[[Any], None],
+    entries: int,
+    part: Callable[[int, int], Operation[int]],
+) -> Operation[int]:
+    """An operation that works through dead letters, and reports."""
+
+    def all_done(_: object, __: bool) -> int:
+        return told.end_stream()
+
+    return Operation(
+        rpc,
+        request,
+        all_done,
+        heard=heard,
+        again=told.next_stream,
+        endless=True,
+        entries=entries,
+        part=part,
+        join=_last,
+    )
+
+
+def _page(name: str) -> Callable[[Any, bool], Page[Any]]:
+    """Reads a page of a list whose entries have that name."""
+    return lambda reply, _: (getattr(reply, name), reply.next_page_token)
+
+
+def _changed(reply: pb.PauseQueueResponse | pb.ResumeQueueResponse, _: bool) -> bool:
+    return reply.changed
+
+
+def _nothing(_: object, __: bool) -> None:
+    return None
+
+
+def _last(values: Sequence[int]) -> int:
+    """Of the parts of a request, which one tally has added up."""
+    return values[-1]

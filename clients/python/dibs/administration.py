@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from . import queues
+from .admin_face import Admin
+from .aio_admin import AsyncAdmin
 from .flows import Flow
 from .names import QueueName
 from .runner import AsyncRunner, Runner
@@ -11,6 +15,11 @@ from .times import Seconds
 
 class Administration(Runner):
     """The blocking face; a part of `Dibs`."""
+
+    @cached_property
+    def admin(self) -> Admin:
+        """Everything else that can be done to queues, and to what runs them; see `Admin`."""
+        return Admin(of=self)
 
     def known_queues(self, *, is_data: bool = False) -> list[str]:
         """The names of all queues of tasks, in the order in which they are served.
@@ -88,6 +97,11 @@ class Administration(Runner):
 
 class AsyncAdministration(AsyncRunner):
     """The asyncio face; a part of `AsyncDibs`."""
+
+    @cached_property
+    def admin(self) -> AsyncAdmin:
+        """As `Dibs.admin`."""
+        return AsyncAdmin(of=self)
 
     async def known_queues(self, *, is_data: bool = False) -> list[str]:
         """As `Dibs.known_queues`."""

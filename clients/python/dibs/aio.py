@@ -14,8 +14,8 @@ from .aio_data import AsyncData
 from .aio_transport import AioTransport
 from .batching import enter_batch, leave_batch, open_batch
 from .client import Dibs
-from .connection import Connection
-from .decorators import AsyncTaskDecorator, Delivery, cron_recipe, periodic_recipe, task_recipe
+from .connection import Connection, ConnectionSettings
+from .decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
 from .encoding import ItemForm
@@ -26,6 +26,7 @@ from .locks import AsyncLock
 from .names import QueueName
 from .options import NO_OPTIONS, Options
 from .placed import Placed
+from .policy import Delivery
 from .registry import Registry
 from .tasks import AsyncBinds, AsyncTask, BaseTask
 from .times import Seconds
@@ -60,7 +61,12 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     """
 
     def __init__(
-        self, target: str | None = None, namespace: str | None = None, *, of: Dibs | None = None, **settings: Any
+        self,
+        target: str | None = None,
+        namespace: str | None = None,
+        *,
+        of: Dibs | None = None,
+        **settings: Unpack[ConnectionSettings],
     ) -> None:
         if of is not None and (target is not None or namespace is not None or settings):
             raise ValueError("of goes without the other arguments")
@@ -196,9 +202,17 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         """As `Dibs.results`."""
         return await self.run(flows.get_results(self.namespace, taskids))
 
-    def Data(self, queue: QueueName, *args: Any, **kwargs: Any) -> AsyncData:
+    def Data(
+        self,
+        queue: QueueName,
+        attempts: int = 1,
+        vis_timeout: Seconds = 0,
+        use_dead: bool | QueueName | None = None,
+        is_tasks: bool = False,
+        is_dead: bool = False,
+    ) -> AsyncData:
         """As `Dibs.Data`, its methods to be awaited."""
-        return AsyncData(self, queue, *args, **kwargs)
+        return AsyncData(self, queue, attempts, vis_timeout, use_dead, is_tasks, is_dead)
 
     def lock(self, name: str, duration: Seconds = 1) -> AsyncLock:
         """As `Dibs.lock`, for ``async with``."""

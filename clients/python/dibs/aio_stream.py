@@ -18,8 +18,9 @@ from .consuming import DataBatch, Entry, Marks
 from .errors import DibsError
 from .holding import Holding
 from .retry import Pauses
+from .rpcs import WORK
 from .status import error_from_call
-from .stream import LEAVE_SECONDS, TAKEN_ON_SECONDS, WORK, forgivable
+from .stream import LEAVE_SECONDS, TAKEN_ON_SECONDS, forgivable
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import Delivery
 

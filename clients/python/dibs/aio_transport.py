@@ -16,9 +16,10 @@ from .dividing import divided
 from .errors import BrokerError, DeadlineExceeded, DibsError
 from .flows import Flow
 from .known_limits import KnownLimits
-from .operations import Operation, Rpc
+from .operations import Operation
 from .retry import Attempts
-from .status import error_from_call
+from .rpcs import Rpc
+from .silence import FellSilent, problem_of
 
 T = TypeVar("T")
 
@@ -73,19 +74,23 @@ class AioTransport:
         attempts = Attempts(
             self.connection.timeout if timeout is None else timeout,
             self.connection.try_timeout if operation.prompt else None,
-            operation.wait,
+            0.0 if operation.endless else operation.wait,
         )
+        operation = operation.telling(attempts)
         while True:
             generation = self.generation
+            limit = operation.limit_after(attempts)
             try:
-                reply = await self._call(operation, operation.request_after(attempts.elapsed()), attempts.limit())
-            except grpc.RpcError as error:
-                problem = error_from_call(error, self.connection.place)
+                reply = await self._call(operation, operation.request_after(attempts.elapsed()), limit)
+            except (grpc.RpcError, FellSilent) as error:
+                problem = problem_of(error, self.connection.place)
                 if isinstance(problem, DeadlineExceeded):
                     self.leave_channel(generation)
                 pause = attempts.pause_after(problem, safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
+            if operation.again is not None:
+                operation.again()
             await asyncio.sleep(pause)
 
     async def carry(self, flow: Flow[T], before: Callable[[], Awaitable[None]] | None = None) -> T:
@@ -113,13 +118,12 @@ class AioTransport:
             result: T = stop.value
             return result
 
-    async def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
+    async def _call(self, operation: Operation[Any], request: Message, timeout: float | None) -> Any:
         call = self.method(operation.rpc)(
             request,
             timeout=timeout,
             metadata=self.connection.metadata,
-            # What must not be tried again had better be sent when there is somebody to send it to.
-            wait_for_ready=None if operation.safe else True,
+            wait_for_ready=operation.waits_for_broker or None,
         )
         self._calls[call] = self.generation
         try:
@@ -128,9 +132,18 @@ class AioTransport:
             self._calls.pop(call, None)
 
     async def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
-        replies = []
+        replies: list[Any] = []
         try:
-            async for reply in call:
+            while True:
+                try:
+                    async with asyncio.timeout(self.connection.timeout if operation.is_watched else None):
+                        reply = await call.read()
+                except TimeoutError:
+                    raise FellSilent from None
+                if reply is grpc.aio.EOF:
+                    break
+                if operation.is_watched:
+                    replies.clear()  # there is no end to them, and each says all
                 replies.append(reply)
                 if operation.heard is not None:
                     operation.heard(reply)

@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from .connection import Metadata
-from .operations import Rpc
+from .rpcs import Rpc
 
 #: Calls at a time.
 _CALLS = 4

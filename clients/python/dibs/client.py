@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import flows
 from .administration import Administration
 from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
-from .connection import Connection
+from .connection import Connection, ConnectionSettings, check_names
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
@@ -23,17 +23,18 @@ from .ids import new_id
 from .locks import SimpleLock
 from .making import TaskMaking
 from .names import QueueName
-from .operations import ENQUEUE, Operation
+from .operations import Operation
 from .options import NO_OPTIONS, Options
 from .placed import Placed
 from .registry import Registry
+from .rpcs import ENQUEUE
 from .tasks import BaseTask, CoroutineTask, Task
 from .times import Seconds
 from .transport import Transport
 from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
-    from _typeshed import StrPath
+    from typing import Unpack
 
 T = TypeVar("T")
 
@@ -79,15 +80,7 @@ class Dibs(Administration, TaskMaking):
         self,
         target: str | None = None,
         namespace: str | None = None,
-        *,
-        timeout: Seconds | None = None,
-        try_timeout: Seconds | None = None,
-        token: str | None = None,
-        tls: bool | None = None,
-        ca: StrPath | None = None,
-        cert: StrPath | None = None,
-        key: StrPath | None = None,
-        channel_options: Sequence[tuple[str, Any]] = (),
+        **settings: Unpack[ConnectionSettings],
     ) -> None:
         #: The tasks of this instance, by name.
         self.registry: Registry[BaseTask[..., Any]] = Registry()
@@ -96,20 +89,9 @@ class Dibs(Administration, TaskMaking):
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None
-        given: dict[str, Any] = {
-            "target": target,
-            "namespace": namespace,
-            "timeout": timeout,
-            "try_timeout": try_timeout,
-            "token": token,
-            "tls": tls,
-            "ca": ca,
-            "cert": cert,
-            "key": key,
-            "channel_options": channel_options,
-        }
-        if any(value is not None and value != () for value in given.values()):
-            self._connection = Connection.build(**given)
+        check_names(settings)
+        if any(value is not None and value != () for value in (target, namespace, *settings.values())):
+            self._connection = Connection.build(target, namespace, **settings)
 
     # Connecting
 
@@ -117,15 +99,7 @@ class Dibs(Administration, TaskMaking):
         self,
         target: str | None = None,
         namespace: str | None = None,
-        *,
-        timeout: Seconds | None = None,
-        try_timeout: Seconds | None = None,
-        token: str | None = None,
-        tls: bool | None = None,
-        ca: StrPath | None = None,
-        cert: StrPath | None = None,
-        key: StrPath | None = None,
-        channel_options: Sequence[tuple[str, Any]] = (),
+        **settings: Unpack[ConnectionSettings],
     ) -> None:
         """Say where the broker is; also for tasks that exist already. Arguments and errors as for `Dibs`.
 
@@ -135,18 +109,7 @@ class Dibs(Administration, TaskMaking):
 
             dibs.connect("queue.example.org:7411", namespace="billing")
         """
-        connection = Connection.build(
-            target,
-            namespace,
-            timeout=timeout,
-            try_timeout=try_timeout,
-            token=token,
-            tls=tls,
-            ca=ca,
-            cert=cert,
-            key=key,
-            channel_options=channel_options,
-        )
+        connection = Connection.build(target, namespace, **settings)
         self.close()
         self._connection = connection
 

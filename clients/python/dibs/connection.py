@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 import grpc
 import grpc.aio
@@ -56,6 +56,29 @@ _FOR_TLS = ("grpc.min_reconnect_backoff_ms", 1_000)
 
 #: For what is on this machine: a proxy that the environment names is for elsewhere.
 _WITHOUT_PROXY = ("grpc.enable_http_proxy", 0)
+
+
+class ConnectionSettings(TypedDict, total=False):
+    """The arguments of everything that connects, besides target and namespace; see `Dibs`."""
+
+    timeout: Seconds | None
+    try_timeout: Seconds | None
+    token: str | None
+    tls: bool | None
+    ca: StrPath | None
+    cert: StrPath | None
+    key: StrPath | None
+    channel_options: Sequence[tuple[str, Any]]
+
+
+def check_names(settings: ConnectionSettings) -> None:
+    """Check that there is nothing among the arguments that is none.
+
+    Raises:
+        TypeError: there is; the text names it.
+    """
+    for name in settings.keys() - ConnectionSettings.__annotations__.keys():
+        raise TypeError(f"a connection has no argument {name!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

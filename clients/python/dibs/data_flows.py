@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import logging
-import os
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from . import admin, operations
+from . import admin, admin_flows, operations
 from .codec import decode_value
 from .defaults import NO_DEFAULTS, Defaults
 from .encoding import EncodedRequest, ItemForm, chunks
 from .entries import dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, InvalidArgument, NotFound
-from .flows import LONGEST_WAIT_SECONDS, Flow, do, part_size
+from .flows import Flow, do, part_size
 from .holding import Holding
-from .ids import new_id
 from .known_limits import KnownLimits, is_too_much
 from .leases import Leases
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .operations import MAX_BATCH, Operation
+from .pages import whole
 from .policy import Policy, checked_attempts
+from .taking import Taking, waits
 from .times import Seconds, to_duration, to_seconds, to_wait
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
+from .v1.admin_pb2 import ITEM_SECTION_LEASED
 
 _log = logging.getLogger("dibs")
 
@@ -76,8 +76,7 @@ class BaseData:
         self._kind = tpb.QUEUE_KIND_TASK if is_tasks else tpb.QUEUE_KIND_DATA
         self._leases = Leases()
         self._forms: dict[tuple[int, bool | str | None], ItemForm] = {}
-        #: Requests for dead letters that got no answer, of which process: the next one asks for that answer again.
-        self._unanswered: list[tuple[int, str]] = []
+        self._taking = Taking(self.queue, self._kind)
 
     @property
     def _namespace(self) -> str:
@@ -154,7 +153,7 @@ class BaseData:
         if self.is_dead:
             return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
         deliveries: Sequence[tpb.Delivery] = ()
-        for part in _waits(wait):
+        for part in waits(wait):
             deliveries = yield from self._lease(
                 max_items=most,
                 lease_timeout=lease_timeout,
@@ -207,41 +206,11 @@ class BaseData:
         return False, to_seconds(vis_timeout, "vis_timeout")
 
     def _take_dead(self, most: int, wait: float) -> Flow[dict[str, Any]]:
-        items: Sequence[Any] = ()
-        request_id = self._unanswered_request() or new_id()
-        for part in _waits(wait):
-            operation = admin.take_dead_letters(self._namespace, self.queue, self._kind, most, part, request_id)
-            try:
-                items = yield from do(operation)
-            except BaseException:
-                # What it took, if anything, is kept there for a while: the next call asks for it under the same id.
-                self._unanswered.append((os.getpid(), request_id))
-                raise
-            if items:
-                break
+        items, request_id = yield from self._taking.take(self._namespace, most, wait)
         entries = self._dead_entries(items)
         if items:
-            yield from self._confirm_taken(request_id)
+            yield from self._taking.confirm(self._namespace, request_id)
         return entries
-
-    def _unanswered_request(self) -> str:
-        """The id of a request of this process that got no answer; "" none. It is the caller's from here on."""
-        while self._unanswered:
-            try:
-                process, request_id = self._unanswered.pop()
-            except IndexError:  # another thread was quicker
-                break
-            if process == os.getpid():
-                return request_id
-        return ""
-
-    def _confirm_taken(self, request_id: str) -> Flow[None]:
-        """Say that dead letters have arrived, so that the broker keeps them no longer."""
-        try:
-            yield from do(admin.confirm_dead_letters(self._namespace, self.queue, self._kind, request_id))
-        except BrokerError as error:
-            # They are here all the same; the broker forgets them by itself in ten minutes.
-            _log.info("the broker did not hear that dead letters of %s have arrived: %s", self, error)
 
     def _peek_dead(self, most: int) -> Flow[dict[str, Any]]:
         entries: dict[str, Any] = {}
@@ -316,31 +285,18 @@ class BaseData:
 
     def _delete_all(self) -> Flow[int]:
         if self.is_dead:
-            return (yield from do(admin.purge_dead_letters(self._namespace, self.queue, self._kind)))
+            return (yield from admin_flows.purge_dead_letters(self._namespace, self.queue, self._kind))
         try:
-            removed = yield from do(admin.clear_queue(self._namespace, self.queue, self._kind))
-            leased: list[str] = []
-            token = ""
-            while True:
-                items, token = yield from do(admin.list_leased(self._namespace, self.queue, self._kind, token))
-                leased += [item.id for item in items]
-                if not token:
-                    break
+            removed, _ = yield from do(admin.clear_queue(self._namespace, self.queue, self._kind))
+            leased = yield from whole(admin_flows.items(self._namespace, self.queue, self._kind, ITEM_SECTION_LEASED))
         except NotFound:
             return 0
-        for ids in _id_batches(leased):
-            removed += len((yield from do(admin.delete_items(self._namespace, ids))))
-        return removed
+        return removed + len((yield from admin_flows.delete_items(self._namespace, [item.id for item in leased])))
 
     def _redrive(self, ids: Iterable[str] | None) -> Flow[int]:
         if not self.is_dead:
             raise ValueError("only dead letters are sent back: use Data(name, is_dead=True)")
-        if ids is None:
-            return (yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind)))
-        sent = 0
-        for batch in _id_batches(ids):
-            sent += yield from do(admin.redrive_dead_letters(self._namespace, self.queue, self._kind, batch))
-        return sent
+        return (yield from admin_flows.redrive_dead_letters(self._namespace, self.queue, self._kind, ids))
 
 
 def _data_of(delivery: tpb.Delivery) -> Any:
@@ -381,14 +337,3 @@ def _id_batches(items: Iterable[str]) -> Iterator[list[str]]:
     ids = iter([items] if isinstance(items, str) else items)
     while batch := list(islice(ids, MAX_BATCH)):
         yield batch
-
-
-def _waits(total: float) -> Iterator[float]:
-    """A wait in parts that one request each may take; at least one part, of no length if there is no wait."""
-    deadline = time.monotonic() + total
-    left = total
-    while True:
-        yield min(left, LONGEST_WAIT_SECONDS)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .definition import Definition
 from .names import QueueName
-from .policy import Backoff, Policy
+from .policy import Delivery, Policy
 from .schedules import Cron, Every, Schedule
 from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
 from .times import Seconds
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Delivery(TypedDict, total=False):
-    """The arguments of the decorators that say how calls are delivered; see `Dibs.task`."""
-
-    attempts: int
-    retry_delay: Seconds | None
-    save_results: Seconds
-    vis_timeout: Seconds
-    use_dead: bool | str | None
-    backoff: Backoff | None
-    max_crashes: int
 
 
 @dataclass(frozen=True)

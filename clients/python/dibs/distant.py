@@ -12,9 +12,9 @@ from . import admin
 from .definition import Definition
 from .errors import BrokerError, DibsError
 from .flows import Flow, do
-from .policy import DEFAULT_MAX_CRASHES, Backoff, Policy
+from .pages import Pages, whole
+from .policy import policy_from_wire
 from .v1 import admin_pb2 as pb
-from .v1.types_pb2 import DeliveryPolicy
 
 _log = logging.getLogger("dibs")
 
@@ -57,13 +57,8 @@ class KnownTasks:
 
     def names(self, namespace: str) -> Flow[list[str]]:
         """The names of all tasks that the broker knows."""
-        found: list[str] = []
-        token = ""
-        while True:
-            tasks, token = yield from do(admin.list_tasks(namespace, page_token=token))
-            found += [task.definition.name for task in tasks]
-            if not token:
-                return found
+        there = yield from whole(Pages(lambda token: admin.list_tasks(namespace, page_token=token)))
+        return [task.definition.name for task in there]
 
 
 def elsewhere(*args: Any, **kwargs: Any) -> Any:
@@ -72,22 +67,4 @@ def elsewhere(*args: Any, **kwargs: Any) -> Any:
 
 
 def _definition(task: pb.TaskDefinition) -> Definition:
-    return Definition(elsewhere, queue=task.queue, name=task.name, policy=_policy(task.policy))
-
-
-def _policy(wire: DeliveryPolicy) -> Policy:
-    retry = wire.retry
-    backoff = None
-    if wire.HasField("retry") and retry.multiplier > 1:
-        backoff = Backoff(
-            retry.initial_delay.ToTimedelta(), retry.multiplier, retry.max_delay.ToTimedelta(), retry.jitter
-        )
-    return Policy.build(
-        attempts=wire.attempts or 1,
-        vis_timeout=wire.lease_timeout.ToTimedelta(),
-        use_dead=wire.dead_letter_queue or wire.use_dead_letter,
-        save_results=wire.result_ttl.ToTimedelta(),
-        retry_delay=retry.initial_delay.ToTimedelta() if wire.HasField("retry") and backoff is None else None,
-        backoff=backoff,
-        max_crashes=wire.max_crashes or DEFAULT_MAX_CRASHES,
-    )
+    return Definition(elsewhere, queue=task.queue, name=task.name, policy=policy_from_wire(task.policy))

@@ -12,7 +12,7 @@ import grpc
 from . import forking
 from .encoding import EncodedRequest
 from .heart import Heart
-from .operations import Rpc
+from .rpcs import Rpc
 from .transport import Transport
 from .v1 import broker_pb2 as pb
 

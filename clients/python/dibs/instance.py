@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .admin_face import Admin
 from .client import Dibs
 from .data import Data
 from .default_instance import fill
@@ -10,7 +11,7 @@ from .locks import SimpleLock
 _instance = Dibs()
 fill(_instance)
 
-__all__ = ["Data", "SimpleLock"]
+__all__ = ["Admin", "Data", "SimpleLock"]
 
 
 def default() -> Dibs:

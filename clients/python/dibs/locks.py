@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
+from . import locking
 from .default_instance import default_runner
 from .errors import FailedPrecondition, NoLock
 from .flows import Flow, do
 from .ids import new_id
-from .operations import Operation, Rpc
 from .runner import AsyncRunner, Runner
-from .times import Seconds, to_duration, to_seconds
-from .v1 import lock_pb2 as pb
-from .v1.lock_pb2_grpc import LockServiceStub
-
-ACQUIRE = Rpc(LockServiceStub, "Acquire")
-REFRESH = Rpc(LockServiceStub, "RefreshLock")
-RELEASE = Rpc(LockServiceStub, "Release")
+from .times import Seconds, to_seconds
 
 _HELD = "LOCK_HELD"
 _LOST = "LOCK_LOST"
@@ -33,11 +27,8 @@ class _Hold:
 
     def _acquire(self, namespace: str) -> Flow[None]:
         owner = new_id()  # one for each time, so that no lock is taken twice at once
-        request = pb.AcquireRequest(
-            namespace=namespace, name=self.name, owner=owner, duration=to_duration(self.duration)
-        )
         try:
-            yield from do(Operation(ACQUIRE, request, _nothing))
+            yield from do(locking.acquire(namespace, self.name, owner, self.duration))
         except FailedPrecondition as error:
             if error.reason != _HELD:
                 raise
@@ -48,11 +39,8 @@ class _Hold:
         if not self._owner:
             raise NoLock(f"the lock {self.name!r} is not held here")
         seconds = self.duration if duration is None else to_seconds(duration, "duration")
-        request = pb.RefreshLockRequest(
-            namespace=namespace, name=self.name, owner=self._owner, duration=to_duration(seconds)
-        )
         try:
-            yield from do(Operation(REFRESH, request, _nothing))
+            yield from do(locking.refresh(namespace, self.name, self._owner, seconds))
         except FailedPrecondition as error:
             if error.reason != _LOST:
                 raise
@@ -63,8 +51,7 @@ class _Hold:
         owner, self._owner = self._owner, ""
         if not owner:
             return
-        request = pb.ReleaseRequest(namespace=namespace, name=self.name, owner=owner)
-        if (yield from do(Operation(RELEASE, request, _was_ours))):
+        if (yield from do(locking.release(namespace, self.name, owner))):
             return
         text = f"the lock {self.name!r} was lost before its end: its time had run out"
         if raised is None:
@@ -148,12 +135,3 @@ class AsyncLock(_Hold):
     async def refresh(self, duration: Seconds | None = None) -> None:
         """As `SimpleLock.refresh`."""
         await self._dibs.run(self._refresh(self._dibs.namespace, duration))
-
-
-def _was_ours(reply: pb.ReleaseResponse, repeated: bool) -> bool:
-    # The answer to an earlier attempt, which may have freed it, got lost.
-    return reply.released or repeated
-
-
-def _nothing(_: object, __: bool) -> None:
-    return None

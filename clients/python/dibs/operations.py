@@ -16,9 +16,10 @@ from .defaults import NO_DEFAULTS, Defaults
 from .encoding import EncodedRequest
 from .errors import AlreadyExists
 from .repeating import is_repeatable
+from .retry import Attempts
+from .rpcs import ACK, CANCEL, ENQUEUE, LEASE, NACK, REFRESH, RESULT, Rpc
 from .times import to_duration
 from .v1 import broker_pb2 as pb
-from .v1.broker_pb2_grpc import BrokerServiceStub
 from .v1.types_pb2 import (
     OUTCOME_LEASE_EXPIRED,
     OUTCOME_LEASE_SUPERSEDED,
@@ -43,23 +44,6 @@ _UNTIL = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rpc:
-    """One method of one gRPC service.
-
-    Attributes:
-        stub: the generated stub class of the service.
-        name: name of the method.
-        streams: whether the reply is a stream.
-        single: whether that stream has one message at most, so that a break after it changes nothing.
-    """
-
-    stub: Callable[[Any], Any]
-    name: str
-    streams: bool = False
-    single: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Operation(Generic[T]):
     """One call.
 
@@ -73,6 +57,10 @@ class Operation(Generic[T]):
         limited: whether that wait is bounded by the broker's `max_wait`.
         most_field: the field that says how many items are wanted at most, bounded by its `max_batch_items`.
         heard: told each message of a streaming method when it arrives.
+        again: told before another attempt.
+        endless: whether it goes on for as long as there is work: a stream that reports how far it is. Time is up when
+            nothing has come for so long. With a `wait`, for reports that come seldom, when that is over, too; a broker
+            that vanishes meanwhile is noticed by the keepalive of the connection.
         entries: entries of the request, as its limit counts them.
         part: makes the same operation for some of the entries, from one place to another; None: it has no parts.
         join: the value of the whole from those of its parts, in order.
@@ -86,6 +74,8 @@ class Operation(Generic[T]):
     limited: bool = True
     most_field: str = ""
     heard: Callable[[Any], None] | None = None
+    again: Callable[[], None] | None = None
+    endless: bool = False
     entries: int = 1
     part: Callable[[int, int], Operation[T]] | None = None
     join: Callable[[Sequence[Any]], Any] = sum
@@ -100,6 +90,16 @@ class Operation(Generic[T]):
     def prompt(self) -> bool:
         """Whether it may be given up and made again before its time is up; a long stream begins anew each time."""
         return self.safe and (self.rpc.single or not self.rpc.streams)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether an attempt has no deadline, and is given up when it falls silent."""
+        return self.endless and not self.wait
+
+    @property
+    def waits_for_broker(self) -> bool:
+        """Whether to send it when there is a broker to send it to: it cannot be tried again, and ends in time."""
+        return not self.safe and (not self.endless or self.is_watched)
 
     @property
     def size(self) -> int:
@@ -122,6 +122,25 @@ class Operation(Generic[T]):
             getattr(request, self.wait_field).CopyFrom(to_duration(limits.max_wait))
         return replace(self, request=request, wait=min(self.wait, limits.max_wait) if waits else self.wait)
 
+    def limit_after(self, attempts: Attempts) -> float | None:
+        """Seconds that its next attempt may take; None: it has no deadline."""
+        if self.is_watched:
+            return None
+        return max(self.wait - attempts.elapsed(), 0.0) + attempts.timeout if self.endless else attempts.limit()
+
+    def telling(self, attempts: Attempts) -> Operation[T]:
+        """The same; if it is endless, its attempts learn of each message."""
+        if not self.endless:
+            return self
+        heard = self.heard
+
+        def hear(reply: Any) -> None:
+            attempts.hear()
+            if heard is not None:
+                heard(reply)
+
+        return replace(self, heard=hear)
+
     def request_after(self, seconds: float) -> Message:
         """What to send in an attempt that begins so long after the first."""
         asked = self.request
@@ -133,15 +152,6 @@ class Operation(Generic[T]):
         request.CopyFrom(asked)
         getattr(request, self.wait_field).CopyFrom(to_duration(max(self.wait - seconds, 0.0)))
         return request
-
-
-ENQUEUE = Rpc(BrokerServiceStub, "Enqueue")
-LEASE = Rpc(BrokerServiceStub, "Lease", streams=True, single=True)
-ACK = Rpc(BrokerServiceStub, "Ack")
-NACK = Rpc(BrokerServiceStub, "Nack")
-REFRESH = Rpc(BrokerServiceStub, "Refresh")
-CANCEL = Rpc(BrokerServiceStub, "Cancel")
-RESULT = Rpc(BrokerServiceStub, "Result")
 
 
 def enqueue(request: pb.EnqueueRequest | EncodedRequest) -> Operation[Sequence[pb.EnqueuedItem]]:

@@ -6,6 +6,9 @@ import math
 import random
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypedDict
+
+from google.protobuf.duration_pb2 import Duration
 
 from .names import DEADLETTER_QUEUE
 from .times import Seconds, to_duration, to_seconds
@@ -14,6 +17,8 @@ from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
 #: Times that a call may kill its process when the task does not say.
 DEFAULT_MAX_CRASHES = 3
 _MOST_CRASHES = 1_000
+#: Growth from one wait to the next.
+_MOST_FACTOR = 100
 
 #: Wait before the next attempt that `Task.retry` asks for when the task names none, in seconds.
 DEFAULT_RETRY_DELAY_SECONDS = 30.0
@@ -48,8 +53,8 @@ class Backoff:
         """Check the values."""
         to_seconds(self.initial, "initial")
         to_seconds(self.maximum, "maximum")
-        if not 1 <= self.factor <= 100:
-            raise ValueError(f"factor must be 1 to 100, not {self.factor!r}")
+        if not 1 <= self.factor <= _MOST_FACTOR:
+            raise ValueError(f"factor must be 1 to {_MOST_FACTOR}, not {self.factor!r}")
         if not 0 <= self.jitter <= 1:
             raise ValueError(f"jitter must be 0 to 1, not {self.jitter!r}")
 
@@ -64,6 +69,18 @@ class Backoff:
     def wait_with_jitter(self, attempt: int) -> float:
         """The wait after attempt number `attempt`, in seconds, with jitter."""
         return self.wait(attempt) * random.uniform(1 - self.jitter, 1 + self.jitter)
+
+
+class Delivery(TypedDict, total=False):
+    """The arguments of the decorators that say how calls are delivered; see `Dibs.task`."""
+
+    attempts: int
+    retry_delay: Seconds | None
+    save_results: Seconds
+    vis_timeout: Seconds
+    use_dead: bool | str | None
+    backoff: Backoff | None
+    max_crashes: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +176,30 @@ class Policy:
         if self.backoff is not None:
             return self.backoff.wait_with_jitter(attempt)
         return DEFAULT_RETRY_DELAY_SECONDS if self.retry_delay is None else self.retry_delay
+
+
+def policy_from_wire(wire: DeliveryPolicy) -> Policy:
+    """How items are delivered, as a message says it; numbers that only a later version has are cut down to ours."""
+    name, retry = wire.dead_letter_queue, wire.retry
+    initial = _seconds(retry.initial_delay)
+    backoff = None
+    if wire.HasField("retry") and retry.multiplier > 1:
+        backoff = Backoff(
+            initial, min(retry.multiplier, _MOST_FACTOR), _seconds(retry.max_delay), min(max(retry.jitter, 0.0), 1.0)
+        )
+    return Policy(
+        attempts=wire.attempts or 1,
+        vis_timeout=_seconds(wire.lease_timeout),
+        use_dead=bool(name or wire.use_dead_letter) if name in ("", DEADLETTER_QUEUE) else name,
+        save_results=_seconds(wire.result_ttl),
+        retry_delay=initial if wire.HasField("retry") and backoff is None else None,
+        backoff=backoff,
+        max_crashes=wire.max_crashes or DEFAULT_MAX_CRASHES,
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9
 
 
 def checked_attempts(attempts: int) -> int:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterable
 
-from . import admin
+from . import admin, admin_flows
 from .errors import NotFound
 from .flows import Flow, do
 from .names import DEADLETTER_QUEUE, QueueName, queue_name
-from .times import Seconds, to_duration, to_seconds
+from .pages import Pages, whole
+from .times import Seconds, to_seconds
 from .v1 import admin_pb2 as pb
 from .v1 import types_pb2 as tpb
 
 _log = logging.getLogger("dibs")
-
-#: How often a flush can report, in seconds.
-_LEAST_REPORT_SECONDS = 0.1
-_MOST_REPORT_SECONDS = 3_600.0
 
 
 def kind_of(is_data: bool) -> tpb.QueueKind.ValueType:
@@ -27,13 +24,7 @@ def kind_of(is_data: bool) -> tpb.QueueKind.ValueType:
 
 def queues(namespace: str, *, is_data: bool) -> Flow[list[pb.QueueInfo]]:
     """All queues of a kind, in the order in which they are served."""
-    found: list[pb.QueueInfo] = []
-    token = ""
-    while True:
-        page, token = yield from do(admin.list_queues(namespace, kind_of(is_data), page_token=token))
-        found += page
-        if not token:
-            return found
+    return (yield from whole(Pages(lambda token: admin.list_queues(namespace, kind_of(is_data), page_token=token))))
 
 
 def known_queues(namespace: str, *, is_data: bool) -> Flow[list[str]]:
@@ -57,13 +48,13 @@ def clear_queue(namespace: str, queue: QueueName, *, delete: bool, is_data: bool
     name, kind = queue_name(queue), kind_of(is_data)
     removed = 0
     try:
-        removed = yield from do(admin.clear_queue(namespace, name, kind, delete=delete))
+        removed, _ = yield from admin_flows.clear_queue(namespace, name, kind, delete=delete)
         if name != DEADLETTER_QUEUE:
             return removed
     except NotFound:
         pass
     try:
-        return removed + (yield from do(admin.purge_dead_letters(namespace, name, kind)))
+        return removed + (yield from admin_flows.purge_dead_letters(namespace, name, kind))
     except NotFound:
         return removed
 
@@ -78,21 +69,28 @@ def flush_tasks(
     log_every: Seconds,
 ) -> Flow[tuple[list[str], list[str], list[str]]]:
     """Wait for the tasks that are queued now: the ids of those that are done, started, and waiting."""
-    request = pb.FlushRequest(
-        namespace=namespace,
+    interval = to_seconds(log_every, "log_every")
+    items = yield from admin_flows.flush(
+        namespace,
         complete=bool(complete),
         force_delayed=bool(force_delayed),
         wait_on_hidden=bool(wait_on_hidden),
+        timeout=flush_seconds(timeout),
+        interval=interval,
+        heard=_log_progress if interval else None,
     )
-    heard: Callable[[pb.FlushResponse], None] | None = None
-    interval = to_seconds(log_every, "log_every")
-    if interval:
-        interval = min(max(interval, _LEAST_REPORT_SECONDS), _MOST_REPORT_SECONDS)
-        request.report_interval.CopyFrom(to_duration(interval))
-        heard = _log_progress
-    endless = timeout is None or (isinstance(timeout, int | float) and timeout < 0)
-    seconds = None if timeout is None or endless else to_seconds(timeout, "timeout")
-    items = yield from do(admin.flush(request, seconds, heard))
+    return by_state(items)
+
+
+def flush_seconds(timeout: Seconds | None) -> float | None:
+    """How long a flush may wait, in seconds; None: as long as it takes, which is also what less than nothing means."""
+    if timeout is None or (isinstance(timeout, int | float) and timeout < 0):
+        return None
+    return to_seconds(timeout, "timeout")
+
+
+def by_state(items: Iterable[pb.FlushedItem]) -> tuple[list[str], list[str], list[str]]:
+    """The ids of tasks that are done, started, and waiting."""
     lists: dict[pb.FlushState.ValueType, list[str]] = {
         pb.FLUSH_STATE_DONE: [],
         pb.FLUSH_STATE_STARTED: [],

@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from . import admin
+from . import admin, admin_flows
 from .codec import encode_call
 from .definition import Definition
 from .errors import BrokerError, InvalidArgument
 from .flows import Flow, do, part_size
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation
-from .schedules import Cron, Every
-from .times import to_duration
+from .pages import whole
+from .timings import write_timing
 from .v1 import admin_pb2 as pb
 
 T = TypeVar("T")
@@ -99,13 +99,8 @@ def _put_schedules(namespace: str, group: str, schedules: list[pb.Schedule], don
 
 
 def _names_in_group(namespace: str, group: str) -> Flow[list[str]]:
-    names: list[str] = []
-    token = ""
-    while True:
-        page, token = yield from do(admin.list_schedules(namespace, token))
-        names += [info.schedule.name for info in page if info.group == group]
-        if not token:
-            return names
+    there = yield from whole(admin_flows.schedules(namespace))
+    return [info.schedule.name for info in there if info.group == group]
 
 
 def _in_parts(entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[Any]]) -> Flow[int]:
@@ -153,11 +148,6 @@ def _schedule(definition: Definition) -> pb.Schedule:
     schedule.content.task_name = definition.name
     schedule.content.payload = encode_call((), {})
     schedule.policy.MergeFromString(definition.policy.encoded)
-    if isinstance(timing, Every):
-        schedule.interval.CopyFrom(to_duration(timing.period.total_seconds()))
-        schedule.never_skip = timing.never_skip
-    elif isinstance(timing, Cron):
-        schedule.cron = timing.expression
-        schedule.time_zone = timing.timezone
-        schedule.never_skip = timing.never_skip
+    if timing is not None:
+        write_timing(schedule, timing)
     return schedule

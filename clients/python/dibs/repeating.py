@@ -44,9 +44,10 @@ _TABLE: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "ResumeQueue": _always,
         "ListItems": _always,
         "DeleteItems": _always,
-        # Both remove what is there while the call lasts, however often they are asked meanwhile.
+        # Both remove what is there while the call lasts, however often they are asked meanwhile. Letters that are named
+        # are not there the second time.
         "ClearQueue": _always,
-        "PurgeDeadLetters": _always,
+        "PurgeDeadLetters": lambda request: not request.ids,
         "ListDeadLetterQueues": _always,
         "ListDeadLetters": _always,
         # Hands out for good, but the same again to the same id; or it only says that something has arrived.

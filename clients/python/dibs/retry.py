@@ -47,7 +47,7 @@ class Attempts:
         wait: seconds of that which the broker may deliberately take to answer, on top of the limit of an attempt.
     """
 
-    __slots__ = ("_began", "_deadline", "_longest", "_pauses", "_wait", "made", "timeout")
+    __slots__ = ("_alive", "_began", "_deadline", "_longest", "_pauses", "_wait", "made", "timeout")
 
     def __init__(self, timeout: float, first: float | None = None, wait: float = 0.0) -> None:
         self.timeout = timeout + wait
@@ -56,6 +56,8 @@ class Attempts:
         self._began = time.monotonic()
         self._deadline = self._began + self.timeout
         self._pauses = Pauses()
+        #: Whether the attempt that goes on has got something.
+        self._alive = False
         #: Attempts that have failed so far.
         self.made = 0
 
@@ -73,6 +75,10 @@ class Attempts:
         """Seconds since the first attempt began; 0 while that is the only one."""
         return time.monotonic() - self._began if self.made else 0.0
 
+    def hear(self) -> None:
+        """The attempt that goes on has got something: if it fails all the same, the time for others begins anew."""
+        self._alive = True
+
     def pause_after(self, error: BrokerError, *, safe: bool = True) -> float:
         """Seconds to wait before the next attempt.
 
@@ -87,6 +93,10 @@ class Attempts:
         if not safe or not (ran_out or is_transient(error)):
             raise error
         self.made += 1
+        if self._alive:
+            self._alive = False
+            self._deadline = time.monotonic() + self.timeout
+            self._pauses.reset()
         if ran_out and self._longest is not None:
             self._longest *= 2
         pause = self._pauses.next()

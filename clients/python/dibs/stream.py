@@ -15,17 +15,14 @@ from .asking import CHECK, ask_around
 from .consuming import DataBatch, Entry, Marks
 from .errors import BrokerError, DibsError, Unavailable
 from .holding import Holding
-from .operations import Rpc
 from .retry import Pauses, is_transient
+from .rpcs import WORK
 from .status import error_from_call
 from .transport import Transport
 from .v1 import broker_pb2 as pb
-from .v1.broker_pb2_grpc import BrokerServiceStub
 from .v1.types_pb2 import Delivery
 
 _log = logging.getLogger("dibs")
-
-WORK = Rpc(BrokerServiceStub, "Work", streams=True)
 
 #: How long the end of a loop waits for the broker to take note, in seconds.
 LEAVE_SECONDS = 5.0

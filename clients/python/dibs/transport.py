@@ -18,10 +18,12 @@ from . import forking
 from .connection import Connection
 from .dividing import divided
 from .errors import BrokerError, DeadlineExceeded, DibsError
+from .flows import Flow
 from .known_limits import KnownLimits
-from .operations import Operation, Rpc
+from .operations import Operation
 from .retry import Attempts
-from .status import error_from_call
+from .rpcs import Rpc
+from .silence import FellSilent, SilenceWatch, problem_of
 
 T = TypeVar("T")
 
@@ -82,26 +84,49 @@ class Transport:
             result: T = stop.value
             return result
 
+    def carry(self, flow: Flow[T]) -> T:
+        """Run a flow.
+
+        Raises:
+            BrokerError: as for `run`, unless the flow knows better.
+        """
+        try:
+            operation = next(flow)
+            while True:
+                try:
+                    value = self.run(operation)
+                except Exception as error:  # noqa: BLE001 - the flow decides
+                    operation = flow.throw(error)
+                else:
+                    operation = flow.send(value)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
     def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts(
             self.connection.timeout if timeout is None else timeout,
             self.connection.try_timeout if operation.prompt else None,
-            operation.wait,
+            0.0 if operation.endless else operation.wait,
         )
+        operation = operation.telling(attempts)
         while True:
             generation = self.generation
+            limit = operation.limit_after(attempts)
             try:
-                reply = self._call(operation, operation.request_after(attempts.elapsed()), attempts.limit())
-            except grpc.RpcError as error:
-                problem = error_from_call(error, self.connection.place)
+                reply = self._call(operation, operation.request_after(attempts.elapsed()), limit)
+            except (grpc.RpcError, FellSilent) as error:
+                problem = problem_of(error, self.connection.place)
                 if isinstance(problem, DeadlineExceeded):
                     self.leave_channel(generation)
                 pause = attempts.pause_after(problem, safe=operation.safe)
             else:
                 return operation.parse(reply, attempts.made > 0)
+            if operation.again is not None:
+                operation.again()
             time.sleep(pause)
 
-    def _call(self, operation: Operation[Any], request: Message, timeout: float) -> Any:
+    def _call(self, operation: Operation[Any], request: Message, timeout: float | None) -> Any:
         while True:
             with self._lock:
                 forks = self._forks
@@ -117,8 +142,7 @@ class Transport:
                     request,
                     timeout=timeout,
                     metadata=self.connection.metadata,
-                    # What must not be tried again had better be sent when there is somebody to send it to.
-                    wait_for_ready=None if operation.safe else True,
+                    wait_for_ready=operation.waits_for_broker or None,
                 )
                 self._calls[call] = (generation, operation.safe)
             try:
@@ -126,16 +150,33 @@ class Transport:
             except (grpc.RpcError, grpc.FutureCancelledError):
                 if forks == self._forks or not operation.safe:
                     raise
+                if operation.again is not None:
+                    operation.again()
             finally:
                 self._calls.pop(call, None)
                 self._ended.set()
 
     def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
-        replies = []
+        if not operation.is_watched:
+            return self._read(operation, call)
+        with SilenceWatch(call, self.connection.timeout) as watch:
+            try:
+                return self._read(operation, call, watch.hear)
+            except grpc.RpcError:
+                if not watch.fell_silent:
+                    raise
+        raise FellSilent
+
+    def _read(self, operation: Operation[Any], call: Any, heard: Callable[[], None] | None = None) -> list[Any]:
+        replies: list[Any] = []
         try:
             # To the end: a stream that is cut off after its last message may look to the broker like a lost delivery.
             for reply in call:
+                if operation.is_watched:
+                    replies.clear()  # there is no end to them, and each says all
                 replies.append(reply)
+                if heard is not None:
+                    heard()
                 if operation.heard is not None:
                     operation.heard(reply)
         except grpc.RpcError:

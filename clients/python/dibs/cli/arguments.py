@@ -43,10 +43,10 @@ def kind_of(data: bool) -> Kind:
     return Kind.DATA if data else Kind.TASK
 
 
-def chosen_ids(ids: list[str] | None, everything: bool) -> list[str]:
-    """The ids that are named; empty: all, which `--all` must say."""
+def chosen_ids(ids: list[str] | None, everything: bool) -> list[str] | None:
+    """The ids that are named; None: all, which `--all` must say."""
     if everything and ids:
         raise usage("does not go with ids", "--all")
     if not everything and not ids:
         raise usage("name the ids, or say --all", "ID")
-    return ids or []
+    return ids or None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..v1.admin_pb2 import RedriveSetAsideResponse
+from .. import admin_flows
 from .arguments import All, Data, Queue, SomeIds, chosen_ids, kind_of
 from .command import Yes, single
-from .progress import follow
+from .progress import work
 from .session import Session
 
 
@@ -25,10 +25,15 @@ def redrive(
     wanted = chosen_ids(ids, everything)
     if everything:
         session.confirm(f"Send everything that is set aside in {queue} back?", yes=yes)
-    reports = session.calls.redrive_aside(queue, kind_of(data).on_wire, wanted)
-    last = follow(session, reports, "redriving", lambda report: (report.redriven, report.left))
+    namespace, kind = session.calls.namespace, kind_of(data).on_wire
+    sent = work(
+        session,
+        "redriving",
+        "redriven",
+        lambda heard: admin_flows.redrive_set_aside(namespace, queue, kind, wanted, heard),
+    )
     if not session.as_json:
-        session.say(f"{(last or RedriveSetAsideResponse()).redriven:,} item(s) sent back")
+        session.say(f"{sent:,} item(s) sent back")
 
 
 command = single(redrive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import admin_flows, operations
 from ..v1 import broker_pb2 as pb
 from .arguments import Ids
 from .command import Yes, single
@@ -20,7 +21,7 @@ _SENTENCES = {
 
 def cancel(session: Session, ids: Ids) -> Exit:
     """Cancel items: what waits is removed, what runs is told. Exit code 3 if one of them is not known."""
-    found = session.calls.cancel(ids)
+    found = session.calls.do(operations.cancel(session.calls.namespace, ids))
     if session.as_json:
         session.document(items=found)
     else:
@@ -35,7 +36,7 @@ def delete(session: Session, ids: Ids, yes: Yes = False) -> Exit:
     A worker that holds one finds that its lease is gone. Exit code 3 if one of them is not known.
     """
     session.confirm(f"Delete {len(ids)} item(s) for good?", yes=yes)
-    deleted = set(session.calls.delete_items(ids))
+    deleted = set(session.calls.run(admin_flows.delete_items(session.calls.namespace, ids)))
     missing = [id for id in ids if id not in deleted]
     if session.as_json:
         session.document(deleted_ids=[id for id in ids if id in deleted], unknown_ids=missing)

@@ -6,7 +6,6 @@ from typing import Any
 
 from ..connection import Connection
 from ..errors import DibsError
-from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from .calls import Calls
 
 #: A shell that waits for a completion is frozen: better none than a late one.
@@ -15,7 +14,7 @@ TIMEOUT_SECONDS = 0.5
 
 def queue_names(ctx: Any, incomplete: str) -> list[str]:
     """Names of queues that begin with what is typed."""
-    return _ask(ctx, incomplete, lambda calls: [queue.name for queue in calls.queues(QUEUE_KIND_UNSPECIFIED)])
+    return _ask(ctx, incomplete, lambda calls: [queue.name for queue in calls.queues()])
 
 
 def task_names(ctx: Any, incomplete: str) -> list[str]:
@@ -30,7 +29,7 @@ def schedule_names(ctx: Any, incomplete: str) -> list[str]:
 
 def dead_queue_names(ctx: Any, incomplete: str) -> list[str]:
     """Names of dead-letter queues that begin with what is typed."""
-    return _ask(ctx, incomplete, lambda calls: [one.name for one in calls.dead_queues(QUEUE_KIND_UNSPECIFIED)])
+    return _ask(ctx, incomplete, lambda calls: [one.name for one in calls.dead_queues()])
 
 
 def _ask(ctx: Any, incomplete: str, names: Any) -> list[str]:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ..v1.admin_pb2 import ClearQueueResponse
+from .. import admin, admin_flows
 from . import words
 from .arguments import Data, Queue, kind_of
 from .command import Yes, single
-from .progress import follow
+from .progress import work
 from .session import Session, usage
 from .values import number
 
@@ -28,22 +28,31 @@ def clear(
     steps; Ctrl-C stops it after one, and what is removed stays removed.
     """
     session.confirm(f"Remove everything that waits in {queue}?", yes=yes)
-    reports = session.calls.clear(queue, kind_of(data).on_wire, delete=delete)
-    last = follow(session, reports, "clearing", lambda report: (report.removed, report.left)) or ClearQueueResponse()
-    if not session.as_json:
-        end = "; the queue is deleted" if last.deleted else "; items came in meanwhile, so the queue stays"
-        session.say(f"{last.removed:,} item(s) removed{end if delete else ''}")
+    namespace, kind = session.calls.namespace, kind_of(data).on_wire
+    removed, deleted = work(
+        session,
+        "clearing",
+        "removed",
+        lambda heard: admin_flows.clear_queue(namespace, queue, kind, delete=delete, on_progress=heard),
+        deleted=False,
+    )
+    if session.as_json:
+        if deleted:
+            session.line(removed=removed, left=0, deleted=True)
+    else:
+        end = "; the queue is deleted" if deleted else "; items came in meanwhile, so the queue stays"
+        session.say(f"{removed:,} item(s) removed{end if delete else ''}")
 
 
 def pause(session: Session, queue: Queue, data: Data = False) -> None:
     """Stop deliveries from a queue, on every broker; what is leased goes on, and new items are taken in."""
-    changed = session.calls.pause(queue, kind_of(data).on_wire)
+    changed = session.calls.do(admin.pause_queue(session.calls.namespace, queue, kind_of(data).on_wire))
     _tell(session, queue, changed, "paused", "was paused already")
 
 
 def resume(session: Session, queue: Queue, data: Data = False) -> None:
     """Deliver from a paused queue again."""
-    changed = session.calls.resume(queue, kind_of(data).on_wire)
+    changed = session.calls.do(admin.resume_queue(session.calls.namespace, queue, kind_of(data).on_wire))
     _tell(session, queue, changed, "delivers again", "was not paused")
 
 
@@ -70,7 +79,7 @@ def priority(
         raise usage("does not go with a number", "--none")
     kind = kind_of(data).on_wire
     if none or value is not None:
-        session.calls.set_priority(queue, kind, value)
+        session.calls.do(admin.set_priority(session.calls.namespace, queue, kind, value))
         current = value
     else:
         [found] = session.calls.queues(kind, [queue])

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..v1.admin_pb2 import ItemInfo, PurgeDeadLettersResponse, RedriveDeadLettersResponse
+from .. import admin_flows
+from ..taking import Taking
+from ..v1.admin_pb2 import ItemInfo
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from . import words
 from .arguments import (
@@ -28,7 +30,7 @@ from .arguments import (
 from .command import Yes, group
 from .exits import Exit
 from .paging import page_size, show_pages
-from .progress import follow
+from .progress import work
 from .session import Session
 from .tables import cell, table
 from .values import span
@@ -82,7 +84,8 @@ def show(
     data: Data = False,
 ) -> None:
     """Dead letters, the oldest death first, with what they died of; `dibs show ID` has the whole error."""
-    pages = session.calls.dead_letters(
+    pages = admin_flows.dead_letters(
+        session.calls.namespace,
         queue,
         kind_of(data).on_wire,
         include_content=args,
@@ -105,10 +108,15 @@ def redrive(
     wanted = chosen_ids(ids, everything)
     if everything:
         session.confirm(f"Send everything in {queue} back to its queues?", yes=yes)
-    reports = session.calls.redrive(queue, kind_of(data).on_wire, wanted)
-    last = follow(session, reports, "redriving", lambda report: (report.redriven, report.left))
+    namespace, kind = session.calls.namespace, kind_of(data).on_wire
+    sent = work(
+        session,
+        "redriving",
+        "redriven",
+        lambda heard: admin_flows.redrive_dead_letters(namespace, queue, kind, wanted, heard),
+    )
     if not session.as_json:
-        session.say(f"{(last or RedriveDeadLettersResponse()).redriven:,} item(s) sent back")
+        session.say(f"{sent:,} item(s) sent back")
 
 
 def purge(
@@ -121,11 +129,17 @@ def purge(
 ) -> None:
     """Remove dead letters for good."""
     wanted = chosen_ids(ids, everything)
-    session.confirm(f"Remove {'everything' if everything else f'{len(wanted)} item(s)'} in {queue} for good?", yes=yes)
-    reports = session.calls.purge(queue, kind_of(data).on_wire, wanted)
-    last = follow(session, reports, "purging", lambda report: (report.purged, report.left))
+    what = "everything" if wanted is None else f"{len(wanted)} item(s)"
+    session.confirm(f"Remove {what} in {queue} for good?", yes=yes)
+    namespace, kind = session.calls.namespace, kind_of(data).on_wire
+    purged = work(
+        session,
+        "purging",
+        "purged",
+        lambda heard: admin_flows.purge_dead_letters(namespace, queue, kind, wanted, heard),
+    )
     if not session.as_json:
-        session.say(f"{(last or PurgeDeadLettersResponse()).purged:,} item(s) removed")
+        session.say(f"{purged:,} item(s) removed")
 
 
 def take(
@@ -138,8 +152,8 @@ def take(
     data: Data = False,
 ) -> Exit:
     """Take dead letters out and print them: at most once, so keep what is printed. Exit code 1 if there was none."""
-    kind = kind_of(data).on_wire
-    taken = session.calls.take_dead(queue, kind, limit, wait)
+    namespace, taking = session.calls.namespace, Taking(queue, kind_of(data).on_wire)
+    taken, request_id = session.calls.run(taking.take(namespace, limit, wait))
     if session.as_json:
         session.document(items=taken)
     elif not taken:
@@ -147,7 +161,7 @@ def take(
     else:
         session.show(dead_table(taken, session.calls.now(), args=True))
     if taken:
-        session.calls.confirm_dead(queue, kind)
+        session.calls.run(taking.confirm(namespace, request_id))
     return Exit.OK if taken else Exit.NO
 
 

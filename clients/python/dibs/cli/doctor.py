@@ -14,7 +14,6 @@ from rich.text import Text
 
 from ..errors import BrokerError
 from ..targets import proxy_for
-from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from .calls import Calls
 from .checks import Facts, Finding, Status, examine
 from .command import single
@@ -58,8 +57,8 @@ def gather(calls: Calls) -> Facts:
     if not facts.info.redis_ready:
         return facts
     try:
-        facts.queues = calls.queues(QUEUE_KIND_UNSPECIFIED)
-        facts.dead = calls.dead_queues(QUEUE_KIND_UNSPECIFIED)
+        facts.queues = calls.queues()
+        facts.dead = calls.dead_queues()
         facts.workers = calls.workers()
         facts.schedules = calls.schedules()
     except BrokerError as error:

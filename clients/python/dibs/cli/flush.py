@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
 
-from ..times import to_duration
+from .. import admin_flows
+from ..flows import Flow
 from ..v1 import admin_pb2 as admin
 from .arguments import Queues
 from .command import single
 from .exits import Exit
+from .machine import as_json
 from .progress import follow
 from .session import Session
 from .values import span
@@ -38,30 +40,35 @@ def flush(
 
     Exit code 1 if the time is over before. --json: an object a report, the last ones with the ids and their states.
     """
-    request = admin.FlushRequest(
-        namespace=session.calls.namespace,
-        queues=queues or (),
-        complete=complete,
-        force_delayed=force_delayed,
-        wait_on_hidden=wait_on_hidden,
-    )
-    request.report_interval.CopyFrom(to_duration(every))
-    if wait is not None:
-        request.timeout.CopyFrom(to_duration(wait))
-    reports = _said(session, session.calls.flush(request))
-    last = follow(session, reports, "flushing", lambda report: (report.done, report.started + report.waiting))
-    last = last or admin.FlushResponse()
+    last = admin.FlushResponse()
+
+    def reporting(heard: Callable[[admin.FlushResponse], None]) -> Flow[Sequence[admin.FlushedItem]]:
+        def keep(report: admin.FlushResponse) -> None:
+            last.CopyFrom(report)
+            _say(session, report)
+            heard(report)
+
+        return admin_flows.flush(
+            session.calls.namespace,
+            queues or (),
+            complete=complete,
+            force_delayed=force_delayed,
+            wait_on_hidden=wait_on_hidden,
+            timeout=wait,
+            interval=every,
+            heard=keep,
+        )
+
+    follow(session, "flushing", reporting, as_json, lambda report: (report.done, report.started + report.waiting))
     if not session.as_json:
         session.say(f"{last.done:,} {'done' if complete else 'started'}{_rest(last)}")
     return Exit.NO if last.started or last.waiting else Exit.OK
 
 
-def _said(session: Session, reports: Iterable[admin.FlushResponse]) -> Iterator[admin.FlushResponse]:
-    """The reports, each in words where no bar can be drawn."""
-    for report in reports:
-        if not report.finished and not session.as_json and not session.err.is_terminal:
-            session.note(f"{report.done:,} done{_rest(report)}")
-        yield report
+def _say(session: Session, report: admin.FlushResponse) -> None:
+    """A report in words, where no bar can be drawn."""
+    if not report.finished and not session.as_json and not session.err.is_terminal:
+        session.note(f"{report.done:,} done{_rest(report)}")
 
 
 def _rest(report: admin.FlushResponse) -> str:

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from .. import admin_flows
 from ..v1.admin_pb2 import ItemInfo, ItemSection
 from . import words
 from .arguments import Data, Limit, PageToken, Queue, ShowArgs, kind_of
@@ -84,7 +85,8 @@ def tasks(
     set-aside: those that no delivery can carry, and why; `dibs redrive` sends them back, `dibs delete` removes them.
     On a terminal a screen at a time. --json: with their content if --args is given.
     """
-    pages = session.calls.items(
+    pages = admin_flows.items(
+        session.calls.namespace,
         queue,
         kind_of(data).on_wire,
         section.on_wire,

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from .. import admin
 from ..names import DEFAULT_QUEUE
 from ..times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
@@ -57,7 +58,7 @@ def list_tasks(
     ] = None,
 ) -> Exit:
     """Registered tasks; all, or those named. Exit code 3 if one of the names is not known."""
-    found = session.calls.known_tasks(names or ())
+    found = session.calls.known_tasks(names or None)
     if session.as_json:
         session.document(tasks=found)
     elif not found:
@@ -89,7 +90,7 @@ def register(
     if keep:
         policy.result_ttl.CopyFrom(to_duration(keep))
     definition = TaskDefinition(name=name, queue=queue, policy=policy, description=description)
-    session.calls.register_tasks([definition])
+    session.calls.do(admin.register_tasks(session.calls.namespace, [definition]))
     if session.as_json:
         session.document(task=definition)
     else:

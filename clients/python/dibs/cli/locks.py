@@ -8,6 +8,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from .. import admin_flows, locking
+from ..pages import whole
 from . import words
 from .command import group
 from .exits import Exit
@@ -21,7 +23,7 @@ Owner: TypeAlias = Annotated[str, typer.Option("--owner", help="Who holds it.")]
 
 def list_locks(session: Session) -> None:
     """Locks that are held."""
-    found = session.calls.locks()
+    found = session.calls.run(whole(admin_flows.locks(session.calls.namespace)))
     if session.as_json:
         session.document(locks=found)
     elif not found:
@@ -45,7 +47,7 @@ def acquire(
     """Take a lock and print its owner, or fail at once with exit code 1."""
     # Known before the call, so that another attempt after a lost reply is the same owner's.
     owner = owner or f"{socket.gethostname()}:{os.getppid()}"
-    taken = session.calls.acquire(name, owner, duration)
+    taken = session.calls.do(locking.acquire(session.calls.namespace, name, owner, duration))
     if session.as_json:
         session.document(lock=taken)
     else:
@@ -62,7 +64,7 @@ def refresh(
     ] = None,
 ) -> None:
     """Start the time of a held lock anew; exit code 1 if it is lost."""
-    kept = session.calls.refresh_lock(name, owner, duration)
+    kept = session.calls.do(locking.refresh(session.calls.namespace, name, owner, duration))
     if session.as_json:
         session.document(lock=kept)
     else:
@@ -71,7 +73,7 @@ def refresh(
 
 def release(session: Session, name: Name, owner: Owner) -> Exit:
     """Free a lock; exit code 1 if the owner does not hold it."""
-    released = session.calls.release(name, owner)
+    released = session.calls.do(locking.release(session.calls.namespace, name, owner))
     if session.as_json:
         session.document(released=released)
     else:

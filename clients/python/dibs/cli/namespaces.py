@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from ..v1.admin_pb2 import DeleteNamespaceResponse
+from .. import admin_flows
 from . import words
 from .command import Yes, single
 from .exits import Exit
-from .progress import follow
+from .progress import work
 from .session import Session
 
 
@@ -37,12 +37,20 @@ def delete_namespace(
     while somebody works there.
     """
     session.confirm(f"Remove namespace {name} with everything in it, for good?", yes=yes)
-    reports = session.calls.delete_namespace(name, force=force)
-    last = follow(session, reports, "removing", lambda report: (report.removed, 0)) or DeleteNamespaceResponse()
-    if not session.as_json:
-        said = "is gone" if last.deleted else "is still there: something is put in as fast as it is removed"
-        session.say(f"namespace {words.plain(name)} {said}; {last.removed:,} key(s) removed")
-    return Exit.OK if last.deleted else Exit.NO
+    removed, deleted = work(
+        session,
+        "removing",
+        "removed",
+        lambda heard: admin_flows.delete_namespace(name, force=force, on_progress=heard),
+        deleted=False,
+    )
+    if session.as_json:
+        if deleted:
+            session.line(removed=removed, left=0, deleted=True)
+    else:
+        said = "is gone" if deleted else "is still there: something is put in as fast as it is removed"
+        session.say(f"namespace {words.plain(name)} {said}; {removed:,} key(s) removed")
+    return Exit.OK if deleted else Exit.NO
 
 
 namespaces_command = single(namespaces)

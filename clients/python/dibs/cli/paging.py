@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from rich.console import RenderableType
 from rich.prompt import Prompt
 from rich.text import Text
 
 from ..operations import MAX_BATCH
+from ..pages import Pages
 from ..v1.admin_pb2 import ItemInfo
 from .session import Session
-
-
-class Page(Protocol):
-    """One reply of a paged list of items."""
-
-    @property
-    def items(self) -> Sequence[ItemInfo]:
-        """The items."""
-
-    @property
-    def next_page_token(self) -> str:
-        """Where to go on; empty: nowhere."""
 
 
 def page_size(session: Session, limit: int) -> int:
@@ -33,7 +21,7 @@ def page_size(session: Session, limit: int) -> int:
 
 
 def show_pages(
-    session: Session, pages: Iterator[Page], limit: int, render: Callable[[Sequence[ItemInfo]], RenderableType]
+    session: Session, pages: Pages[ItemInfo], limit: int, render: Callable[[Sequence[ItemInfo]], RenderableType]
 ) -> None:
     """Show up to `limit` items (0: all), and say how to get at the rest.
 
@@ -41,19 +29,19 @@ def show_pages(
 
     Args:
         session: where to show them.
-        pages: the replies.
+        pages: the list.
         limit: how many items.
         render: makes the table of one page.
     """
     gathered: list[ItemInfo] = []
     shown, token = 0, ""
-    for page in pages:
-        token = page.next_page_token
-        shown += len(page.items)
+    for page in session.calls.pages(pages):
+        token = pages.token
+        shown += len(page)
         if session.as_json:
-            gathered.extend(page.items)
-        elif page.items:
-            session.show(render(page.items))
+            gathered.extend(page)
+        elif page:
+            session.show(render(page))
         if (limit and shown >= limit) or not token:
             break
         if session.is_interactive and _stops(session, shown):

@@ -117,13 +117,13 @@ def queues(
     """
     calls = session.calls
     wanted = kind.on_wire if kind else QUEUE_KIND_UNSPECIFIED
-    found = calls.queues(wanted, names or ())
+    found = calls.queues(wanted, names or None)
     moving: dict[Key, Rates] | None = None
     if sample and found:
         began = time.monotonic()
         with session.waiting("measuring rates"):
             time.sleep(sample)
-        first, found = found, calls.queues(wanted, names or ())
+        first, found = found, calls.queues(wanted, names or None)
         moving = rates(first, found, time.monotonic() - began)
     if session.as_json:
         session.document(queues=[_facts(queue, moving) for queue in found])

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from .. import admin_flows
 from ..codec import encode_call
-from ..names import DEFAULT_QUEUE
-from ..times import to_duration
+from ..schedules import Cron, Every
 from ..v1 import admin_pb2 as admin
-from ..v1.types_pb2 import Content, DeliveryPolicy
 from . import words
 from .command import Yes, group
 from .completion import schedule_names, task_names
@@ -92,20 +91,10 @@ def put(
     if (every is None) == (cron is None):
         raise usage("say one of --every and --cron", "--every")
     payload = encode_call(json_list(args, "--args"), json_object(kwargs, "--kwargs"))
-    registered = session.calls.known_tasks([task])
-    definition = registered[0].definition if registered else admin.TaskDefinition(policy=DeliveryPolicy(attempts=1))
-    schedule = admin.Schedule(
-        name=name or task,
-        queue=queue or definition.queue or DEFAULT_QUEUE,
-        content=Content(task_name=task, payload=payload),
-        policy=definition.policy,
-        never_skip=never_skip,
+    when = Cron(cron, time_zone, never_skip) if cron is not None else Every(timedelta(seconds=every or 0.0), never_skip)
+    schedule = session.calls.run(
+        admin_flows.put_schedule(session.calls.namespace, BY_HAND, name or task, task, when, payload, queue=queue)
     )
-    if every is not None:
-        schedule.interval.CopyFrom(to_duration(every))
-    else:
-        schedule.cron, schedule.time_zone = cron or "", time_zone
-    session.calls.put_schedule(BY_HAND, schedule)
     if session.as_json:
         session.document(schedule=schedule)
     else:
@@ -124,7 +113,7 @@ def delete(
     A worker whose code has one puts it again at its next start.
     """
     session.confirm(f"Remove {len(names)} schedule(s)?", yes=yes)
-    deleted = set(session.calls.delete_schedules(names))
+    deleted = set(session.calls.run(admin_flows.delete_schedules(session.calls.namespace, names)))
     missing = [name for name in names if name not in deleted]
     if session.as_json:
         session.document(deleted_names=[name for name in names if name in deleted], unknown_names=missing)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..v1.admin_pb2 import GetServerInfoResponse, QueueInfo, WorkerInfo
-from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from .calls import Calls
 from .queues import Key, Rates, key, rates
 
@@ -41,7 +40,7 @@ def look(calls: Calls) -> Look:
     began = time.monotonic()
     info = calls.server_info()
     latency = time.monotonic() - began
-    queues = calls.queues(QUEUE_KIND_UNSPECIFIED)
+    queues = calls.queues()
     at = time.monotonic()
     return Look(at, info, latency, queues, calls.workers())
 
