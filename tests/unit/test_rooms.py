@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from dibs.broker.admin_replies import item_infos
@@ -106,7 +109,11 @@ def test_a_broker_that_could_not_hand_out_its_largest_item_does_not_start(option
 @pytest.mark.parametrize("end", ["ge", "le"])
 def test_every_limit_may_be_at_its_ends(name: str, end: str) -> None:
     found = [getattr(one, end) for one in Limits.model_fields[name].metadata if hasattr(one, end)]
-    other = {"max_payload_bytes": 64} if (name, end) == ("max_message_bytes", "ge") else {"max_message_bytes": 2**30}
-    limits = Limits(**{**other, name: found[0]})
+    others: dict[tuple[str, str], dict[str, Any]] = {
+        ("max_message_bytes", "ge"): {"max_payload_bytes": 64},
+        ("heartbeat_interval", "le"): {"heartbeat_timeout": timedelta(hours=1)},
+        ("heartbeat_timeout", "ge"): {"heartbeat_interval": timedelta(0)},
+    }
+    limits = Limits(**{**others.get((name, end), {"max_message_bytes": 2**30}), name: found[0]})
     assert limits.batch_items >= 1
     assert limits.announced.entry_bytes > 0
