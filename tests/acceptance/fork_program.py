@@ -148,6 +148,7 @@ async def busy_tasks(number: int = 3) -> AsyncIterator[None]:
         over = True
         await asyncio.gather(*tasks)
         waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 def beside_threads(does: Callable[[], int], children: int) -> Counter[str]:
@@ -174,6 +175,17 @@ def after_asyncio(does: Callable[[], int], children: int) -> Counter[str]:
     for _ in range(2):
         asyncio.run(note.on(adibs).execute("parent"))
     return beside_threads(does, children)
+
+
+def after_close(does: Callable[[], int], children: int) -> Counter[str]:
+    """The AsyncDibs was closed; its loop goes on."""
+
+    async def main() -> Counter[str]:
+        async with busy_tasks():
+            pass
+        return Counter([await asyncio.to_thread(end_of, fork(does)) for _ in range(children)])
+
+    return asyncio.run(main())
 
 
 def by_multiprocessing(method: str) -> Callable[[Callable[[], int], int], Counter[str]]:
@@ -214,6 +226,8 @@ WAYS: dict[str, tuple[Callable[[Callable[[], int], int], Counter[str]], Callable
     "both, leaves": (beside_both, leave),
     "both, uses": (beside_both, use),
     "asyncio is over, uses": (after_asyncio, use),
+    "asyncio was closed, uses": (after_close, use),
+    "asyncio was closed, uses asyncio": (after_close, use_asyncio),
     "fork": (by_multiprocessing("fork"), use),
     "spawn": (by_multiprocessing("spawn"), use),
     "forkserver": (by_multiprocessing("forkserver"), use),

@@ -209,6 +209,8 @@ class AioTransport:
         for left in (*closing.values(), channel):
             if left is not None:
                 await left.close()
+        # In the next turn of the loop what was cut off lets go of gRPC, which a fork after this waits for.
+        await asyncio.sleep(0)
 
     def before_fork(self, *, stop: bool) -> None:
         """Drop what nobody can use any more: it would keep gRPC running."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import flows
+from . import flows, forking
 from .administration import Administration
 from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
 from .connection import Connection, ConnectionSettings, check_names
@@ -86,6 +86,7 @@ class Dibs(Administration, TaskMaking):
         self.registry: Registry[BaseTask[..., Any]] = Registry()
         self._known_tasks = KnownTasks()
         self._lock = threading.Lock()
+        forking.watch_lock(self._lock)
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None
@@ -155,9 +156,14 @@ class Dibs(Administration, TaskMaking):
 
     def _open(self) -> tuple[Transport, EnqueueLine]:
         with self._lock:
+            if self._transport is not None and self._line is not None:
+                return self._transport, self._line
+        # Made without the lock: they wait for a fork that is going on, and that waits for the lock.
+        transport = Transport(self.connection)
+        line = EnqueueLine(transport)
+        with self._lock:
             if self._transport is None or self._line is None:
-                self._transport = Transport(self.connection)
-                self._line = EnqueueLine(self._transport)
+                self._transport, self._line = transport, line
             return self._transport, self._line
 
     # Making and calling tasks

@@ -67,7 +67,10 @@ class Opener(Forkable, Protocol):
 _lock = threading.Lock()
 _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()
 _openers: weakref.WeakSet[Opener] = weakref.WeakSet()
+_locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+#: What has been prepared for the fork that is going on.
 _forking: list[Forkable] = []
+_locked: list[threading.Lock] = []
 #: Channels of asyncio, each with its loop.
 _asyncio: weakref.WeakKeyDictionary[grpc.aio.Channel, asyncio.AbstractEventLoop] = weakref.WeakKeyDictionary()
 
@@ -98,6 +101,15 @@ def watch_opener(thing: Opener) -> None:
         _openers.add(thing)
 
 
+def watch_lock(lock: threading.Lock) -> None:
+    """Have every fork wait for `lock`: in the child it is free, and what it guards is whole.
+
+    Whoever holds it waits for nothing else, and watches nothing.
+    """
+    with _lock:
+        _locks.add(lock)
+
+
 def check() -> None:
     """Make sure that gRPC can be used in this process.
 
@@ -115,7 +127,8 @@ def check() -> None:
 
 def opened(channel: grpc.aio.Channel, loop: asyncio.AbstractEventLoop) -> None:
     """Note a channel that has just been opened for that event loop."""
-    _asyncio[channel] = loop
+    with _lock:
+        _asyncio[channel] = loop
 
 
 def abandon(thing: object) -> None:
@@ -137,14 +150,26 @@ def _asyncio_is_open() -> bool:
 
 
 def _before() -> None:
-    _lock.acquire()  # one fork at a time
+    _lock.acquire()  # one fork at a time, and nothing new to tell of it meanwhile
+    _Process.ended = False  # if this is interrupted
     stop = not (_Process.stranger or _asyncio_is_open()) and _can_be_watched()
-    _forking[:] = [*_watched, *_openers]
-    for thing in _forking:
+    for thing in (*_watched, *_openers):
+        _forking.append(thing)
         thing.before_fork(stop=stop)
+    for lock in tuple(_locks):
+        lock.acquire()
+        _locked.append(lock)
     _Process.ended = stop and _core_ends()
     if not _Process.ended:
         _warn_of_grpcs_own()
+
+
+def _over() -> None:
+    for lock in _locked:
+        lock.release()
+    _locked.clear()
+    _forking.clear()
+    _lock.release()
 
 
 def _can_be_watched() -> bool:
@@ -180,22 +205,24 @@ def _warn_of_grpcs_own() -> None:
 
 
 def _in_parent() -> None:
-    for thing in _forking:
-        thing.after_fork_in_parent()
-    _forking.clear()
-    _lock.release()
+    try:
+        for thing in _forking:
+            thing.after_fork_in_parent()
+    finally:
+        _over()
 
 
 def _in_child() -> None:
-    if not _Process.ended:
-        _Process.stranger = True
-        for channel in tuple(_asyncio):
-            abandon(channel)
-        _asyncio.clear()
-    for thing in _forking:
-        thing.after_fork_in_child()
-    _forking.clear()
-    _lock.release()
+    try:
+        if not _Process.ended:
+            _Process.stranger = True
+            for channel in tuple(_asyncio):
+                abandon(channel)
+            _asyncio.clear()
+        for thing in _forking:
+            thing.after_fork_in_child()
+    finally:
+        _over()
 
 
 def _register() -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from . import forking
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import OUTCOME_NOT_FOUND, OUTCOME_OK, Delivery, EntryOutcome
 
@@ -28,6 +29,7 @@ class Leases:
     def __init__(self, most: int = MAX_REMEMBERED) -> None:
         self._most = most
         self._lock = threading.Lock()
+        forking.watch_lock(self._lock)
         self._tokens: dict[str, int] = {}
 
     def __len__(self) -> int:
