@@ -258,6 +258,21 @@ class ScheduleInfo:
 
 
 @dataclass(frozen=True)
+class OverdueItem:
+    """An item that a worker runs although its lease is over: somebody else may have it by now.
+
+    Attributes:
+        id: its id.
+        task_name: its task.
+        overdue: for how long the lease has been over.
+    """
+
+    id: str
+    task_name: str
+    overdue: timedelta
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """A worker that is connected to a broker.
 
@@ -273,6 +288,9 @@ class WorkerInfo:
         delivered: items sent to it on this connection.
         acked: items that it finished on this connection.
         nacked: items that it gave back on this connection.
+        overdue: items that it runs although their lease is over, the longest first; at most 20 are told.
+        overdue_count: how many there are.
+        silence: for how long the process that runs its tasks has given no sign of life; None: it gives some.
     """
 
     worker_id: str
@@ -286,6 +304,9 @@ class WorkerInfo:
     delivered: int
     acked: int
     nacked: int
+    overdue: Sequence[OverdueItem]
+    overdue_count: int
+    silence: timedelta | None
 
 
 @dataclass(frozen=True)
@@ -334,6 +355,9 @@ class ServerInfo:
         advices: what should be changed.
         namespaces: namespaces in use; at most 1,000 are told.
         limits: what the broker takes at most.
+        tls_expire_time: when the certificate at its ports expires; None: they speak plaintext.
+        tls_client_ca_expire_time: when the last of the authorities expires that it knows certificates of clients by;
+            None: it knows none.
     """
 
     version: str
@@ -349,3 +373,5 @@ class ServerInfo:
     advices: Sequence[Advice]
     namespaces: Sequence[str]
     limits: Limits
+    tls_expire_time: datetime | None
+    tls_client_ca_expire_time: datetime | None

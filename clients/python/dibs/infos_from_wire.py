@@ -125,6 +125,11 @@ def worker_info(worker: pb.WorkerInfo) -> infos.WorkerInfo:
         delivered=worker.delivered,
         acked=worker.acked,
         nacked=worker.nacked,
+        overdue=tuple(
+            infos.OverdueItem(item.id, item.task_name, item.overdue.ToTimedelta()) for item in worker.state.overdue
+        ),
+        overdue_count=worker.state.overdue_count,
+        silence=worker.state.silence.ToTimedelta() if worker.state.HasField("silence") else None,
     )
 
 
@@ -159,6 +164,8 @@ def server_info(info: pb.GetServerInfoResponse) -> infos.ServerInfo:
         advices=tuple(infos.Advice(advice.reason, advice.text) for advice in info.advices),
         namespaces=tuple(info.namespaces),
         limits=CONTRACT.with_message(info.limits),
+        tls_expire_time=_time(info, "tls_expire_time"),
+        tls_client_ca_expire_time=_time(info, "tls_client_ca_expire_time"),
     )
 
 
