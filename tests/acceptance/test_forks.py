@@ -13,7 +13,6 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -25,13 +24,13 @@ from ..support.processes import environment, running_broker, running_dibs
 from . import fork_jobs as jobs
 from .fork_program import TOLD, WAYS, WELL
 
-PROGRAMS = int(os.environ.get("DIBS_FORK_PROGRAMS", "2"))
-CHILDREN = 3
+PROGRAMS = int(os.environ.get("DIBS_FORK_PROGRAMS", "1"))
+CHILDREN = 4
 SOON_S = 60
 #: Ways in which gRPC cannot be ended before the fork; a child that wants to use it is told.
 CANNOT = {"asyncio, uses", "asyncio, uses asyncio", "both, uses"}
 
-pytestmark = pytest.mark.timeout(120 + 10 * PROGRAMS)
+pytestmark = pytest.mark.timeout(120 + 30 * PROGRAMS)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +70,10 @@ def test_children_end_as_they_should(target: str, way: str) -> None:
     assert found == {str(TOLD if way in CANNOT else WELL): PROGRAMS * CHILDREN}
 
 
-def test_children_of_tasks_end_as_they_should(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_children_of_tasks_end_as_they_should(target: str, number: int) -> None:
     module = "tests.acceptance.fork_jobs"
-    children = 4 * PROGRAMS
+    children = 8
     options = ("--target", target, "--queues", "forks", "--threads", "2")
     with Dibs(target) as client, running_dibs("worker", module, *options, cwd=SOURCES) as worker:
         worker.until_printed("registered")
@@ -88,9 +88,10 @@ def test_children_of_tasks_end_as_they_should(target: str, tmp_path: Path) -> No
         assert [one.get(SOON_S) for one in pools] == [[0, 2, 4, 6]] * 4
 
 
-def test_children_of_tasks_in_the_process_of_the_stream_end_as_they_should(target: str) -> None:
+@pytest.mark.parametrize("number", range(PROGRAMS))
+def test_children_of_tasks_in_the_process_of_the_stream_end_as_they_should(target: str, number: int) -> None:
     module = "tests.acceptance.fork_jobs"
-    children = 4 * PROGRAMS
+    children = 8
     options = ("--target", target, "--queues", "forks", "--processes", "0")
     with Dibs(target) as client, running_dibs("worker", module, *options, cwd=SOURCES) as worker:
         worker.until_printed("registered")
