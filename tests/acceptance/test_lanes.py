@@ -13,6 +13,9 @@ from ..support.waiting import until
 from . import crash_jobs as jobs
 from .crash_scene import SOON_S, Scene, running_scene
 
+#: Brokers report their workers every 5 s, and each look starts a program.
+REPORTED_S = 60
+
 
 @pytest.fixture
 def scene(redis_programs: dict[int, str], tmp_path: Path) -> Iterator[Scene]:
@@ -84,11 +87,11 @@ def test_what_runs_although_its_lease_is_over_is_shown_until_it_ends(scene: Scen
         for task, lane in ((jobs.late, "threads"), (jobs.alate, "async-tasks")):
             handle = scene.on(task).execute(f"late-{lane}")
             scene.until_run(f"late-{lane}")
-            until(lambda h=handle: h.taskid in scene.doctor(), f"late in {lane}", SOON_S)  # type: ignore[misc]
+            until(lambda h=handle: h.taskid in scene.doctor(), f"late in {lane}", REPORTED_S)  # type: ignore[misc]
             (line,) = [line for line in scene.shown("workers").splitlines() if handle.taskid in line]
             assert f"/{lane} runs {task.name} {handle.taskid}, whose lease has been over for" in line
             scene.let(f"late-{lane}")
-            until(lambda h=handle: h.taskid not in scene.shown("workers"), f"ended in {lane}", SOON_S)  # type: ignore[misc]
+            until(lambda h=handle: h.taskid not in scene.shown("workers"), f"ended in {lane}", REPORTED_S)  # type: ignore[misc]
 
 
 def test_a_process_that_gives_no_sign_of_life_is_told_of_and_left_alone(scene: Scene) -> None:
@@ -101,11 +104,11 @@ def test_a_process_that_gives_no_sign_of_life_is_told_of_and_left_alone(scene: S
         (line,) = [line for line in worker.output.splitlines() if "sign of life" in line]
         assert f"pid={frozen.pid}" in line
         assert f'running="hold {handle.taskid}"' in line
-        until(lambda: "has given no sign of life for" in scene.doctor(), "told by doctor", SOON_S)
+        until(lambda: "has given no sign of life for" in scene.doctor(), "told by doctor", REPORTED_S)
         assert "has given no sign of life for" in scene.shown("workers")
         frozen.resume()
         worker.until_printed("worker process is alive again")
-        until(lambda: "sign of life" not in scene.doctor(), "well again", SOON_S)
+        until(lambda: "sign of life" not in scene.doctor(), "well again", REPORTED_S)
         scene.let("held")
         assert handle.get(timeout=SOON_S) == frozen.pid
         assert worker.output.count("sign of life") == 1
