@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 
 from dibs.broker.certificates import BadCertificates
@@ -61,7 +64,18 @@ async def starts(config: EngineConfig) -> bool:
         return False
     finally:
         await engine.close()
+        await hung_up(config)
     return True
+
+
+async def hung_up(config: EngineConfig) -> None:
+    """TLS takes leave before it hangs up, which goes on when everything has been closed."""
+    port = urlsplit(config.redis_url).port
+    async with asyncio.timeout(40):
+        while any(  # noqa: ASYNC110  # sockets announce nothing
+            one.raddr and one.raddr.port == port for one in psutil.Process().net_connections("tcp")
+        ):
+            await asyncio.sleep(0.01)
 
 
 async def test_calls_and_hints_go_over_tls(redis: TlsRedis) -> None:
@@ -70,6 +84,7 @@ async def test_calls_and_hints_go_over_tls(redis: TlsRedis) -> None:
     await put(engine, "a")
     await engine.hints.subscribed.wait()
     await engine.close()
+    await hung_up(redis.config())
 
 
 async def test_a_redis_of_another_authority_or_host_gets_no_connection(redis: TlsRedis) -> None:
