@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from dibs.contract.wire import SMALL, VARINT, VARINTS, tag, varint
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.wire import SMALL, VARINT, VARINTS, tag, varint
 
 from .encoded import Encoded
 from .engine.types import Leased, Record, decode_record

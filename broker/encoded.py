@@ -1,4 +1,4 @@
-"""Responses that are put together from bytes (see `dibs.wire`) and sent as they are."""
+"""Responses that are put together from bytes (see `dibs.contract.wire`) and sent as they are."""
 
 from __future__ import annotations
 

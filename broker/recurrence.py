@@ -1,11 +1,11 @@
-"""When something that recurs is due next: after an interval, or by the clock of some place (see `dibs.cron`)."""
+"""When something that recurs is due next: after an interval, or by a clock somewhere (see `dibs.contract.cron`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dibs.cron import Effort, next_match, zone
+from dibs.contract.cron import Effort, next_match, zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Cron:
     """Due by a cron expression in a time zone: after the start of a run, or with `never_skip` after its due time.
 
     Args:
-        expression: five fields, or six with seconds first; see `dibs.cron.check_cron`.
+        expression: five fields, or six with seconds first; see `dibs.contract.cron.check_cron`.
         time_zone: name in the IANA database.
         never_skip: every time is due, late ones too.
     """

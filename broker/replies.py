@@ -7,21 +7,12 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
+from dibs.contract.wire import field, id_entry, tag
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.wire import field, id_entry, tag
 
 from .encoded import Encoded
-from .engine.types import (
-    Cancelled,
-    Enqueued,
-    ItemStatus,
-    Kind,
-    NewItem,
-    Outcome,
-    Retry,
-    State,
-)
+from .engine.types import Cancelled, Enqueued, ItemStatus, Kind, NewItem, Outcome, Retry, State
 from .stored import read_stored
 
 #: Bytes that result, content and error take beyond their own: tags and lengths.

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from dibs.cron import BadCron
+from dibs.contract.cron import BadCron
 
 from .engine.engine import Engine
 from .engine.schedules import StartedRun

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from dibs.cron import BadCron, Effort, check_cron, zone
+from dibs.contract.cron import BadCron, Effort, check_cron, zone
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

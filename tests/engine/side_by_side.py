@@ -10,17 +10,7 @@ import redis
 
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.schedules import NewSchedule, StartedRun, run_stem
-from dibs.broker.engine.types import (
-    Ack,
-    Kind,
-    LeaseCall,
-    LeaseQuery,
-    Nack,
-    NackReason,
-    NewItem,
-    Refresh,
-    Spec,
-)
+from dibs.broker.engine.types import Ack, Kind, LeaseCall, LeaseQuery, Nack, NackReason, NewItem, Refresh, Spec
 
 from .helpers import HOUR_US, NS, PREFIX
 from .stored import FIXTURES

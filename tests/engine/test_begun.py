@@ -9,18 +9,7 @@ import redis
 
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.queues import Section
-from dibs.broker.engine.types import (
-    Begun,
-    Cancelled,
-    Kind,
-    LeaseCall,
-    NackReason,
-    Outcome,
-    Refresh,
-    Spec,
-    State,
-    Until,
-)
+from dibs.broker.engine.types import Begun, Cancelled, Kind, LeaseCall, NackReason, Outcome, Refresh, Spec, State, Until
 
 from .helpers import (
     KEPT,

@@ -9,16 +9,7 @@ from collections import Counter
 import redis
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import (
-    Ack,
-    Cancelled,
-    Nack,
-    NackReason,
-    Outcome,
-    Refresh,
-    State,
-    decode_record,
-)
+from dibs.broker.engine.types import Ack, Cancelled, Nack, NackReason, Outcome, Refresh, State, decode_record
 
 from ..support.history import History
 from .conftest import MakeEngine

@@ -7,21 +7,7 @@ import pytest
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Ack, Kind, NackReason, State
 
-from .helpers import (
-    HOUR_US,
-    KEPT,
-    LEASED,
-    NS,
-    ROOM,
-    SECOND_US,
-    Clock,
-    ack,
-    lease,
-    lease_one,
-    nack,
-    new,
-    put,
-)
+from .helpers import HOUR_US, KEPT, LEASED, NS, ROOM, SECOND_US, Clock, ack, lease, lease_one, nack, new, put
 
 BIG = b"x" * 262_144
 

@@ -9,21 +9,7 @@ from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import Unavailable
 from dibs.broker.engine.types import LeaseCall, NackReason
 
-from .helpers import (
-    HOUR_US,
-    LEASED,
-    NS,
-    ONCE,
-    PREFIX,
-    SECOND_US,
-    Clock,
-    ack,
-    ids_of,
-    lease,
-    nack,
-    put,
-    tracked,
-)
+from .helpers import HOUR_US, LEASED, NS, ONCE, PREFIX, SECOND_US, Clock, ack, ids_of, lease, nack, put, tracked
 
 
 async def test_a_lost_answer_is_given_again(engine: Engine) -> None:

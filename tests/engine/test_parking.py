@@ -13,19 +13,7 @@ from dibs.broker.engine.types import Kind, LeaseCall, LeaseQuery, LeaseReply, St
 from dibs.broker.engine.workers import WorkerReport, skill_set
 
 from .conftest import MakeEngine
-from .helpers import (
-    LEASED,
-    NS,
-    PREFIX,
-    TASKS,
-    ids_of,
-    lease,
-    lease_one,
-    nack,
-    new,
-    state_of,
-    until,
-)
+from .helpers import LEASED, NS, PREFIX, TASKS, ids_of, lease, lease_one, nack, new, state_of, until
 
 
 def body(task: str) -> bytes:

@@ -9,14 +9,7 @@ import redis
 
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import OutOfMemory
-from dibs.broker.engine.schedules import (
-    Look,
-    NewSchedule,
-    ScheduleState,
-    StartedRun,
-    StoredSchedule,
-    run_stem,
-)
+from dibs.broker.engine.schedules import Look, NewSchedule, ScheduleState, StartedRun, StoredSchedule, run_stem
 from dibs.broker.engine.types import Kind, LeaseQuery, NackReason, Spec, State, decode_record
 from dibs.broker.engine.workers import ANY_TASK, LIFETIME_US, NO_TASK, WorkerReport, skill_set
 

@@ -9,20 +9,7 @@ from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Kind, Outcome, Refresh
 
 from .conftest import MakeEngine
-from .helpers import (
-    LEASED,
-    NS,
-    PREFIX,
-    SECOND_US,
-    TASKS,
-    Clock,
-    ack,
-    ids_of,
-    lease,
-    nack,
-    new,
-    put,
-)
+from .helpers import LEASED, NS, PREFIX, SECOND_US, TASKS, Clock, ack, ids_of, lease, nack, new, put
 
 SHORT = LEASED._replace(lease_us=SECOND_US)
 

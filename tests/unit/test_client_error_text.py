@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dibs import error_text
-from dibs.error_text import MAX_ERROR_BYTES
+from dibs.contract import error_text
+from dibs.contract.error_text import MAX_ERROR_BYTES
 
 
 @pytest.mark.parametrize("clip", [error_text.beginning, error_text.end])

@@ -15,10 +15,10 @@ from dibs.broker.entry_counts import EntryCounts, Malformed
 from dibs.broker.errors import InvalidField
 from dibs.broker.limits import Limits
 from dibs.broker.reading import reader, whole
+from dibs.contract.wire import varint
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.wire import varint
 
 LIMITS = Limits()
 Way = tuple[FieldDescriptor, ...]

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibs import cron
 from dibs.broker.recurrence import Cron, Every
-from dibs.cron import BadCron, Effort, check_cron, next_match, zone
+from dibs.contract import cron
+from dibs.contract.cron import BadCron, Effort, check_cron, next_match, zone
 
 VIENNA = "Europe/Vienna"
 NEW_YORK = "America/New_York"

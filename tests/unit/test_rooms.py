@@ -9,17 +9,7 @@ import pytest
 
 from dibs.broker.admin_replies import item_infos
 from dibs.broker.deliveries import lease_response, peek_response
-from dibs.broker.engine.types import (
-    ItemStatus,
-    Kind,
-    Leased,
-    Retry,
-    Spec,
-    State,
-    StoredItem,
-    decode_record,
-    weight,
-)
+from dibs.broker.engine.types import ItemStatus, Kind, Leased, Retry, Spec, State, StoredItem, decode_record, weight
 from dibs.broker.limits import Limits
 from dibs.broker.replies import result_response
 from dibs.broker.rooms import fitting, fitting_names, trim

@@ -25,7 +25,7 @@ from dibs import (
     TaskNotFinished,
 )
 from dibs.codec import decode_call
-from dibs.context import attempts_before
+from dibs.contract.headers import attempts_before
 from dibs.v1 import types_pb2 as tpb
 
 from ..support.broker_thread import BrokerThread

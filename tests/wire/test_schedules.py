@@ -15,13 +15,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from dibs import cron as cron_of_dibs
 from dibs.broker.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
-from dibs.cron import Effort
+from dibs.contract import cron as cron_of_dibs
+from dibs.contract.cron import Effort
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as bpb

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 
-from dibs import error_text
+from dibs.contract import error_text
 from dibs.contract.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 if "grpc" not in sys.modules:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from . import forking as forking  # before anything uses gRPC, and after the line above
 
 # A public name is written twice: below for type checkers, which take `X as X` for a name that is meant to be used from
 # here, and in the table of homes, which is what programs get it by.
@@ -101,7 +100,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         task as task,
     )
     from .locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
-    from .names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
+    from .contract.names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
     from .policy import Backoff as Backoff, Policy as Policy
     from .schedules import Cron as Cron, Every as Every
     from .states import Cancelled as Cancelled, State as State
@@ -180,7 +179,7 @@ _HOMES = {
         "UnknownTask",
     ),
     "handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
-    "names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
+    "contract.names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
     "policy": ("Backoff", "Policy"),
     "schedules": ("Cron", "Every"),
     "states": ("Cancelled", "State"),

@@ -9,9 +9,9 @@ from . import admin, admin_flows, infos, locking
 from . import infos_from_wire as wire
 from .admin import Kind
 from .codec import encode_call
+from .contract.names import QueueName, queue_name
 from .flows import Flow, do
 from .known_limits import KnownLimits
-from .names import QueueName, queue_name
 from .operations import MAX_BATCH
 from .pages import NamedPages, Pages
 from .policy import Delivery, Policy

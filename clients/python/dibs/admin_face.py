@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
+from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from .default_instance import default_runner
 from .infos import (
     Cleared,
@@ -24,7 +25,6 @@ from .infos import (
     WorkerInfo,
 )
 from .known_limits import KnownLimits
-from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from .pages import NamedPages, Pages
 from .policy import Delivery
 from .runner import Runner

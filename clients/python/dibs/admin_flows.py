@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from . import admin, locking
 from .admin import PAGE_SIZE, Kind
+from .contract.names import DEFAULT_QUEUE
 from .errors import BrokerError
 from .flows import Flow, do
 from .known_limits import KnownLimits
-from .names import DEFAULT_QUEUE
 from .operations import Operation
 from .pages import NamedPages, Pages
 from .policy import Policy

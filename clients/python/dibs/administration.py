@@ -7,8 +7,8 @@ from functools import cached_property
 from . import queues
 from .admin_face import Admin
 from .aio_admin import AsyncAdmin
+from .contract.names import QueueName
 from .flows import Flow
-from .names import QueueName
 from .runner import AsyncRunner, Runner
 from .times import Seconds
 

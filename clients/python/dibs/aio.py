@@ -15,6 +15,7 @@ from .aio_transport import AioTransport
 from .batching import enter_batch, leave_batch, open_batch
 from .client import Dibs
 from .connection import Connection, ConnectionSettings
+from .contract.names import QueueName
 from .decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
@@ -23,7 +24,6 @@ from .errors import DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
 from .ids import new_id
 from .locks import AsyncLock
-from .names import QueueName
 from .options import NO_OPTIONS, Options
 from .placed import Placed
 from .policy import Delivery

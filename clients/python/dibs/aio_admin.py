@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
+from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from .infos import (
     Cleared,
     DeadLetterQueueInfo,
@@ -20,7 +21,6 @@ from .infos import (
     WorkerInfo,
 )
 from .known_limits import KnownLimits
-from .names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from .pages import NamedPages, Pages
 from .policy import Delivery
 from .runner import AsyncRunner

@@ -9,10 +9,10 @@ from .aio_stream import AsyncConsumer
 from .batching import open_batch
 from .codec import encode_json
 from .consuming import DataBatch
+from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .ids import new_ids
 from .known_limits import KnownLimits
-from .names import QueueName
 from .runner import AsyncRunner
 from .times import Seconds
 

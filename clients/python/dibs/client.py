@@ -12,6 +12,7 @@ from . import flows, forking
 from .administration import Administration
 from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
 from .connection import Connection, ConnectionSettings, check_names
+from .contract.names import QueueName
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
@@ -22,7 +23,6 @@ from .handles import EnqueuedTask
 from .ids import new_id
 from .locks import SimpleLock
 from .making import TaskMaking
-from .names import QueueName
 from .operations import Operation
 from .options import NO_OPTIONS, Options
 from .placed import Placed

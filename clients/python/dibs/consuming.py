@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from . import error_text
+from .contract import error_text
 from .times import to_duration
 from .v1 import broker_pb2 as pb
 

@@ -8,11 +8,11 @@ from typing import Any
 from .batching import open_batch
 from .codec import encode_json
 from .consuming import DataBatch
+from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 from .default_instance import default_runner
 from .ids import new_ids
 from .known_limits import KnownLimits
-from .names import QueueName
 from .runner import Runner
 from .stream import Consumer
 from .times import Seconds

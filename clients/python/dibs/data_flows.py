@@ -10,6 +10,7 @@ from typing import Any
 
 from . import admin, admin_flows, operations
 from .codec import decode_value
+from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from .defaults import NO_DEFAULTS, Defaults
 from .encoding import EncodedRequest, ItemForm, chunks
 from .entries import dead_data_entry, dead_task_entry, task_entry
@@ -18,7 +19,6 @@ from .flows import Flow, do, part_size
 from .holding import Holding
 from .known_limits import KnownLimits, is_too_much
 from .leases import Leases
-from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .operations import MAX_BATCH, Operation
 from .pages import whole
 from .policy import Policy, checked_attempts

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from .contract.names import QueueName
 from .definition import Definition
-from .names import QueueName
 from .policy import Delivery, Policy
 from .schedules import Cron, Every, Schedule
 from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .codec import encode_call
-from .context import ATTEMPTS_BEFORE, CURRENT_TASK, LAST_ERROR, RunningTask
+from .context import CURRENT_TASK, RunningTask
+from .contract.headers import ATTEMPTS_BEFORE, LAST_ERROR
+from .contract.names import DEFAULT_QUEUE, QueueName, queue_name
 from .encoding import ItemForm, task_form
-from .names import DEFAULT_QUEUE, QueueName, queue_name
 from .options import NO_OPTIONS, OVERRIDES, Options
 from .policy import Policy
 from .registry import default_name

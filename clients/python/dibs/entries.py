@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .codec import decode_call, decode_value
-from .context import LAST_ERROR, attempts_before
+from .contract.headers import LAST_ERROR, attempts_before
 from .errors import PayloadError
 from .v1.admin_pb2 import ItemInfo
 from .v1.types_pb2 import Content, Delivery

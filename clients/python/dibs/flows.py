@@ -15,14 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from . import operations
 from .codec import decode_value
-from .errors import (
-    BrokerError,
-    InvalidArgument,
-    ResultUnavailable,
-    TaskCancelled,
-    TaskFailed,
-    TaskNotFinished,
-)
+from .errors import BrokerError, InvalidArgument, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
 from .ids import new_id
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until

@@ -6,8 +6,8 @@ from collections.abc import Callable, Coroutine
 from datetime import tzinfo
 from typing import Any, ParamSpec, TypeVar, overload
 
+from .contract.names import QueueName
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .names import QueueName
 from .policy import DEFAULT_MAX_CRASHES, Backoff
 from .tasks import Binds, CoroutineTask, Task
 from .times import Seconds

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from .names import QueueName, queue_name
+from .contract.names import QueueName, queue_name
 from .policy import checked_attempts
 from .times import Seconds, to_duration, to_wait
 from .v1 import broker_pb2 as pb

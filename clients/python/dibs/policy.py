@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 
-from .names import DEADLETTER_QUEUE
+from .contract.names import DEADLETTER_QUEUE
 from .times import Seconds, to_duration, to_seconds
 from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
 

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Iterable
 
 from . import admin, admin_flows
+from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from .errors import NotFound
 from .flows import Flow, do
-from .names import DEADLETTER_QUEUE, QueueName, queue_name
 from .pages import Pages, whole
 from .times import Seconds, to_seconds
 from .v1 import admin_pb2 as pb

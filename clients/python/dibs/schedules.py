@@ -124,7 +124,7 @@ Schedule = Every | Cron
 def _cron() -> Any:
     """The meaning of cron expressions; imported here, for few programs need it."""
     try:
-        from . import cron
+        from .contract import cron
     except ModuleNotFoundError as error:
         raise DibsError(f"cron_task needs {error.name}: pip install 'dibs[worker]'") from error
     return cron

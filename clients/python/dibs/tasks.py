@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overlo
 
 from . import flows
 from .codec import encode_call
+from .contract.names import QueueName
 from .definition import Definition, split_options
 from .errors import AlreadyExists
 from .handles import AsyncEnqueuedTask, EnqueuedTask
-from .names import QueueName
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
 from .registry import Registry
 from .runner import AsyncRunner, Runner

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from ..names import DEADLETTER_QUEUE
+from ..contract.names import DEADLETTER_QUEUE
 from .completion import dead_queue_names, queue_names
 from .session import usage
 from .values import Kind

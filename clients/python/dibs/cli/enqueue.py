@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from ..codec import encode_call, encode_json
+from ..contract.names import DEFAULT_QUEUE
 from ..ids import new_id
-from ..names import DEFAULT_QUEUE
 from ..options import CONFLICTS
 from ..times import to_duration
 from ..v1 import broker_pb2 as pb

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import admin
-from ..names import DEFAULT_QUEUE
+from ..contract.names import DEFAULT_QUEUE
 from ..times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
 from ..v1.types_pb2 import DeliveryPolicy
