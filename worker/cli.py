@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from dibs.errors import BrokerError
-from dibs.targets import read_target
+from dibs.rpc.targets import read_target
 
 from .connector.task_process import Program
 from .hello import Hello

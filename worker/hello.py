@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 from dibs.v1 import admin_pb2 as apb
 
 from .frames import HELLO, Frame, frame

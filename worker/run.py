@@ -15,7 +15,7 @@ from pathlib import Path
 import dibs
 from dibs.context import AFTER_FORK
 from dibs.registry import main_module
-from dibs.times import Seconds, to_seconds
+from dibs.rpc.times import Seconds, to_seconds
 
 from .connector.connector import Connector
 from .connector.events import Observer

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 from dibs.v1 import types_pb2 as tpb
 
 from .connector.condition import Condition

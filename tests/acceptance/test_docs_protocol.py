@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
-from dibs import repeating
 from dibs.broker.errors import TABLE
+from dibs.rpc import repeating
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 
 from ..support.processes import running_broker

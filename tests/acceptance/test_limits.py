@@ -13,8 +13,8 @@ import pytest
 
 from dibs import AsyncDibs, Dibs, TaskFailed
 from dibs.cli.exits import Exit
-from dibs.ids import new_id
 from dibs.registration import Registered, described, registration
+from dibs.rpc.ids import new_id
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-import dibs
 from dibs import Cancelled, Dibs, State
+from dibs.rpc import operations
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
 from ..support.older_broker import running_older_broker
@@ -70,7 +70,7 @@ def test_what_dies_with_its_process_has_failed_and_the_rest_goes_on(app: Dibs, b
         assert dying.wait(30, until="done")
         assert dying.state is State.FAILED
         assert quick.execute("after").get(30) > 0
-    assert "crashed" in app.transport.run(dibs.operations.result(app.namespace, [dying.taskid]))[0].error
+    assert "crashed" in app.transport.run(operations.result(app.namespace, [dying.taskid]))[0].error
 
 
 def test_data_and_locks(app: Dibs) -> None:

@@ -19,7 +19,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import dibs
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 
 from ..support.certificates import Authority, Pair, replace
 from ..support.processes import Broker, grpcurl, run_dibs, running_broker

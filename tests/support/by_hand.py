@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dibs import Dibs, operations
-from dibs.codec import encode_json
+from dibs import Dibs
+from dibs.rpc import operations
+from dibs.rpc.codec import encode_json
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

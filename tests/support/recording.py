@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 from dibs.client import Dibs
-from dibs.encoding import ItemForm
-from dibs.flows import Flow
-from dibs.placed import Placed
+from dibs.rpc.encoding import ItemForm
+from dibs.rpc.flow import Flow
+from dibs.rpc.placed import Placed
 from dibs.v1 import broker_pb2 as pb
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 from dibs.worker.connector.events import Event, EventName
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from dibs.beside import beside
+from dibs.rpc.beside import beside
 
 
 async def test_work_that_fails_ends_what_goes_on_beside_it() -> None:

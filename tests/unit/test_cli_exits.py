@@ -16,8 +16,8 @@ from dibs.cli import command, exits
 from dibs.cli.exits import Exit, Refused, code_of, facts_of, sentence_of
 from dibs.cli.session import Session
 from dibs.cli.table import TABLE
-from dibs.connection import Connection
-from dibs.status import CLASSES
+from dibs.rpc.connection import Connection
+from dibs.rpc.status import CLASSES
 
 OPERATE = {name: row for name, row in TABLE.items() if row.target.startswith("dibs.cli.") and name != "dev"}
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.codec import decode_call, decode_json, encode_call, encode_json
 from dibs.errors import PayloadError
+from dibs.rpc.codec import decode_call, decode_json, encode_call, encode_json
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,8 +8,8 @@ import pytest
 
 from dibs.consuming import DataBatch, Marks, ack, release
 from dibs.holding import Holding
-from dibs.known_limits import KnownLimits
 from dibs.leases import Leases
+from dibs.rpc.known_limits import KnownLimits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from dibs.consuming import ack, release
 from dibs.holding import Holding
-from dibs.known_limits import KnownLimits
+from dibs.rpc.known_limits import KnownLimits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

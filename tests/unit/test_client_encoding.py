@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.encoding import ItemForm
-from dibs.ids import Ids
+from dibs.rpc.encoding import ItemForm
+from dibs.rpc.ids import Ids
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from dibs.enqueue_stream import EnqueueStream, StreamEnded
-from dibs.transport import Transport
+from dibs.rpc.transport import Transport
 
 
 class Call:

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from dibs import AlreadyExists, BrokerError, InvalidArgument, LimitExceeded, TaskNotFinished, Unavailable, flows
-from dibs.operations import Operation
+from dibs import AlreadyExists, BrokerError, InvalidArgument, LimitExceeded, TaskNotFinished, Unavailable
+from dibs.rpc import flow as flows
+from dibs.rpc.operations import Operation
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -120,7 +121,7 @@ def test_a_wait_without_end_asks_again_and_again() -> None:
 
 def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_000.0]
-    monkeypatch.setattr("dibs.flows.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dibs.rpc.flow.time.monotonic", lambda: clock[0])
     waits: list[float] = []
 
     def broker(operation: Operation[Any]) -> Any:

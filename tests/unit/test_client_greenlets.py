@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dibs import greenlets
+from dibs.rpc import greenlets
 
 
 def patched(*modules: str) -> SimpleNamespace:

@@ -9,17 +9,20 @@ import pytest
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.duration_pb2 import Duration
 
-from dibs import InvalidArgument, LimitExceeded, admin, flows, operations
+from dibs import InvalidArgument, LimitExceeded
 from dibs.broker.announcing import announcement
 from dibs.broker.engine.types import ITEM_OVERHEAD as ENGINE_OVERHEAD
 from dibs.broker.limits import Limits as Settings
-from dibs.connection import Connection
 from dibs.contract.limits import CONTRACT, ITEM_OVERHEAD, Limits
-from dibs.dividing import divided
 from dibs.errors import BrokerError
-from dibs.known_limits import KnownLimits, is_too_large, is_too_much
-from dibs.operations import Operation
-from dibs.repeating import is_repeatable, methods
+from dibs.rpc import admin_operations as admin
+from dibs.rpc import flow as flows
+from dibs.rpc import operations
+from dibs.rpc.connection import Connection
+from dibs.rpc.dividing import divided
+from dibs.rpc.known_limits import KnownLimits, is_too_large, is_too_much
+from dibs.rpc.operations import Operation
+from dibs.rpc.repeating import is_repeatable, methods
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import lock_pb2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dibs.no_connection import why_not_connected
+from dibs.rpc.no_connection import why_not_connected
 
 FAILED = "failed to connect to all addresses; last error: "
 #: As with a policy that goes round all brokers, such as a worker's.

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dibs import CURRENT_TASK, Backoff, RunningTask
-from dibs.codec import decode_call
 from dibs.contract.headers import ATTEMPTS_BEFORE, LAST_ERROR, attempts_before
+from dibs.rpc.codec import decode_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.bell import LoopBell

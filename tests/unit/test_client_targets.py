@@ -8,8 +8,8 @@ import grpc
 import pytest
 
 import dibs
-from dibs.connection import Connection
-from dibs.targets import is_local, proxy_for, read_target
+from dibs.rpc.connection import Connection
+from dibs.rpc.targets import is_local, proxy_for, read_target
 
 from ..support.ports import free_port
 

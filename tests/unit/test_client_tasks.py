@@ -15,8 +15,8 @@ import pytest
 
 import dibs
 from dibs import DEFAULT_QUEUE, Backoff, DibsError, PayloadError, Task, UnknownTask
-from dibs.codec import decode_call
-from dibs.connection import Connection
+from dibs.rpc.codec import decode_call
+from dibs.rpc.connection import Connection
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

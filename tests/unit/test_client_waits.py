@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dibs import admin, operations
+from dibs.rpc import admin_operations as admin
+from dibs.rpc import operations
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import types_pb2 as tpb
 

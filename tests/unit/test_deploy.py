@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-import dibs.connection
+import dibs.rpc.connection
 from dibs.broker.options import options
 from dibs.broker.settings import Settings
 from dibs.broker.units import parse_span
@@ -74,7 +74,7 @@ def span(text: str) -> timedelta:
 
 
 def test_every_variable_is_a_setting() -> None:
-    client = set(re.findall(r'"(DIBS_[A-Z_]+)"', Path(str(dibs.connection.__file__)).read_text()))
+    client = set(re.findall(r'"(DIBS_[A-Z_]+)"', Path(str(dibs.rpc.connection.__file__)).read_text()))
     known = {option.env for option in options()} | worker_variables() | client
     unknown = {
         (path, name) for path, text in texts() for name in re.findall(r"DIBS_[A-Z_]*[A-Z]", text) if name not in known
@@ -153,7 +153,7 @@ def test_nginx_gives_idle_connections_up_before_the_broker_pings_them() -> None:
 
 
 def test_clients_ping_less_often_than_the_broker_minds() -> None:
-    pings_ms = dict(dibs.connection.Connection().options)["grpc.keepalive_time_ms"]
+    pings_ms = dict(dibs.rpc.connection.Connection().options)["grpc.keepalive_time_ms"]
     assert timedelta(milliseconds=pings_ms) > Settings().min_ping_interval
 
 

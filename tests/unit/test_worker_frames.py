@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 from dibs.v1 import admin_pb2 as apb
 from dibs.worker import frames
 from dibs.worker.hello import Hello, LaneHello, UnknownFormat

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 from dibs.worker.connector.connector import Connector
 from dibs.worker.connector.task_process import Program
 from dibs.worker.process.load import LoadError, module_name

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError, operations
+from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError
 from dibs.broker import requests
 from dibs.broker.errors import InvalidField
 from dibs.broker.limits import Limits
-from dibs.operations import MAX_BATCH
+from dibs.rpc import operations
+from dibs.rpc.operations import MAX_BATCH
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -24,8 +24,8 @@ from dibs import (
     TaskFailed,
     TaskNotFinished,
 )
-from dibs.codec import decode_call
 from dibs.contract.headers import attempts_before
+from dibs.rpc.codec import decode_call
 from dibs.v1 import types_pb2 as tpb
 
 from ..support.broker_thread import BrokerThread

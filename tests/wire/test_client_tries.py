@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from dibs import AsyncDibs, DeadlineExceeded, Dibs, DibsError
-from dibs.retry import Attempts
+from dibs.rpc.retry import Attempts
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc
 

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dibs.broker.listening import server_options
 from dibs.broker.settings import Settings
-from dibs.connection import Connection
+from dibs.rpc.connection import Connection
 
 from ..support.processes import running_broker
 from ..support.proxy import Proxy, between

@@ -23,9 +23,9 @@ from dibs.broker.health import Health
 from dibs.broker.server import Server
 from dibs.broker.settings import Settings
 from dibs.broker.tls import Tls
-from dibs.connection import Connection
 from dibs.errors import Unavailable
-from dibs.status import error_from_call
+from dibs.rpc.connection import Connection
+from dibs.rpc.status import error_from_call
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
 from ..support.certificates import Authority, Pair, replace

@@ -12,9 +12,10 @@ from typing import Any
 import grpc
 import pytest
 
-from dibs import Dibs, heart
+from dibs import Dibs
 from dibs.broker.limits import Limits
 from dibs.contract.heartbeats import Rhythm
+from dibs.rpc import heart
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb

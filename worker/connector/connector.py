@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dibs.beside import beside
 from dibs.errors import BrokerError
+from dibs.rpc.beside import beside
 
 from ..hello import Hello
 from ..logs import Said

@@ -14,12 +14,12 @@ from itertools import islice
 import grpc
 import grpc.aio
 
-from dibs.asking import CHECK, ask_around_aio
-from dibs.beside import beside
-from dibs.connection import Connection
-from dibs.known_limits import is_too_large
-from dibs.no_connection import why_not_connected
-from dibs.status import error_from_call
+from dibs.rpc.asking import CHECK, ask_around_aio
+from dibs.rpc.beside import beside
+from dibs.rpc.connection import Connection
+from dibs.rpc.known_limits import is_too_large
+from dibs.rpc.no_connection import why_not_connected
+from dibs.rpc.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

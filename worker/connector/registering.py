@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from dibs.aio_transport import AioTransport
 from dibs.errors import BrokerError
 from dibs.registration import Registered, registration
-from dibs.retry import is_transient
+from dibs.rpc.aio_transport import AioTransport
+from dibs.rpc.retry import is_transient
 
 from ..backoff import Backoff
 from ..hello import Hello

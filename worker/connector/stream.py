@@ -30,13 +30,13 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from dibs.beside import beside
-from dibs.connection import Metadata
 from dibs.contract.heartbeats import DEFAULT
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
-from dibs.heart import Heart
-from dibs.known_limits import is_too_large
-from dibs.status import error_from_call
+from dibs.rpc.beside import beside
+from dibs.rpc.connection import Metadata
+from dibs.rpc.heart import Heart
+from dibs.rpc.known_limits import is_too_large
+from dibs.rpc.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

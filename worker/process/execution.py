@@ -9,8 +9,8 @@ import logging
 import traceback
 from typing import Any
 
-from dibs.codec import decode_call, encode_json
 from dibs.errors import PayloadError
+from dibs.rpc.codec import decode_call, encode_json
 from dibs.v1 import broker_pb2 as pb
 
 from ..entries import Entries

@@ -104,7 +104,7 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .policy import Backoff as Backoff, Policy as Policy
     from .schedules import Cron as Cron, Every as Every
     from .states import Cancelled as Cancelled, State as State
-    from .tally import Progress as Progress
+    from .rpc.tally import Progress as Progress
     from .tasks import AsyncTask as AsyncTask, Task as Task
 
 #: Where each public name is; modules are imported when a name of theirs is first used.
@@ -183,7 +183,7 @@ _HOMES = {
     "policy": ("Backoff", "Policy"),
     "schedules": ("Cron", "Every"),
     "states": ("Cancelled", "State"),
-    "tally": ("Progress",),
+    "rpc.tally": ("Progress",),
     "tasks": ("AsyncTask", "Task"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from . import admin, admin_flows, infos, locking
+from . import admin_flows, infos
 from . import infos_from_wire as wire
-from .admin import Kind
-from .codec import encode_call
 from .contract.names import QueueName, queue_name
-from .flows import Flow, do
-from .known_limits import KnownLimits
-from .operations import MAX_BATCH
-from .pages import NamedPages, Pages
 from .policy import Delivery, Policy
 from .queues import by_state, flush_seconds, kind_of
+from .rpc import admin_operations as admin
+from .rpc import lock_operations as locking
+from .rpc.admin_operations import Kind
+from .rpc.codec import encode_call
+from .rpc.flow import Flow, do
+from .rpc.known_limits import KnownLimits
+from .rpc.operations import MAX_BATCH
+from .rpc.pages import NamedPages, Pages
+from .rpc.tally import OnProgress
+from .rpc.times import Seconds, to_seconds, to_wait
 from .schedules import Cron, Every
 from .taking import Taking
-from .tally import OnProgress
-from .times import Seconds, to_seconds, to_wait
 from .v1 import admin_pb2 as pb
 from .v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
 from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
-from .default_instance import default_runner
 from .infos import (
     Cleared,
     DeadLetterQueueInfo,
@@ -24,13 +23,14 @@ from .infos import (
     TaskInfo,
     WorkerInfo,
 )
-from .known_limits import KnownLimits
-from .pages import NamedPages, Pages
 from .policy import Delivery
-from .runner import Runner
+from .rpc.default import default_runner
+from .rpc.known_limits import KnownLimits
+from .rpc.pages import NamedPages, Pages
+from .rpc.runner import Runner
+from .rpc.tally import OnProgress
+from .rpc.times import Seconds
 from .schedules import Cron, Every
-from .tally import OnProgress
-from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
-from . import admin, locking
-from .admin import PAGE_SIZE, Kind
 from .contract.names import DEFAULT_QUEUE
 from .errors import BrokerError
-from .flows import Flow, do
-from .known_limits import KnownLimits
-from .operations import Operation
-from .pages import NamedPages, Pages
 from .policy import Policy
+from .rpc import admin_operations as admin
+from .rpc import lock_operations as locking
+from .rpc.admin_operations import PAGE_SIZE, Kind
+from .rpc.flow import Flow, do
+from .rpc.known_limits import KnownLimits
+from .rpc.operations import Operation
+from .rpc.pages import NamedPages, Pages
+from .rpc.tally import OnProgress, Tally
+from .rpc.times import to_duration
 from .schedules import Cron, Every
-from .tally import OnProgress, Tally
-from .times import to_duration
 from .timings import write_timing
 from .v1 import admin_pb2 as pb
 from .v1 import lock_pb2

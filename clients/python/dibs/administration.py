@@ -8,9 +8,9 @@ from . import queues
 from .admin_face import Admin
 from .aio_admin import AsyncAdmin
 from .contract.names import QueueName
-from .flows import Flow
-from .runner import AsyncRunner, Runner
-from .times import Seconds
+from .rpc.flow import Flow
+from .rpc.runner import AsyncRunner, Runner
+from .rpc.times import Seconds
 
 
 class Administration(Runner):

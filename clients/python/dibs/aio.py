@@ -7,29 +7,29 @@ from contextlib import asynccontextmanager
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from . import flows
 from .administration import AsyncAdministration
 from .aio_batch import AsyncBatch
 from .aio_data import AsyncData
-from .aio_transport import AioTransport
 from .batching import enter_batch, leave_batch, open_batch
 from .client import Dibs
-from .connection import Connection, ConnectionSettings
 from .contract.names import QueueName
 from .decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
-from .encoding import ItemForm
 from .errors import DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
-from .ids import new_id
 from .locks import AsyncLock
 from .options import NO_OPTIONS, Options
-from .placed import Placed
 from .policy import Delivery
 from .registry import Registry
+from .rpc import flow as flows
+from .rpc.aio_transport import AioTransport
+from .rpc.connection import Connection, ConnectionSettings
+from .rpc.encoding import ItemForm
+from .rpc.ids import new_id
+from .rpc.placed import Placed
+from .rpc.times import Seconds
 from .tasks import AsyncBinds, AsyncTask, BaseTask
-from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Unpack

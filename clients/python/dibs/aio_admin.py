@@ -20,13 +20,13 @@ from .infos import (
     TaskInfo,
     WorkerInfo,
 )
-from .known_limits import KnownLimits
-from .pages import NamedPages, Pages
 from .policy import Delivery
-from .runner import AsyncRunner
+from .rpc.known_limits import KnownLimits
+from .rpc.pages import NamedPages, Pages
+from .rpc.runner import AsyncRunner
+from .rpc.tally import OnProgress
+from .rpc.times import Seconds
 from .schedules import Cron, Every
-from .tally import OnProgress
-from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from . import flows
 from .batching import IN_FLIGHT, Gathering
 from .errors import BrokerError
-from .runner import AsyncRunner
+from .rpc import flow as flows
+from .rpc.runner import AsyncRunner
 
 
 class AsyncBatch(Gathering[AsyncRunner]):

@@ -7,14 +7,14 @@ from typing import Any
 
 from .aio_stream import AsyncConsumer
 from .batching import open_batch
-from .codec import encode_json
 from .consuming import DataBatch
 from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
-from .ids import new_ids
-from .known_limits import KnownLimits
-from .runner import AsyncRunner
-from .times import Seconds
+from .rpc.codec import encode_json
+from .rpc.ids import new_ids
+from .rpc.known_limits import KnownLimits
+from .rpc.runner import AsyncRunner
+from .rpc.times import Seconds
 
 
 class AsyncData(BaseData):

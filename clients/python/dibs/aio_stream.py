@@ -11,15 +11,15 @@ from typing import Any
 
 import grpc
 
-from .aio_transport import AioTransport
-from .asking import CHECK, ask_around_aio
-from .beside import beside
 from .consuming import DataBatch, Entry, Marks
 from .errors import DibsError
 from .holding import Holding
-from .retry import Pauses
-from .rpcs import WORK
-from .status import error_from_call
+from .rpc.aio_transport import AioTransport
+from .rpc.asking import CHECK, ask_around_aio
+from .rpc.beside import beside
+from .rpc.retry import Pauses
+from .rpc.rpcs import WORK
+from .rpc.status import error_from_call
 from .stream import LEAVE_SECONDS, TAKEN_ON_SECONDS, forgivable
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import Delivery

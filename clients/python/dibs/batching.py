@@ -12,16 +12,17 @@ from typing import Generic, TypeVar
 
 import grpc
 
-from . import flows, forking, operations
-from .encoding import EncodedRequest, ItemForm, chunks
 from .enqueue_stream import EnqueueStream
 from .errors import BrokerError
-from .ids import Ids
-from .known_limits import KnownLimits
-from .placed import Placed
-from .retry import Attempts, is_transient
-from .runner import Runner
-from .status import error_from_status
+from .rpc import flow as flows
+from .rpc import forking, operations
+from .rpc.encoding import EncodedRequest, ItemForm, chunks
+from .rpc.ids import Ids
+from .rpc.known_limits import KnownLimits
+from .rpc.placed import Placed
+from .rpc.retry import Attempts, is_transient
+from .rpc.runner import Runner
+from .rpc.status import error_from_status
 from .v1 import broker_pb2 as pb
 
 #: Requests that are under way while the next one gathers.

@@ -8,29 +8,30 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import flows, forking
 from .administration import Administration
 from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
-from .connection import Connection, ConnectionSettings, check_names
 from .contract.names import QueueName
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
-from .encoding import EncodedRequest, ItemForm
 from .enqueue_line import EnqueueLine
 from .errors import DibsError, InvalidArgument, UnknownTask
 from .handles import EnqueuedTask
-from .ids import new_id
 from .locks import SimpleLock
 from .making import TaskMaking
-from .operations import Operation
 from .options import NO_OPTIONS, Options
-from .placed import Placed
 from .registry import Registry
-from .rpcs import ENQUEUE
+from .rpc import flow as flows
+from .rpc import forking
+from .rpc.connection import Connection, ConnectionSettings, check_names
+from .rpc.encoding import EncodedRequest, ItemForm
+from .rpc.ids import new_id
+from .rpc.operations import Operation
+from .rpc.placed import Placed
+from .rpc.rpcs import ENQUEUE
+from .rpc.times import Seconds
+from .rpc.transport import Transport
 from .tasks import BaseTask, CoroutineTask, Task
-from .times import Seconds
-from .transport import Transport
 from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:

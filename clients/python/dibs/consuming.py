@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .contract import error_text
-from .times import to_duration
+from .rpc.times import to_duration
 from .v1 import broker_pb2 as pb
 
 #: One thing to say of an item: that it is done (its id and the token of its lease), or something else.

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .batching import open_batch
-from .codec import encode_json
 from .consuming import DataBatch
 from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
-from .default_instance import default_runner
-from .ids import new_ids
-from .known_limits import KnownLimits
-from .runner import Runner
+from .rpc.codec import encode_json
+from .rpc.default import default_runner
+from .rpc.ids import new_ids
+from .rpc.known_limits import KnownLimits
+from .rpc.runner import Runner
+from .rpc.times import Seconds
 from .stream import Consumer
-from .times import Seconds
 
 
 class Data(BaseData):

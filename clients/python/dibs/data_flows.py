@@ -8,22 +8,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from . import admin, admin_flows, operations
-from .codec import decode_value
+from . import admin_flows
 from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
-from .defaults import NO_DEFAULTS, Defaults
-from .encoding import EncodedRequest, ItemForm, chunks
 from .entries import dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, InvalidArgument, NotFound
-from .flows import Flow, do, part_size
 from .holding import Holding
-from .known_limits import KnownLimits, is_too_much
 from .leases import Leases
-from .operations import MAX_BATCH, Operation
-from .pages import whole
 from .policy import Policy, checked_attempts
+from .rpc import admin_operations as admin
+from .rpc import operations
+from .rpc.codec import decode_value
+from .rpc.defaults import NO_DEFAULTS, Defaults
+from .rpc.encoding import EncodedRequest, ItemForm, chunks
+from .rpc.flow import Flow, do, part_size
+from .rpc.known_limits import KnownLimits, is_too_much
+from .rpc.operations import MAX_BATCH, Operation
+from .rpc.pages import whole
+from .rpc.times import Seconds, to_duration, to_seconds, to_wait
 from .taking import Taking, waits
-from .times import Seconds, to_duration, to_seconds, to_wait
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 from .v1.admin_pb2 import ITEM_SECTION_LEASED

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from .contract.names import QueueName
 from .definition import Definition
 from .policy import Delivery, Policy
+from .rpc.times import Seconds
 from .schedules import Cron, Every, Schedule
 from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
-from .times import Seconds
 
 if TYPE_CHECKING:
     from typing import Unpack

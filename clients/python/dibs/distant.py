@@ -8,12 +8,12 @@ from typing import Any
 
 import grpc
 
-from . import admin
 from .definition import Definition
 from .errors import BrokerError, DibsError
-from .flows import Flow, do
-from .pages import Pages, whole
 from .policy import policy_from_wire
+from .rpc import admin_operations as admin
+from .rpc.flow import Flow, do
+from .rpc.pages import Pages, whole
 from .v1 import admin_pb2 as pb
 
 _log = logging.getLogger("dibs")

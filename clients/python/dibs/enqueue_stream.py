@@ -9,11 +9,11 @@ from typing import Any
 
 import grpc
 
-from . import forking
-from .encoding import EncodedRequest
-from .heart import Heart
-from .rpcs import Rpc
-from .transport import Transport
+from .rpc import forking
+from .rpc.encoding import EncodedRequest
+from .rpc.heart import Heart
+from .rpc.rpcs import Rpc
+from .rpc.transport import Transport
 from .v1 import broker_pb2 as pb
 
 #: What gRPC's thread, and then whoever receives, gets to end.

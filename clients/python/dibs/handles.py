@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from . import flows
-from .codec import decode_call
-from .runner import AsyncRunner, Runner
+from .rpc import flow as flows
+from .rpc.codec import decode_call
+from .rpc.runner import AsyncRunner, Runner
+from .rpc.times import Seconds
 from .states import Cancelled, State, Status, state_from_wire
-from .times import Seconds
 
 if TYPE_CHECKING:
-    from .operations import Operation
-    from .placed import Placed
+    from .rpc.operations import Operation
+    from .rpc.placed import Placed
 
 R = TypeVar("R")
 

@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-from .codec import decode_call, decode_json
 from .contract.limits import Limits
 from .policy import Policy
+from .rpc.codec import decode_call, decode_json
 from .schedules import Cron, Every
 from .states import State
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .admin_face import Admin
 from .client import Dibs
 from .data import Data
-from .default_instance import fill
 from .locks import SimpleLock
+from .rpc.default import fill
 
 _instance = Dibs()
 fill(_instance)

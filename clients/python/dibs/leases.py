@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from . import forking
+from .rpc import forking
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import OUTCOME_NOT_FOUND, OUTCOME_OK, Delivery, EntryOutcome
 

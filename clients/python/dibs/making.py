@@ -9,8 +9,8 @@ from typing import Any, ParamSpec, TypeVar, overload
 from .contract.names import QueueName
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .policy import DEFAULT_MAX_CRASHES, Backoff
+from .rpc.times import Seconds
 from .tasks import Binds, CoroutineTask, Task
-from .times import Seconds
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from .contract.names import QueueName, queue_name
 from .policy import checked_attempts
-from .times import Seconds, to_duration, to_wait
+from .rpc.times import Seconds, to_duration, to_wait
 from .v1 import broker_pb2 as pb
 
 #: What to do when a task of that id is known already: leave it; take its place; raise AlreadyExists; or take its place

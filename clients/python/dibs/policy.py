@@ -11,7 +11,7 @@ from typing import TypedDict
 from google.protobuf.duration_pb2 import Duration
 
 from .contract.names import DEADLETTER_QUEUE
-from .times import Seconds, to_duration, to_seconds
+from .rpc.times import Seconds, to_duration, to_seconds
 from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
 
 #: Times that a call may kill its process when the task does not say.

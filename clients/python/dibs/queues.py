@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from . import admin, admin_flows
+from . import admin_flows
 from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from .errors import NotFound
-from .flows import Flow, do
-from .pages import Pages, whole
-from .times import Seconds, to_seconds
+from .rpc import admin_operations as admin
+from .rpc.flow import Flow, do
+from .rpc.pages import Pages, whole
+from .rpc.times import Seconds, to_seconds
 from .v1 import admin_pb2 as pb
 from .v1 import types_pb2 as tpb
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from . import admin, admin_flows
-from .codec import encode_call
+from . import admin_flows
 from .definition import Definition
 from .errors import BrokerError, InvalidArgument
-from .flows import Flow, do, part_size
-from .known_limits import is_too_much
-from .operations import MAX_BATCH, Operation
-from .pages import whole
+from .rpc import admin_operations as admin
+from .rpc.codec import encode_call
+from .rpc.flow import Flow, do, part_size
+from .rpc.known_limits import is_too_much
+from .rpc.operations import MAX_BATCH, Operation
+from .rpc.pages import whole
 from .timings import write_timing
 from .v1 import admin_pb2 as pb
 

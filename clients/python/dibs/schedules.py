@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 from .errors import DibsError
-from .times import Seconds, to_seconds
+from .rpc.times import Seconds, to_seconds
 
 #: Periods below this need `low_delay_okay`.
 LEAST_PERIOD_SECONDS = 1.0

@@ -10,15 +10,15 @@ from typing import Any
 
 import grpc
 
-from . import forking
-from .asking import CHECK, ask_around
 from .consuming import DataBatch, Entry, Marks
 from .errors import BrokerError, DibsError, Unavailable
 from .holding import Holding
-from .retry import Pauses, is_transient
-from .rpcs import WORK
-from .status import error_from_call
-from .transport import Transport
+from .rpc import forking
+from .rpc.asking import CHECK, ask_around
+from .rpc.retry import Pauses, is_transient
+from .rpc.rpcs import WORK
+from .rpc.status import error_from_call
+from .rpc.transport import Transport
 from .v1 import broker_pb2 as pb
 from .v1.types_pb2 import Delivery
 

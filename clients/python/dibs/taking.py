@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from . import admin
 from .errors import BrokerError
-from .flows import LONGEST_WAIT_SECONDS, Flow, do
-from .ids import new_id
+from .rpc import admin_operations as admin
+from .rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
+from .rpc.ids import new_id
 from .v1.admin_pb2 import ItemInfo
 from .v1.types_pb2 import QueueKind
 

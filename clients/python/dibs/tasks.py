@@ -8,16 +8,16 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from . import flows
-from .codec import encode_call
 from .contract.names import QueueName
 from .definition import Definition, split_options
 from .errors import AlreadyExists
 from .handles import AsyncEnqueuedTask, EnqueuedTask
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
 from .registry import Registry
-from .runner import AsyncRunner, Runner
-from .times import Seconds
+from .rpc import flow as flows
+from .rpc.codec import encode_call
+from .rpc.runner import AsyncRunner, Runner
+from .rpc.times import Seconds
 
 if TYPE_CHECKING:
     from typing import Self

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .rpc.times import to_duration
 from .schedules import Cron, Every
-from .times import to_duration
 from .v1.admin_pb2 import Schedule
 
 

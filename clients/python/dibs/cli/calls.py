@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from .. import admin, admin_flows, operations
-from ..connection import Connection
+from .. import admin_flows
 from ..errors import BrokerError
-from ..flows import Flow, made_for_earlier_version
-from ..known_limits import KnownLimits
-from ..operations import Operation, Until
-from ..pages import NamedPages, Pages, whole
-from ..transport import Transport
+from ..rpc import admin_operations as admin
+from ..rpc import operations
+from ..rpc.connection import Connection
+from ..rpc.flow import Flow, made_for_earlier_version
+from ..rpc.known_limits import KnownLimits
+from ..rpc.operations import Operation, Until
+from ..rpc.pages import NamedPages, Pages, whole
+from ..rpc.transport import Transport
 from ..v1 import admin_pb2 as pb
 from ..v1.broker_pb2 import EnqueuedItem, EnqueueRequest, ItemResult
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED, QueueKind

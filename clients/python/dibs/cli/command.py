@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeAlias
 import typer
 from typer.core import TyperGroup
 
-from ..connection import Connection
 from ..errors import DibsError
+from ..rpc.connection import Connection
 from .exits import Exit, Refused, code_of, facts_of, sentence_of
 from .machine import dump
 from .session import Session

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..connection import Connection
 from ..errors import DibsError
+from ..rpc.connection import Connection
 from .calls import Calls
 
 #: A shell that waits for a completion is frozen: better none than a late one.

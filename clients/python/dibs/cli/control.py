@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .. import admin, admin_flows
+from .. import admin_flows
+from ..rpc import admin_operations as admin
 from . import words
 from .arguments import Data, Queue, kind_of
 from .command import Yes, single

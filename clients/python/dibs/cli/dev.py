@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..targets import TLS_SCHEME, host_of
+from ..rpc.targets import TLS_SCHEME, host_of
 from .local_certificates import LocalCertificates, NoCertificates, local_certificates
 
 _ADDRESS = "127.0.0.1:7411"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BrokerError
-from ..targets import proxy_for
+from ..rpc.targets import proxy_for
 from .calls import Calls
 from .checks import Facts, Finding, Status, examine
 from .command import single

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ..codec import encode_call, encode_json
 from ..contract.names import DEFAULT_QUEUE
-from ..ids import new_id
 from ..options import CONFLICTS
-from ..times import to_duration
+from ..rpc.codec import encode_call, encode_json
+from ..rpc.ids import new_id
+from ..rpc.times import to_duration
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words

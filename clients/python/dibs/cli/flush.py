@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import admin_flows
-from ..flows import Flow
+from ..rpc.flow import Flow
 from ..v1 import admin_pb2 as admin
 from .arguments import Queues
 from .command import single

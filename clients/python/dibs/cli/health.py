@@ -8,7 +8,7 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ..status import error_from_call
+from ..rpc.status import error_from_call
 from .command import single
 from .exits import Exit
 from .session import Session

@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from .. import admin
 from ..contract.names import DEFAULT_QUEUE
-from ..times import to_duration
+from ..rpc import admin_operations as admin
+from ..rpc.times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
 from ..v1.types_pb2 import DeliveryPolicy
 from . import words

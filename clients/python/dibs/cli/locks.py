@@ -8,8 +8,9 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from .. import admin_flows, locking
-from ..pages import whole
+from .. import admin_flows
+from ..rpc import lock_operations as locking
+from ..rpc.pages import whole
 from . import words
 from .command import group
 from .exits import Exit

@@ -16,9 +16,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ..codec import decode_json
 from ..contract.texts import json_text
 from ..errors import PayloadError
+from ..rpc.codec import decode_json
 
 
 def dump(value: object) -> str:

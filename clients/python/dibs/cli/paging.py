@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.prompt import Prompt
 from rich.text import Text
 
-from ..operations import MAX_BATCH
-from ..pages import Pages
+from ..rpc.operations import MAX_BATCH
+from ..rpc.pages import Pages
 from ..v1.admin_pb2 import ItemInfo
 from .session import Session
 

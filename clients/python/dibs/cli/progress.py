@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from rich import progress as bars
 
-from ..flows import Flow
-from ..tally import OnProgress, Progress
+from ..rpc.flow import Flow
+from ..rpc.tally import OnProgress, Progress
 from .session import Session
 
 R = TypeVar("R")

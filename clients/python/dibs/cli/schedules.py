@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import admin_flows
-from ..codec import encode_call
+from ..rpc.codec import encode_call
 from ..schedules import Cron, Every
 from ..v1 import admin_pb2 as admin
 from . import words

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 from rich.prompt import Confirm
 from rich.text import Text
 
-from ..connection import Connection
 from ..contract.texts import json_text, plain
+from ..rpc.connection import Connection
 from .calls import Calls
 from .exits import Exit, Refused
 from .machine import as_json, dump

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from ..codec import decode_json
 from ..errors import PayloadError
+from ..rpc.codec import decode_json
 from ..v1.types_pb2 import QUEUE_KIND_DATA, QUEUE_KIND_TASK, QueueKind
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)?")

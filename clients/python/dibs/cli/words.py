@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ..codec import decode_call, decode_json
 from ..contract.texts import one_line, plain
 from ..errors import PayloadError
+from ..rpc.codec import decode_call, decode_json
 from ..v1.types_pb2 import QUEUE_KIND_DATA, Content, ItemState, QueueKind
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .contract.heartbeats import DEFAULT, Clock, Pulse, Rhythm
+from ..contract.heartbeats import DEFAULT, Clock, Pulse, Rhythm
 
 
 class Heart:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from .errors import BrokerError, DeadlineExceeded
+from ..errors import BrokerError, DeadlineExceeded
 from .status import error_from_call
 
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from .errors import (
+from ..errors import (
     AlreadyExists,
     BrokerError,
     DeadlineExceeded,

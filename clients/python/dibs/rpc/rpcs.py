@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .v1.admin_pb2_grpc import AdminServiceStub
-from .v1.broker_pb2_grpc import BrokerServiceStub
-from .v1.lock_pb2_grpc import LockServiceStub
+from ..v1.admin_pb2_grpc import AdminServiceStub
+from ..v1.broker_pb2_grpc import BrokerServiceStub
+from ..v1.lock_pb2_grpc import LockServiceStub
 
 
 @dataclass(frozen=True, slots=True)

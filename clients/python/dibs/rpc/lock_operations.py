@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..v1 import lock_pb2 as pb
 from . import rpcs
 from .operations import Operation
 from .times import to_duration
-from .v1 import lock_pb2 as pb
 
 #: Locks of the pages that are asked for.
 PAGE_SIZE = 1_000

@@ -13,16 +13,16 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import islice
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from ..errors import BrokerError, InvalidArgument, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
+from ..states import Cancelled, State, state_from_wire
+from ..v1 import broker_pb2 as pb
 from . import operations
 from .codec import decode_value
-from .errors import BrokerError, InvalidArgument, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
 from .ids import new_id
 from .known_limits import is_too_much
 from .operations import MAX_BATCH, Operation, Until
 from .placed import Placed
-from .states import Cancelled, State, state_from_wire
 from .times import Seconds, to_wait
-from .v1 import broker_pb2 as pb
 
 T = TypeVar("T")
 Flow: TypeAlias = Generator[Operation[Any], Any, T]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .contract.limits import CONTRACT, Limits
-from .errors import BrokerError, InvalidArgument, LimitExceeded
-from .v1 import types_pb2 as tpb
+from ..contract.limits import CONTRACT, Limits
+from ..errors import BrokerError, InvalidArgument, LimitExceeded
+from ..v1 import types_pb2 as tpb
 
 #: Below this no broker goes.
 _LEAST_MESSAGE_BYTES = 64 * 1024

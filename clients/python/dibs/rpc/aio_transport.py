@@ -10,11 +10,11 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from ..errors import BrokerError, DeadlineExceeded, DibsError
 from . import forking
 from .connection import Connection
 from .dividing import divided
-from .errors import BrokerError, DeadlineExceeded, DibsError
-from .flows import Flow
+from .flow import Flow
 from .known_limits import KnownLimits
 from .operations import Operation
 from .retry import Attempts

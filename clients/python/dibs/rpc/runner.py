@@ -8,7 +8,7 @@ from typing import TypeVar
 from .aio_transport import AioTransport
 from .connection import Connection
 from .encoding import ItemForm
-from .flows import Flow
+from .flow import Flow
 from .placed import Placed
 from .transport import Transport
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from .contract.wire import SMALL, VARINTS, field, tag, varint
+from ..contract.wire import SMALL, VARINTS, field, tag, varint
+from ..v1 import broker_pb2 as pb
+from ..v1 import types_pb2 as tpb
 from .ids import new_id
-from .v1 import broker_pb2 as pb
-from .v1 import types_pb2 as tpb
 
 _ITEMS = tag(pb.EnqueueRequest.DESCRIPTOR, "items")
 _REQUEST = tag(pb.EnqueueStreamRequest.DESCRIPTOR, "request")

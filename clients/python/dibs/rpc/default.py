@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .errors import DibsError
+from ..errors import DibsError
 from .runner import Runner
 
 _instance: Runner | None = None

@@ -12,7 +12,7 @@ import json.encoder
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from .errors import PayloadError
+from ..errors import PayloadError
 
 _NO_ARGUMENTS = b'{"args":[],"kwargs":{}}'
 

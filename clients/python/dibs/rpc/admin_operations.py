@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from ..v1 import admin_pb2 as pb
+from ..v1.types_pb2 import QueueKind
 from . import rpcs
 from .known_limits import KnownLimits
 from .operations import Operation, one_after_another
 from .tally import Tally
 from .times import to_duration
-from .v1 import admin_pb2 as pb
-from .v1.types_pb2 import QueueKind
 
 T = TypeVar("T")
 

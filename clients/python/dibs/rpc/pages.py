@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
-from .errors import BrokerError
-from .flows import Flow, do, part_size
+from ..errors import BrokerError
+from .flow import Flow, do, part_size
 from .known_limits import KnownLimits, is_too_much
 from .operations import Operation
 

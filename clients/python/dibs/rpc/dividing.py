@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Generator
 from typing import Any, TypeVar
 
-from .errors import BrokerError
+from ..errors import BrokerError
 from .known_limits import KnownLimits, is_too_much
 from .operations import Operation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from .errors import BrokerError, DeadlineExceeded, InvalidArgument, Unavailable
+from ..errors import BrokerError, DeadlineExceeded, InvalidArgument, Unavailable
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .v1 import broker_pb2 as pb
+from ..v1 import broker_pb2 as pb
 
 
 class Defaults(NamedTuple):

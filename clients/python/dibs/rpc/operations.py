@@ -11,16 +11,10 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from .contract.limits import CONTRACT, Limits
-from .defaults import NO_DEFAULTS, Defaults
-from .encoding import EncodedRequest
-from .errors import AlreadyExists
-from .repeating import is_repeatable
-from .retry import Attempts
-from .rpcs import ACK, CANCEL, ENQUEUE, LEASE, NACK, REFRESH, RESULT, Rpc
-from .times import to_duration
-from .v1 import broker_pb2 as pb
-from .v1.types_pb2 import (
+from ..contract.limits import CONTRACT, Limits
+from ..errors import AlreadyExists
+from ..v1 import broker_pb2 as pb
+from ..v1.types_pb2 import (
     OUTCOME_LEASE_EXPIRED,
     OUTCOME_LEASE_SUPERSEDED,
     OUTCOME_NOT_FOUND,
@@ -29,6 +23,12 @@ from .v1.types_pb2 import (
     EntryOutcome,
     QueueKind,
 )
+from .defaults import NO_DEFAULTS, Defaults
+from .encoding import EncodedRequest
+from .repeating import is_repeatable
+from .retry import Attempts
+from .rpcs import ACK, CANCEL, ENQUEUE, LEASE, NACK, REFRESH, RESULT, Rpc
+from .times import to_duration
 
 T = TypeVar("T")
 Until: TypeAlias = Literal["now", "started", "done"]

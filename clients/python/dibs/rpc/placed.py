@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .v1 import broker_pb2 as pb
+from ..v1 import broker_pb2 as pb
 
 
 class Placed:

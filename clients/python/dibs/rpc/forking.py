@@ -117,7 +117,7 @@ def check() -> None:
         DibsError: it was forked from one in which gRPC ran on.
     """
     if _Process.stranger:
-        from .errors import DibsError
+        from ..errors import DibsError
 
         raise DibsError(
             "gRPC was in use when this process was forked and does not work in it: start it by spawn or forkserver "

@@ -1,0 +1,1 @@
+"""One call: connections, channels, retries, operations, and what runs them."""
