@@ -66,8 +66,8 @@ def test_methods_are_named_nowhere_else() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rpc"
     ]
     # Besides the stream that sends bytes there is the health service, which is not of the contract.
-    assert set(makers) == {"rpcs.py", "enqueue_stream.py", "asking.py"}
-    assert (makers.count("enqueue_stream.py"), makers.count("asking.py")) == (1, 1)
+    assert set(makers) == {"rpc/rpcs.py", "enqueueing/stream.py", "rpc/asking.py"}
+    assert (makers.count("enqueueing/stream.py"), makers.count("rpc/asking.py")) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from dibs.enqueue_stream import EnqueueStream, StreamEnded
+from dibs.enqueueing.stream import EnqueueStream, StreamEnded
 from dibs.rpc.transport import Transport
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from dibs import AlreadyExists, BrokerError, InvalidArgument, LimitExceeded, TaskNotFinished, Unavailable
+from dibs.enqueueing.flows import enqueue
 from dibs.rpc import flow as flows
 from dibs.rpc.operations import Operation
 from dibs.v1 import broker_pb2 as pb
@@ -58,7 +59,7 @@ class Broker:
 def test_refused_items_are_left_out_and_the_rest_goes_as_new_requests() -> None:
     broker = Broker("b", "d")
 
-    refusals = drive(flows.enqueue(request("a", "b", "c", "d")), broker)
+    refusals = drive(enqueue(request("a", "b", "c", "d")), broker)
 
     assert broker.taken == ["a", "c"]
     assert [str(error) for error in refusals] == ["b", "d"]
@@ -68,7 +69,7 @@ def test_refused_items_are_left_out_and_the_rest_goes_as_new_requests() -> None:
 def test_a_batch_of_which_nothing_is_left_is_not_sent() -> None:
     broker = Broker("a")
 
-    assert len(drive(flows.enqueue(request("a")), broker)) == 1
+    assert len(drive(enqueue(request("a")), broker)) == 1
     assert broker.request_ids == ["first"]
 
 
@@ -80,13 +81,13 @@ def test_a_batch_that_is_refused_as_a_whole_raises(error: BrokerError) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        drive(flows.enqueue(request("a", "b")), broker)
+        drive(enqueue(request("a", "b")), broker)
 
 
 def test_a_refusal_that_is_known_is_not_asked_for_again() -> None:
     broker = Broker()
 
-    refusals = drive(flows.enqueue(request("a", "b"), InvalidArgument("a", field="items[0].queue")), broker)
+    refusals = drive(enqueue(request("a", "b"), InvalidArgument("a", field="items[0].queue")), broker)
 
     assert [str(error) for error in refusals] == ["a"]
     assert broker.taken == ["b"]
@@ -99,7 +100,7 @@ def test_items_that_must_not_be_there_and_are_count_as_refused() -> None:
             pb.EnqueuedItem(id="b", outcome=pb.ENQUEUE_OUTCOME_CONFLICT),
         ]
 
-    (refusal,) = drive(flows.enqueue(request("a", "b")), broker)
+    (refusal,) = drive(enqueue(request("a", "b")), broker)
 
     assert isinstance(refusal, AlreadyExists)
     assert "b" in str(refusal)

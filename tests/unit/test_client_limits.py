@@ -14,9 +14,9 @@ from dibs.broker.announcing import announcement
 from dibs.broker.engine.types import ITEM_OVERHEAD as ENGINE_OVERHEAD
 from dibs.broker.limits import Limits as Settings
 from dibs.contract.limits import CONTRACT, ITEM_OVERHEAD, Limits
+from dibs.enqueueing.flows import enqueue
 from dibs.errors import BrokerError
 from dibs.rpc import admin_operations as admin
-from dibs.rpc import flow as flows
 from dibs.rpc import operations
 from dibs.rpc.connection import Connection
 from dibs.rpc.dividing import divided
@@ -156,7 +156,7 @@ def test_a_refused_wait_is_shortened_and_asked_for_again() -> None:
 def test_a_refused_enqueue_goes_again_under_ids_of_its_own() -> None:
     requests: list[tuple[str, list[str]]] = []
     taken: list[str] = []
-    flow = flows.enqueue(pb.EnqueueRequest(request_id="r", items=[pb.EnqueueItem(id=id) for id in "abcde"]))
+    flow = enqueue(pb.EnqueueRequest(request_id="r", items=[pb.EnqueueItem(id=id) for id in "abcde"]))
     operation = next(flow)
     refusals: list[BrokerError] | None = None
     while refusals is None:

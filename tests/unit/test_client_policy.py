@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dibs import Backoff
-from dibs.policy import Policy, policy_from_wire
+from dibs.enqueueing.policy import Policy, policy_from_wire
 from dibs.v1.types_pb2 import DeliveryPolicy
 
 

@@ -101,7 +101,7 @@ if TYPE_CHECKING:  # ruff: isort: off
     )
     from .locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
     from .contract.names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
-    from .policy import Backoff as Backoff, Policy as Policy
+    from .enqueueing.policy import Backoff as Backoff, Policy as Policy
     from .schedules import Cron as Cron, Every as Every
     from .states import Cancelled as Cancelled, State as State
     from .rpc.tally import Progress as Progress
@@ -180,7 +180,7 @@ _HOMES = {
     ),
     "handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
     "contract.names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
-    "policy": ("Backoff", "Policy"),
+    "enqueueing.policy": ("Backoff", "Policy"),
     "schedules": ("Cron", "Every"),
     "states": ("Cancelled", "State"),
     "rpc.tally": ("Progress",),

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from . import admin_flows, infos
 from . import infos_from_wire as wire
 from .contract.names import QueueName, queue_name
-from .policy import Delivery, Policy
+from .enqueueing.policy import Delivery, Policy
 from .queues import by_state, flush_seconds, kind_of
 from .rpc import admin_operations as admin
 from .rpc import lock_operations as locking

@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
 from .contract.names import DEFAULT_QUEUE
+from .enqueueing.policy import Policy
 from .errors import BrokerError
-from .policy import Policy
 from .rpc import admin_operations as admin
 from .rpc import lock_operations as locking
 from .rpc.admin_operations import PAGE_SIZE, Kind

@@ -8,19 +8,20 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .administration import AsyncAdministration
-from .aio_batch import AsyncBatch
 from .aio_data import AsyncData
-from .batching import enter_batch, leave_batch, open_batch
 from .client import Dibs
 from .contract.names import QueueName
 from .decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
+from .enqueueing.aio_batch import AsyncBatch
+from .enqueueing.flows import enqueue_one
+from .enqueueing.gathering import enter_batch, leave_batch, open_batch
+from .enqueueing.policy import Delivery
 from .errors import DibsError, UnknownTask
 from .handles import AsyncEnqueuedTask
 from .locks import AsyncLock
 from .options import NO_OPTIONS, Options
-from .policy import Delivery
 from .registry import Registry
 from .rpc import flow as flows
 from .rpc.aio_transport import AioTransport
@@ -260,7 +261,7 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put_now`."""
         placed = Placed(id or new_id())
-        return await self.run_now(flows.enqueue_one(self.namespace, form.entry(placed.id, payload), placed))
+        return await self.run_now(enqueue_one(self.namespace, form.entry(placed.id, payload), placed))
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""

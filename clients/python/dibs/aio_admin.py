@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
 from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
+from .enqueueing.policy import Delivery
 from .infos import (
     Cleared,
     DeadLetterQueueInfo,
@@ -20,7 +21,6 @@ from .infos import (
     TaskInfo,
     WorkerInfo,
 )
-from .policy import Delivery
 from .rpc.known_limits import KnownLimits
 from .rpc.pages import NamedPages, Pages
 from .rpc.runner import AsyncRunner

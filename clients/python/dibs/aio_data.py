@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from .aio_stream import AsyncConsumer
-from .batching import open_batch
 from .consuming import DataBatch
 from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
+from .enqueueing.gathering import open_batch
 from .rpc.codec import encode_json
 from .rpc.ids import new_ids
 from .rpc.known_limits import KnownLimits

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .administration import Administration
-from .batching import Batch, Gathering, enter_batch, leave_batch, open_batch
 from .contract.names import QueueName
 from .data import Data
 from .definition import Definition
 from .distant import KnownTasks, elsewhere
-from .enqueue_line import EnqueueLine
+from .enqueueing.batch import Batch
+from .enqueueing.flows import enqueue_one
+from .enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch
+from .enqueueing.line import EnqueueLine
 from .errors import DibsError, InvalidArgument, UnknownTask
 from .handles import EnqueuedTask
 from .locks import SimpleLock
@@ -332,7 +334,7 @@ class Dibs(Administration, TaskMaking):
             return placed.heard(line.submit(entry))
         except InvalidArgument as error:
             # A broker of an earlier version may take it in another form.
-            return self._carry(flows.enqueue_one(self.namespace, entry, placed, error))
+            return self._carry(enqueue_one(self.namespace, entry, placed, error))
 
     def run(self, flow: flows.Flow[T]) -> T:
         """Run a flow over the blocking channel. What a batch has gathered here goes first.

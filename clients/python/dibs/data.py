@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .batching import open_batch
 from .consuming import DataBatch
 from .contract.names import QueueName
 from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
+from .enqueueing.gathering import open_batch
 from .rpc.codec import encode_json
 from .rpc.default import default_runner
 from .rpc.ids import new_ids

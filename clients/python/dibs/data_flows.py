@@ -10,11 +10,11 @@ from typing import Any
 
 from . import admin_flows
 from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
+from .enqueueing.policy import Policy, checked_attempts
 from .entries import dead_data_entry, dead_task_entry, task_entry
 from .errors import BrokerError, InvalidArgument, NotFound
 from .holding import Holding
 from .leases import Leases
-from .policy import Policy, checked_attempts
 from .rpc import admin_operations as admin
 from .rpc import operations
 from .rpc.codec import decode_value

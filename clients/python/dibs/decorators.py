@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .contract.names import QueueName
 from .definition import Definition
-from .policy import Delivery, Policy
+from .enqueueing.policy import Delivery, Policy
 from .rpc.times import Seconds
 from .schedules import Cron, Every, Schedule
 from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task

@@ -15,8 +15,8 @@ from typing import Any
 from .context import CURRENT_TASK, RunningTask
 from .contract.headers import ATTEMPTS_BEFORE, LAST_ERROR
 from .contract.names import DEFAULT_QUEUE, QueueName, queue_name
+from .enqueueing.policy import Policy
 from .options import NO_OPTIONS, OVERRIDES, Options
-from .policy import Policy
 from .registry import default_name
 from .rpc.codec import encode_call
 from .rpc.encoding import ItemForm, task_form

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 
 from .definition import Definition
+from .enqueueing.policy import policy_from_wire
 from .errors import BrokerError, DibsError
-from .policy import policy_from_wire
 from .rpc import admin_operations as admin
 from .rpc.flow import Flow, do
 from .rpc.pages import Pages, whole

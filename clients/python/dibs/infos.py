@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 from .contract.limits import Limits
-from .policy import Policy
+from .enqueueing.policy import Policy
 from .rpc.codec import decode_call, decode_json
 from .schedules import Cron, Every
 from .states import State

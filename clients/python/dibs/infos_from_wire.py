@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from . import infos
 from .contract.limits import CONTRACT
-from .policy import policy_from_wire
+from .enqueueing.policy import policy_from_wire
 from .states import state_from_wire
 from .timings import read_timing
 from .v1 import admin_pb2 as pb

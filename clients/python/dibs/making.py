@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from .contract.names import QueueName
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .policy import DEFAULT_MAX_CRASHES, Backoff
+from .enqueueing.policy import DEFAULT_MAX_CRASHES, Backoff
 from .rpc.times import Seconds
 from .tasks import Binds, CoroutineTask, Task
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from .contract.names import QueueName, queue_name
-from .policy import checked_attempts
+from .enqueueing.policy import checked_attempts
 from .rpc.times import Seconds, to_duration, to_wait
 from .v1 import broker_pb2 as pb
 

@@ -22,7 +22,7 @@ from .rpc.times import Seconds
 if TYPE_CHECKING:
     from typing import Self
 
-    from .policy import Backoff
+    from .enqueueing.policy import Backoff
     from .schedules import Schedule
 
 P = ParamSpec("P")

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from .. import admin_flows
+from ..enqueueing.flows import made_for_earlier_version
 from ..errors import BrokerError
 from ..rpc import admin_operations as admin
 from ..rpc import operations
 from ..rpc.connection import Connection
-from ..rpc.flow import Flow, made_for_earlier_version
+from ..rpc.flow import Flow
 from ..rpc.known_limits import KnownLimits
 from ..rpc.operations import Operation, Until
 from ..rpc.pages import NamedPages, Pages, whole

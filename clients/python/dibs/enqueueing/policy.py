@@ -10,9 +10,9 @@ from typing import TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 
-from .contract.names import DEADLETTER_QUEUE
-from .rpc.times import Seconds, to_duration, to_seconds
-from .v1.types_pb2 import DeliveryPolicy, RetryPolicy
+from ..contract.names import DEADLETTER_QUEUE
+from ..rpc.times import Seconds, to_duration, to_seconds
+from ..v1.types_pb2 import DeliveryPolicy, RetryPolicy
 
 #: Times that a call may kill its process when the task does not say.
 DEFAULT_MAX_CRASHES = 3

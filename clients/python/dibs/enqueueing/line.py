@@ -14,16 +14,16 @@ from collections.abc import Sequence
 
 import grpc
 
-from .enqueue_stream import EnqueueStream
-from .errors import BrokerError, DeadlineExceeded
-from .rpc import forking
-from .rpc.encoding import EncodedRequest
-from .rpc.known_limits import KnownLimits
-from .rpc.operations import conflict, enqueue
-from .rpc.retry import Attempts, is_transient
-from .rpc.status import error_from_status
-from .rpc.transport import Transport
-from .v1 import broker_pb2 as pb
+from ..errors import BrokerError, DeadlineExceeded
+from ..rpc import forking
+from ..rpc.encoding import EncodedRequest
+from ..rpc.known_limits import KnownLimits
+from ..rpc.operations import conflict, enqueue
+from ..rpc.retry import Attempts, is_transient
+from ..rpc.status import error_from_status
+from ..rpc.transport import Transport
+from ..v1 import broker_pb2 as pb
+from .stream import EnqueueStream
 
 
 class _Ticket:

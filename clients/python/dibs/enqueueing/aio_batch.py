@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from .batching import IN_FLIGHT, Gathering
-from .errors import BrokerError
-from .rpc import flow as flows
-from .rpc.runner import AsyncRunner
+from ..errors import BrokerError
+from ..rpc.runner import AsyncRunner
+from .flows import enqueue
+from .gathering import IN_FLIGHT, Gathering
 
 
 class AsyncBatch(Gathering[AsyncRunner]):
@@ -27,7 +27,7 @@ class AsyncBatch(Gathering[AsyncRunner]):
         for request in self.take(self.owner.namespace):
             while len(self._sent) >= IN_FLIGHT:
                 await self._settle()
-            sending = self.owner.run_now(flows.enqueue(request.message(), heard=self.heard))
+            sending = self.owner.run_now(enqueue(request.message(), heard=self.heard))
             self._sent.append(asyncio.create_task(sending, name="dibs-batch"))
 
     async def flush(self) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import grpc
 
-from .rpc import forking
-from .rpc.encoding import EncodedRequest
-from .rpc.heart import Heart
-from .rpc.rpcs import Rpc
-from .rpc.transport import Transport
-from .v1 import broker_pb2 as pb
+from ..rpc import forking
+from ..rpc.encoding import EncodedRequest
+from ..rpc.heart import Heart
+from ..rpc.rpcs import Rpc
+from ..rpc.transport import Transport
+from ..v1 import broker_pb2 as pb
 
 #: What gRPC's thread, and then whoever receives, gets to end.
 _END_SECONDS = 1.0
