@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dibs
-from dibs.context import AFTER_FORK
-from dibs.registry import main_module
 from dibs.rpc.times import Seconds, to_seconds
+from dibs.tasks.context import AFTER_FORK
+from dibs.tasks.registry import main_module
 
 from .connector.connector import Connector
 from .connector.events import Observer

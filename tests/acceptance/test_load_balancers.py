@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dibs import Dibs
 from dibs.errors import DibsError
-from dibs.tasks import Task
+from dibs.tasks.task import Task
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import dibs
-from dibs.context import RunningTask
+from dibs.tasks.context import RunningTask
 
 from . import kinds
 from .history import Event, own_writer

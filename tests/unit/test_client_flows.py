@@ -12,6 +12,7 @@ from dibs import AlreadyExists, BrokerError, InvalidArgument, LimitExceeded, Tas
 from dibs.enqueueing.flows import enqueue
 from dibs.rpc import flow as flows
 from dibs.rpc.operations import Operation
+from dibs.tasks.result_flows import get_result, wait_for
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -115,14 +116,14 @@ def test_a_wait_without_end_asks_again_and_again() -> None:
         asked.append(operation.request)
         return [pb.ItemResult(id="a", state=next(states))]
 
-    assert drive(flows.wait_for("n", "a", "started", None), broker)
+    assert drive(wait_for("n", "a", "started", None), broker)
     assert len(asked) == 3
     assert all(one.until == pb.WAIT_UNTIL_STARTED and one.timeout.seconds <= 60 for one in asked)
 
 
 def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_000.0]
-    monkeypatch.setattr("dibs.rpc.flow.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dibs.tasks.result_flows.time.monotonic", lambda: clock[0])
     waits: list[float] = []
 
     def broker(operation: Operation[Any]) -> Any:
@@ -131,11 +132,11 @@ def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.
         return [pb.ItemResult(id="a", state=tpb.ITEM_STATE_STARTED)]
 
     with pytest.raises(TaskNotFinished, match="started after 120 s"):
-        drive(flows.get_result("n", "a", "task", timedelta(minutes=2)), broker)
+        drive(get_result("n", "a", "task", timedelta(minutes=2)), broker)
     assert sum(waits) == 120
     assert max(waits) <= flows.LONGEST_WAIT_SECONDS
 
 
 def test_what_to_wait_for_is_started_or_done() -> None:
     with pytest.raises(ValueError, match="until"):
-        drive(flows.wait_for("n", "a", "finished", 1), Broker())  # type: ignore[arg-type]
+        drive(wait_for("n", "a", "finished", 1), Broker())  # type: ignore[arg-type]

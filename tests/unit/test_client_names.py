@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dibs.registry import Registry, default_name
+from dibs.tasks.registry import Registry, default_name
 
 Function = Callable[..., Any]
 

@@ -52,7 +52,8 @@ def test_a_connector_runs_none_of_the_users_code_and_a_task_process_has_no_strea
         str(found)
         for found in imports_by("dibs.worker")
         if (
-            found.importer.startswith(connector + ".") and found.within(process, "dibs.registry", "dibs.worker.runtime")
+            found.importer.startswith(connector + ".")
+            and found.within(process, "dibs.tasks.registry", "dibs.worker.runtime")
         )
         or (found.importer.startswith(process + ".") and found.within(connector, "grpc", "dibs.worker.runtime"))
     ] == []

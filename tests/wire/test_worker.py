@@ -19,8 +19,8 @@ from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Begun
 from dibs.broker.limits import Limits
 from dibs.broker.services import Services
-from dibs.context import CURRENT_TASK
 from dibs.errors import InvalidArgument
+from dibs.tasks.context import CURRENT_TASK
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as pb

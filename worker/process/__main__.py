@@ -9,7 +9,7 @@ import os
 import sys
 from typing import NoReturn
 
-from dibs.context import AFTER_FORK
+from dibs.tasks.context import AFTER_FORK
 
 from ..logs import configure
 from ..pair import inherited

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from dibs.context import CURRENT_TASK
+from dibs.tasks.context import CURRENT_TASK
 
 from ..begun import BEGUN, ENDED
 from ..bell import Bell

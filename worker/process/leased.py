@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dibs.context import RunningTask
 from dibs.contract.headers import LAST_ERROR, attempts_before
+from dibs.tasks.context import RunningTask
 
 from ..entries import Entries
 from ..leases import lease_seconds

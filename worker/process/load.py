@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import dibs
-from dibs.definition import Definition
 from dibs.registration import described
 from dibs.rpc.connection import Connection
+from dibs.tasks.definition import Definition
 
 from ..hello import Hello, LaneHello
 from ..limits import MAX_TASKS

@@ -10,7 +10,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
-from dibs.context import CURRENT_TASK
+from dibs.tasks.context import CURRENT_TASK
 
 from ..begun import BEGUN, ENDED
 from ..bell import Bell

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .aio_data import AsyncData as AsyncData
     from .client import Dibs as Dibs
     from .consuming import DataBatch as DataBatch
-    from .context import AFTER_FORK as AFTER_FORK, CURRENT_TASK as CURRENT_TASK, RunningTask as RunningTask
+    from .tasks.context import AFTER_FORK as AFTER_FORK, CURRENT_TASK as CURRENT_TASK, RunningTask as RunningTask
     from .data import Data as Data
     from .errors import (
         AlreadyExists as AlreadyExists,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         Unavailable as Unavailable,
         UnknownTask as UnknownTask,
     )
-    from .handles import AsyncEnqueuedTask as AsyncEnqueuedTask, EnqueuedTask as EnqueuedTask
+    from .tasks.handles import AsyncEnqueuedTask as AsyncEnqueuedTask, EnqueuedTask as EnqueuedTask
     from .infos import (
         Advice as Advice,
         Cleared as Cleared,
@@ -102,10 +102,10 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
     from .contract.names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
     from .enqueueing.policy import Backoff as Backoff, Policy as Policy
-    from .schedules import Cron as Cron, Every as Every
-    from .states import Cancelled as Cancelled, State as State
+    from .tasks.schedules import Cron as Cron, Every as Every
+    from .tasks.states import Cancelled as Cancelled, State as State
     from .rpc.tally import Progress as Progress
-    from .tasks import AsyncTask as AsyncTask, Task as Task
+    from .tasks.task import AsyncTask as AsyncTask, Task as Task
 
 #: Where each public name is; modules are imported when a name of theirs is first used.
 _HOMES = {
@@ -114,7 +114,7 @@ _HOMES = {
     "client": ("Dibs",),
     "aio_data": ("AsyncData",),
     "consuming": ("DataBatch",),
-    "context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
+    "tasks.context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "locks": ("AsyncLock",),
     "infos": (
         "Advice",
@@ -178,13 +178,13 @@ _HOMES = {
         "Unavailable",
         "UnknownTask",
     ),
-    "handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
+    "tasks.handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
     "contract.names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
     "enqueueing.policy": ("Backoff", "Policy"),
-    "schedules": ("Cron", "Every"),
-    "states": ("Cancelled", "State"),
+    "tasks.schedules": ("Cron", "Every"),
+    "tasks.states": ("Cancelled", "State"),
     "rpc.tally": ("Progress",),
-    "tasks": ("AsyncTask", "Task"),
+    "tasks.task": ("AsyncTask", "Task"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -20,8 +20,8 @@ from .rpc.operations import MAX_BATCH
 from .rpc.pages import NamedPages, Pages
 from .rpc.tally import OnProgress
 from .rpc.times import Seconds, to_seconds, to_wait
-from .schedules import Cron, Every
 from .taking import Taking
+from .tasks.schedules import Cron, Every
 from .v1 import admin_pb2 as pb
 from .v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 

@@ -30,7 +30,7 @@ from .rpc.pages import NamedPages, Pages
 from .rpc.runner import Runner
 from .rpc.tally import OnProgress
 from .rpc.times import Seconds
-from .schedules import Cron, Every
+from .tasks.schedules import Cron, Every
 
 if TYPE_CHECKING:
     from typing import Unpack

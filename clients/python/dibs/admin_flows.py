@@ -21,8 +21,8 @@ from .rpc.operations import Operation
 from .rpc.pages import NamedPages, Pages
 from .rpc.tally import OnProgress, Tally
 from .rpc.times import to_duration
-from .schedules import Cron, Every
-from .timings import write_timing
+from .tasks.schedules import Cron, Every
+from .tasks.timings import write_timing
 from .v1 import admin_pb2 as pb
 from .v1 import lock_pb2
 from .v1.types_pb2 import Content, DeliveryPolicy

@@ -11,18 +11,12 @@ from .administration import AsyncAdministration
 from .aio_data import AsyncData
 from .client import Dibs
 from .contract.names import QueueName
-from .decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .definition import Definition
-from .distant import KnownTasks, elsewhere
 from .enqueueing.aio_batch import AsyncBatch
 from .enqueueing.flows import enqueue_one
 from .enqueueing.gathering import enter_batch, leave_batch, open_batch
 from .enqueueing.policy import Delivery
 from .errors import DibsError, UnknownTask
-from .handles import AsyncEnqueuedTask
 from .locks import AsyncLock
-from .options import NO_OPTIONS, Options
-from .registry import Registry
 from .rpc import flow as flows
 from .rpc.aio_transport import AioTransport
 from .rpc.connection import Connection, ConnectionSettings
@@ -30,7 +24,14 @@ from .rpc.encoding import ItemForm
 from .rpc.ids import new_id
 from .rpc.placed import Placed
 from .rpc.times import Seconds
-from .tasks import AsyncBinds, AsyncTask, BaseTask
+from .tasks.decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from .tasks.definition import Definition
+from .tasks.handles import AsyncEnqueuedTask
+from .tasks.known_tasks import KnownTasks, elsewhere
+from .tasks.options import NO_OPTIONS, Options
+from .tasks.registry import Registry
+from .tasks.result_flows import get_results
+from .tasks.task import AsyncBinds, AsyncTask, BaseTask
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -197,11 +198,11 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
 
     async def result(self, taskid: str) -> Any:
         """As `Dibs.result`."""
-        return (await self.run(flows.get_results(self.namespace, [taskid])))[0]
+        return (await self.run(get_results(self.namespace, [taskid])))[0]
 
     async def results(self, taskids: Iterable[str]) -> list[Any]:
         """As `Dibs.results`."""
-        return await self.run(flows.get_results(self.namespace, taskids))
+        return await self.run(get_results(self.namespace, taskids))
 
     def Data(
         self,

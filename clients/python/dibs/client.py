@@ -11,18 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .administration import Administration
 from .contract.names import QueueName
 from .data import Data
-from .definition import Definition
-from .distant import KnownTasks, elsewhere
 from .enqueueing.batch import Batch
 from .enqueueing.flows import enqueue_one
 from .enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch
 from .enqueueing.line import EnqueueLine
 from .errors import DibsError, InvalidArgument, UnknownTask
-from .handles import EnqueuedTask
 from .locks import SimpleLock
-from .making import TaskMaking
-from .options import NO_OPTIONS, Options
-from .registry import Registry
 from .rpc import flow as flows
 from .rpc import forking
 from .rpc.connection import Connection, ConnectionSettings, check_names
@@ -33,7 +27,14 @@ from .rpc.placed import Placed
 from .rpc.rpcs import ENQUEUE
 from .rpc.times import Seconds
 from .rpc.transport import Transport
-from .tasks import BaseTask, CoroutineTask, Task
+from .tasks.definition import Definition
+from .tasks.handles import EnqueuedTask
+from .tasks.known_tasks import KnownTasks, elsewhere
+from .tasks.making import TaskMaking
+from .tasks.options import NO_OPTIONS, Options
+from .tasks.registry import Registry
+from .tasks.result_flows import get_results
+from .tasks.task import BaseTask, CoroutineTask, Task
 from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class Dibs(Administration, TaskMaking):
 
     def result(self, taskid: str) -> Any:
         """What a task returned, without waiting; None when there is no result, for whatever reason."""
-        return self.run(flows.get_results(self.namespace, [taskid]))[0]
+        return self.run(get_results(self.namespace, [taskid]))[0]
 
     def results(self, taskids: Iterable[str]) -> list[Any]:
         """What tasks returned, in the order of their ids, any number of them; None where there is no result.
@@ -237,7 +238,7 @@ class Dibs(Administration, TaskMaking):
             handles = [add.execute(n, n) for n in range(10)]
             values = results(handle.taskid for handle in handles)
         """
-        return self.run(flows.get_results(self.namespace, taskids))
+        return self.run(get_results(self.namespace, taskids))
 
     # Data
 

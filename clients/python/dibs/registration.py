@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from . import admin_flows
-from .definition import Definition
 from .errors import BrokerError, InvalidArgument
 from .rpc import admin_operations as admin
 from .rpc.codec import encode_call
@@ -18,7 +17,8 @@ from .rpc.flow import Flow, do, part_size
 from .rpc.known_limits import is_too_much
 from .rpc.operations import MAX_BATCH, Operation
 from .rpc.pages import whole
-from .timings import write_timing
+from .tasks.definition import Definition
+from .tasks.timings import write_timing
 from .v1 import admin_pb2 as pb
 
 T = TypeVar("T")

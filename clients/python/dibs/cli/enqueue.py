@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from ..contract.names import DEFAULT_QUEUE
-from ..options import CONFLICTS
 from ..rpc.codec import encode_call, encode_json
 from ..rpc.ids import new_id
 from ..rpc.times import to_duration
+from ..tasks.options import CONFLICTS
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from .. import admin_flows
 from ..rpc.codec import encode_call
-from ..schedules import Cron, Every
+from ..tasks.schedules import Cron, Every
 from ..v1 import admin_pb2 as admin
 from . import words
 from .command import Yes, group

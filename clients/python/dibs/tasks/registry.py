@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from .errors import UnknownTask
+from ..errors import UnknownTask
 from .same_function import is_same, loading_of
 
 MAX_NAME_LENGTH = 256

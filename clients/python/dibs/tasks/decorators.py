@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from .contract.names import QueueName
+from ..contract.names import QueueName
+from ..enqueueing.policy import Delivery, Policy
+from ..rpc.times import Seconds
 from .definition import Definition
-from .enqueueing.policy import Delivery, Policy
-from .rpc.times import Seconds
 from .schedules import Cron, Every, Schedule
-from .tasks import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
+from .task import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
 
 if TYPE_CHECKING:
     from typing import Unpack

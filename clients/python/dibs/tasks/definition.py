@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..contract.headers import ATTEMPTS_BEFORE, LAST_ERROR
+from ..contract.names import DEFAULT_QUEUE, QueueName, queue_name
+from ..enqueueing.policy import Policy
+from ..rpc.codec import encode_call
+from ..rpc.encoding import ItemForm, task_form
+from ..v1 import broker_pb2 as pb
+from ..v1 import types_pb2 as tpb
 from .context import CURRENT_TASK, RunningTask
-from .contract.headers import ATTEMPTS_BEFORE, LAST_ERROR
-from .contract.names import DEFAULT_QUEUE, QueueName, queue_name
-from .enqueueing.policy import Policy
 from .options import NO_OPTIONS, OVERRIDES, Options
 from .registry import default_name
-from .rpc.codec import encode_call
-from .rpc.encoding import ItemForm, task_form
 from .schedules import Schedule
-from .v1 import broker_pb2 as pb
-from .v1 import types_pb2 as tpb
 
 _log = logging.getLogger("dibs")
 

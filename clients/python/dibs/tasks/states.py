@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 from typing import Literal, TypeAlias
 
-from .v1 import types_pb2 as tpb
+from ..v1 import types_pb2 as tpb
 
 #: What `EnqueuedTask.status` says.
 Status: TypeAlias = Literal["early", "late", "waiting", "started", "done"]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from .rpc import flow as flows
-from .rpc.codec import decode_call
-from .rpc.runner import AsyncRunner, Runner
-from .rpc.times import Seconds
+from ..rpc import flow as flows
+from ..rpc.codec import decode_call
+from ..rpc.runner import AsyncRunner, Runner
+from ..rpc.times import Seconds
+from .result_flows import cancel, get_result, get_results, look_up, wait_for
 from .states import Cancelled, State, Status, state_from_wire
 
 if TYPE_CHECKING:
-    from .rpc.operations import Operation
-    from .rpc.placed import Placed
+    from ..rpc.operations import Operation
+    from ..rpc.placed import Placed
 
 R = TypeVar("R")
 
@@ -86,7 +87,7 @@ class EnqueuedTask(Generic[R]):
     @property
     def result(self) -> R | None:
         """What it returned, without waiting; None when there is no result, for whatever reason."""
-        value: R | None = self._dibs.run(flows.get_results(self._dibs.namespace, [self.taskid]))[0]
+        value: R | None = self._dibs.run(get_results(self._dibs.namespace, [self.taskid]))[0]
         return value
 
     def wait(
@@ -103,7 +104,7 @@ class EnqueuedTask(Generic[R]):
         Returns:
             Whether it has got that far.
         """
-        return self._dibs.run(flows.wait_for(self._dibs.namespace, self.taskid, until, timeout))
+        return self._dibs.run(wait_for(self._dibs.namespace, self.taskid, until, timeout))
 
     def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """Wait until it is done, and return what it returned.
@@ -119,7 +120,7 @@ class EnqueuedTask(Generic[R]):
             TaskNotFinished: it is not done in time.
             ResultUnavailable: it is done, and no result is kept (see `save_results`).
         """
-        value: R = self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        value: R = self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout))
         return value
 
     def cancel(self) -> Cancelled:
@@ -129,7 +130,7 @@ class EnqueuedTask(Generic[R]):
             What was found of it: it had not started and never will, runs and has been told (see `CURRENT_TASK`), was
             done and its result has been dropped, or is not known.
         """
-        return self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
+        return self._dibs.run(cancel(self._dibs.namespace, self.taskid))
 
     def __repr__(self) -> str:
         """Name and id."""
@@ -186,16 +187,16 @@ class AsyncEnqueuedTask(Generic[R]):
         self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
     ) -> bool:
         """As `EnqueuedTask.wait`."""
-        return await self._dibs.run(flows.wait_for(self._dibs.namespace, self.taskid, until, timeout))
+        return await self._dibs.run(wait_for(self._dibs.namespace, self.taskid, until, timeout))
 
     async def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """As `EnqueuedTask.get`."""
-        value: R = await self._dibs.run(flows.get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        value: R = await self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout))
         return value
 
     async def cancel(self) -> Cancelled:
         """As `EnqueuedTask.cancel`."""
-        return await self._dibs.run(flows.cancel(self._dibs.namespace, self.taskid))
+        return await self._dibs.run(cancel(self._dibs.namespace, self.taskid))
 
     def __repr__(self) -> str:
         """Name and id."""
@@ -216,7 +217,7 @@ class _Awaited(Generic[R]):
 
 
 def _state(namespace: str, id: str) -> Generator[Operation[Any], Any, State]:
-    return state_from_wire((yield from flows.look_up(namespace, id)).state)
+    return state_from_wire((yield from look_up(namespace, id)).state)
 
 
 def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
@@ -224,9 +225,9 @@ def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
 
 
 def _result(namespace: str, id: str) -> Generator[Operation[Any], Any, Any]:
-    return (yield from flows.get_results(namespace, [id]))[0]
+    return (yield from get_results(namespace, [id]))[0]
 
 
 def _arguments(namespace: str, id: str) -> Generator[Operation[Any], Any, Arguments | None]:
-    found = yield from flows.look_up(namespace, id, include_content=True)
+    found = yield from look_up(namespace, id, include_content=True)
     return Arguments(*decode_call(found.content.payload)) if found.HasField("content") else None

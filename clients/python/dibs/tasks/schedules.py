@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-from .errors import DibsError
-from .rpc.times import Seconds, to_seconds
+from ..errors import DibsError
+from ..rpc.times import Seconds, to_seconds
 
 #: Periods below this need `low_delay_okay`.
 LEAST_PERIOD_SECONDS = 1.0
@@ -124,7 +124,7 @@ Schedule = Every | Cron
 def _cron() -> Any:
     """The meaning of cron expressions; imported here, for few programs need it."""
     try:
-        from .contract import cron
+        from ..contract import cron
     except ModuleNotFoundError as error:
         raise DibsError(f"cron_task needs {error.name}: pip install 'dibs[worker]'") from error
     return cron

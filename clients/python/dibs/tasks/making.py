@@ -6,11 +6,11 @@ from collections.abc import Callable, Coroutine
 from datetime import tzinfo
 from typing import Any, ParamSpec, TypeVar, overload
 
-from .contract.names import QueueName
+from ..contract.names import QueueName
+from ..enqueueing.policy import DEFAULT_MAX_CRASHES, Backoff
+from ..rpc.times import Seconds
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .enqueueing.policy import DEFAULT_MAX_CRASHES, Backoff
-from .rpc.times import Seconds
-from .tasks import Binds, CoroutineTask, Task
+from .task import Binds, CoroutineTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,21 +8,21 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
-from .contract.names import QueueName
+from ..contract.names import QueueName
+from ..errors import AlreadyExists
+from ..rpc.codec import encode_call
+from ..rpc.runner import AsyncRunner, Runner
+from ..rpc.times import Seconds
 from .definition import Definition, split_options
-from .errors import AlreadyExists
 from .handles import AsyncEnqueuedTask, EnqueuedTask
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
 from .registry import Registry
-from .rpc import flow as flows
-from .rpc.codec import encode_call
-from .rpc.runner import AsyncRunner, Runner
-from .rpc.times import Seconds
+from .result_flows import look_up
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from .enqueueing.policy import Backoff
+    from ..enqueueing.policy import Backoff
     from .schedules import Schedule
 
 P = ParamSpec("P")
@@ -305,7 +305,7 @@ class Task(BaseTask[P, R]):
         try:
             placed = self._dibs.put_now(call.form, call.payload, call.taskid)
         except AlreadyExists:
-            call.refused(self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
+            call.refused(self._dibs.run(look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
         return EnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)
@@ -382,7 +382,7 @@ class AsyncTask(BaseTask[P, R]):
         try:
             placed = await self._dibs.put_now(call.form, call.payload, call.taskid)
         except AlreadyExists:
-            call.refused(await self._dibs.run(flows.look_up(self._dibs.namespace, call.taskid)))
+            call.refused(await self._dibs.run(look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
         return AsyncEnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)

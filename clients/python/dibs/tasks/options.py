@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from .contract.names import QueueName, queue_name
-from .enqueueing.policy import checked_attempts
-from .rpc.times import Seconds, to_duration, to_wait
-from .v1 import broker_pb2 as pb
+from ..contract.names import QueueName, queue_name
+from ..enqueueing.policy import checked_attempts
+from ..rpc.times import Seconds, to_duration, to_wait
+from ..v1 import broker_pb2 as pb
 
 #: What to do when a task of that id is known already: leave it; take its place; raise AlreadyExists; or take its place
 #: unless a worker has it, and raise AlreadyExists if one has.

@@ -8,13 +8,13 @@ from typing import Any
 
 import grpc
 
+from ..enqueueing.policy import policy_from_wire
+from ..errors import BrokerError, DibsError
+from ..rpc import admin_operations as admin
+from ..rpc.flow import Flow, do
+from ..rpc.pages import Pages, whole
+from ..v1 import admin_pb2 as pb
 from .definition import Definition
-from .enqueueing.policy import policy_from_wire
-from .errors import BrokerError, DibsError
-from .rpc import admin_operations as admin
-from .rpc.flow import Flow, do
-from .rpc.pages import Pages, whole
-from .v1 import admin_pb2 as pb
 
 _log = logging.getLogger("dibs")
 

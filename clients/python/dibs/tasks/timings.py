@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .rpc.times import to_duration
+from ..rpc.times import to_duration
+from ..v1.admin_pb2 import Schedule
 from .schedules import Cron, Every
-from .v1.admin_pb2 import Schedule
 
 
 def write_timing(schedule: Schedule, when: Every | Cron) -> None:
