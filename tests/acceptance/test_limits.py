@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from dibs import AsyncDibs, Dibs, TaskFailed
+from dibs.admin.registration import Registered, described, registration
 from dibs.cli.exits import Exit
-from dibs.registration import Registered, described, registration
 from dibs.rpc.ids import new_id
 from dibs.worker.runtime import Worker
 from dibs.worker.settings import WorkerSettings

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
 import dibs
-from dibs import infos
+from dibs.admin import infos
 from dibs.rpc import rpcs
 from dibs.rpc.connection import Connection, ConnectionSettings
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2, types_pb2

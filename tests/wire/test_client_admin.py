@@ -21,7 +21,7 @@ from dibs import (
     State,
     UnknownTask,
 )
-from dibs.registration import Registered, described, registration
+from dibs.admin.registration import Registered, described, registration
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
 from ..support.broker_thread import BrokerThread

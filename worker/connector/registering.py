@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from dibs.admin.registration import Registered, registration
 from dibs.errors import BrokerError
-from dibs.registration import Registered, registration
 from dibs.rpc.aio_transport import AioTransport
 from dibs.rpc.retry import is_transient
 

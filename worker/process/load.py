@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 import dibs
-from dibs.registration import described
+from dibs.admin.registration import described
 from dibs.rpc.connection import Connection
 from dibs.tasks.definition import Definition
 

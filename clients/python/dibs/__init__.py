@@ -31,9 +31,9 @@ if "grpc" not in sys.modules:
 # A public name is written twice: below for type checkers, which take `X as X` for a name that is meant to be used from
 # here, and in the table of homes, which is what programs get it by.
 if TYPE_CHECKING:  # ruff: isort: off
-    from .admin_face import Admin as Admin
+    from .admin.admin import Admin as Admin
     from .aio import AsyncDibs as AsyncDibs
-    from .aio_admin import AsyncAdmin as AsyncAdmin
+    from .admin.aio_admin import AsyncAdmin as AsyncAdmin
     from .aio_data import AsyncData as AsyncData
     from .client import Dibs as Dibs
     from .consuming import DataBatch as DataBatch
@@ -60,7 +60,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         UnknownTask as UnknownTask,
     )
     from .tasks.handles import AsyncEnqueuedTask as AsyncEnqueuedTask, EnqueuedTask as EnqueuedTask
-    from .infos import (
+    from .admin.infos import (
         Advice as Advice,
         Cleared as Cleared,
         DeadLetterQueueInfo as DeadLetterQueueInfo,
@@ -110,13 +110,13 @@ if TYPE_CHECKING:  # ruff: isort: off
 #: Where each public name is; modules are imported when a name of theirs is first used.
 _HOMES = {
     "aio": ("AsyncDibs",),
-    "aio_admin": ("AsyncAdmin",),
+    "admin.aio_admin": ("AsyncAdmin",),
     "client": ("Dibs",),
     "aio_data": ("AsyncData",),
     "consuming": ("DataBatch",),
     "tasks.context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "locks": ("AsyncLock",),
-    "infos": (
+    "admin.infos": (
         "Advice",
         "Cleared",
         "DeadLetterQueueInfo",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from . import queues
-from .admin_face import Admin
-from .aio_admin import AsyncAdmin
+from .admin import queues
+from .admin.admin import Admin
+from .admin.aio_admin import AsyncAdmin
 from .contract.names import QueueName
 from .rpc.flow import Flow
 from .rpc.runner import AsyncRunner, Runner

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from . import admin_flows
+from .admin import flows as admin_flows
+from .admin.taking import Taking, waits
 from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from .enqueueing.policy import Policy, checked_attempts
 from .entries import dead_data_entry, dead_task_entry, task_entry
@@ -25,7 +26,6 @@ from .rpc.known_limits import KnownLimits, is_too_much
 from .rpc.operations import MAX_BATCH, Operation
 from .rpc.pages import whole
 from .rpc.times import Seconds, to_duration, to_seconds, to_wait
-from .taking import Taking, waits
 from .v1 import broker_pb2 as pb
 from .v1 import types_pb2 as tpb
 from .v1.admin_pb2 import ITEM_SECTION_LEASED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .admin_face import Admin
+from .admin.admin import Admin
 from .client import Dibs
 from .data import Data
 from .locks import SimpleLock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from .arguments import All, Data, Queue, SomeIds, chosen_ids, kind_of
 from .command import Yes, single
 from .progress import work

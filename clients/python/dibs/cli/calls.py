@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..enqueueing.flows import made_for_earlier_version
 from ..errors import BrokerError
 from ..rpc import admin_operations as admin

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..rpc import operations
 from ..v1 import broker_pb2 as pb
 from .arguments import Ids

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..rpc import admin_operations as admin
 from . import words
 from .arguments import Data, Queue, kind_of

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .. import admin_flows
-from ..taking import Taking
+from ..admin import flows as admin_flows
+from ..admin.taking import Taking
 from ..v1.admin_pb2 import ItemInfo
 from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 from . import words

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..rpc.flow import Flow
 from ..v1 import admin_pb2 as admin
 from .arguments import Queues

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..v1.admin_pb2 import ItemInfo, ItemSection
 from . import words
 from .arguments import Data, Limit, PageToken, Queue, ShowArgs, kind_of

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..rpc import lock_operations as locking
 from ..rpc.pages import whole
 from . import words

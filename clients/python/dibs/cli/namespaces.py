@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from . import words
 from .command import Yes, single
 from .exits import Exit

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from .. import admin_flows
+from ..admin import flows as admin_flows
 from ..rpc.codec import encode_call
 from ..tasks.schedules import Cron, Every
 from ..v1 import admin_pb2 as admin

@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from . import admin_flows
-from .errors import BrokerError, InvalidArgument
-from .rpc import admin_operations as admin
-from .rpc.codec import encode_call
-from .rpc.flow import Flow, do, part_size
-from .rpc.known_limits import is_too_much
-from .rpc.operations import MAX_BATCH, Operation
-from .rpc.pages import whole
-from .tasks.definition import Definition
-from .tasks.timings import write_timing
-from .v1 import admin_pb2 as pb
+from ..errors import BrokerError, InvalidArgument
+from ..rpc import admin_operations as admin
+from ..rpc.codec import encode_call
+from ..rpc.flow import Flow, do, part_size
+from ..rpc.known_limits import is_too_much
+from ..rpc.operations import MAX_BATCH, Operation
+from ..rpc.pages import whole
+from ..tasks.definition import Definition
+from ..tasks.timings import write_timing
+from ..v1 import admin_pb2 as pb
+from . import flows as admin_flows
 
 T = TypeVar("T")
 

@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-from .contract.limits import Limits
-from .enqueueing.policy import Policy
-from .rpc.codec import decode_call, decode_json
-from .tasks.schedules import Cron, Every
-from .tasks.states import State
+from ..contract.limits import Limits
+from ..enqueueing.policy import Policy
+from ..rpc.codec import decode_call, decode_json
+from ..tasks.schedules import Cron, Every
+from ..tasks.states import State
 
 #: Which of a queue's items: those that can be leased, in the order in which they will be; those that wait for their
 #: time; those that are leased; those that no delivery can carry.

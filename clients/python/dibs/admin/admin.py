@@ -8,9 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
-from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
-from .enqueueing.policy import Delivery
+from ..contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
+from ..enqueueing.policy import Delivery
+from ..rpc.default import default_runner
+from ..rpc.known_limits import KnownLimits
+from ..rpc.pages import NamedPages, Pages
+from ..rpc.runner import Runner
+from ..rpc.tally import OnProgress
+from ..rpc.times import Seconds
+from ..tasks.schedules import Cron, Every
+from .base import DEFAULT_GROUP, BaseAdmin, OnFlush
 from .infos import (
     Cleared,
     DeadLetterQueueInfo,
@@ -24,13 +31,6 @@ from .infos import (
     TaskInfo,
     WorkerInfo,
 )
-from .rpc.default import default_runner
-from .rpc.known_limits import KnownLimits
-from .rpc.pages import NamedPages, Pages
-from .rpc.runner import Runner
-from .rpc.tally import OnProgress
-from .rpc.times import Seconds
-from .tasks.schedules import Cron, Every
 
 if TYPE_CHECKING:
     from typing import Unpack

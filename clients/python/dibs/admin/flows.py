@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TypeVar
 
-from .contract.names import DEFAULT_QUEUE
-from .enqueueing.policy import Policy
-from .errors import BrokerError
-from .rpc import admin_operations as admin
-from .rpc import lock_operations as locking
-from .rpc.admin_operations import PAGE_SIZE, Kind
-from .rpc.flow import Flow, do
-from .rpc.known_limits import KnownLimits
-from .rpc.operations import Operation
-from .rpc.pages import NamedPages, Pages
-from .rpc.tally import OnProgress, Tally
-from .rpc.times import to_duration
-from .tasks.schedules import Cron, Every
-from .tasks.timings import write_timing
-from .v1 import admin_pb2 as pb
-from .v1 import lock_pb2
-from .v1.types_pb2 import Content, DeliveryPolicy
+from ..contract.names import DEFAULT_QUEUE
+from ..enqueueing.policy import Policy
+from ..errors import BrokerError
+from ..rpc import admin_operations as admin
+from ..rpc import lock_operations as locking
+from ..rpc.admin_operations import PAGE_SIZE, Kind
+from ..rpc.flow import Flow, do
+from ..rpc.known_limits import KnownLimits
+from ..rpc.operations import Operation
+from ..rpc.pages import NamedPages, Pages
+from ..rpc.tally import OnProgress, Tally
+from ..rpc.times import to_duration
+from ..tasks.schedules import Cron, Every
+from ..tasks.timings import write_timing
+from ..v1 import admin_pb2 as pb
+from ..v1 import lock_pb2
+from ..v1.types_pb2 import Content, DeliveryPolicy
 
 T = TypeVar("T")
 

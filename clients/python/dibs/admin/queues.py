@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from . import admin_flows
-from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
-from .errors import NotFound
-from .rpc import admin_operations as admin
-from .rpc.flow import Flow, do
-from .rpc.pages import Pages, whole
-from .rpc.times import Seconds, to_seconds
-from .v1 import admin_pb2 as pb
-from .v1 import types_pb2 as tpb
+from ..contract.names import DEADLETTER_QUEUE, QueueName, queue_name
+from ..errors import NotFound
+from ..rpc import admin_operations as admin
+from ..rpc.flow import Flow, do
+from ..rpc.pages import Pages, whole
+from ..rpc.times import Seconds, to_seconds
+from ..v1 import admin_pb2 as pb
+from ..v1 import types_pb2 as tpb
+from . import flows as admin_flows
 
 _log = logging.getLogger("dibs")
 

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .admin_base import DEFAULT_GROUP, BaseAdmin, OnFlush
-from .contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
-from .enqueueing.policy import Delivery
+from ..contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
+from ..enqueueing.policy import Delivery
+from ..rpc.known_limits import KnownLimits
+from ..rpc.pages import NamedPages, Pages
+from ..rpc.runner import AsyncRunner
+from ..rpc.tally import OnProgress
+from ..rpc.times import Seconds
+from ..tasks.schedules import Cron, Every
+from .base import DEFAULT_GROUP, BaseAdmin, OnFlush
 from .infos import (
     Cleared,
     DeadLetterQueueInfo,
@@ -21,12 +27,6 @@ from .infos import (
     TaskInfo,
     WorkerInfo,
 )
-from .rpc.known_limits import KnownLimits
-from .rpc.pages import NamedPages, Pages
-from .rpc.runner import AsyncRunner
-from .rpc.tally import OnProgress
-from .rpc.times import Seconds
-from .tasks.schedules import Cron, Every
 
 if TYPE_CHECKING:
     from typing import Unpack

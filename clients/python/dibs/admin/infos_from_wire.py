@@ -7,14 +7,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from ..contract.limits import CONTRACT
+from ..enqueueing.policy import policy_from_wire
+from ..tasks.states import state_from_wire
+from ..tasks.timings import read_timing
+from ..v1 import admin_pb2 as pb
+from ..v1 import lock_pb2
+from ..v1.types_pb2 import QUEUE_KIND_DATA
 from . import infos
-from .contract.limits import CONTRACT
-from .enqueueing.policy import policy_from_wire
-from .tasks.states import state_from_wire
-from .tasks.timings import read_timing
-from .v1 import admin_pb2 as pb
-from .v1 import lock_pb2
-from .v1.types_pb2 import QUEUE_KIND_DATA
 
 #: The sections of a queue.
 SECTIONS: dict[infos.Section, pb.ItemSection.ValueType] = {

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from . import admin_flows, infos
+from ..contract.names import QueueName, queue_name
+from ..enqueueing.policy import Delivery, Policy
+from ..rpc import admin_operations as admin
+from ..rpc import lock_operations as locking
+from ..rpc.admin_operations import Kind
+from ..rpc.codec import encode_call
+from ..rpc.flow import Flow, do
+from ..rpc.known_limits import KnownLimits
+from ..rpc.operations import MAX_BATCH
+from ..rpc.pages import NamedPages, Pages
+from ..rpc.tally import OnProgress
+from ..rpc.times import Seconds, to_seconds, to_wait
+from ..tasks.schedules import Cron, Every
+from ..v1 import admin_pb2 as pb
+from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
+from . import flows as admin_flows
+from . import infos
 from . import infos_from_wire as wire
-from .contract.names import QueueName, queue_name
-from .enqueueing.policy import Delivery, Policy
 from .queues import by_state, flush_seconds, kind_of
-from .rpc import admin_operations as admin
-from .rpc import lock_operations as locking
-from .rpc.admin_operations import Kind
-from .rpc.codec import encode_call
-from .rpc.flow import Flow, do
-from .rpc.known_limits import KnownLimits
-from .rpc.operations import MAX_BATCH
-from .rpc.pages import NamedPages, Pages
-from .rpc.tally import OnProgress
-from .rpc.times import Seconds, to_seconds, to_wait
 from .taking import Taking
-from .tasks.schedules import Cron, Every
-from .v1 import admin_pb2 as pb
-from .v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
 
 M = TypeVar("M")
 T = TypeVar("T")

@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from .errors import BrokerError
-from .rpc import admin_operations as admin
-from .rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
-from .rpc.ids import new_id
-from .v1.admin_pb2 import ItemInfo
-from .v1.types_pb2 import QueueKind
+from ..errors import BrokerError
+from ..rpc import admin_operations as admin
+from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
+from ..rpc.ids import new_id
+from ..v1.admin_pb2 import ItemInfo
+from ..v1.types_pb2 import QueueKind
 
 _log = logging.getLogger("dibs")
 
