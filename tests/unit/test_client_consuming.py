@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from dibs.consuming import DataBatch, Marks, ack, release
-from dibs.holding import Holding
-from dibs.leases import Leases
+from dibs.data.batch import DataBatch, Marks, ack, release
+from dibs.data.holding import Holding
+from dibs.data.leases import Leases
 from dibs.rpc.known_limits import KnownLimits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -402,7 +402,7 @@ def test_nothing_is_said_before_the_broker_has_said_what_it_takes() -> None:
 
 
 def test_a_broker_that_announces_nothing_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dibs.holding.ANNOUNCED_WITHIN_SECONDS", 0.02)
+    monkeypatch.setattr("dibs.data.holding.ANNOUNCED_WITHIN_SECONDS", 0.02)
     holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 1_000, KnownLimits())
     holding.begin()
     holding.want(10)

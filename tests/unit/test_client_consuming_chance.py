@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from dibs.consuming import ack, release
-from dibs.holding import Holding
+from dibs.data.batch import ack, release
+from dibs.data.holding import Holding
 from dibs.rpc.known_limits import KnownLimits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb

@@ -1,12 +1,12 @@
 """How many items a worker asks for: arithmetic only, no I/O and no clock.
 
 A worker holds what runs, and ahead of that only what its slots will begin within a short horizon, by the task time
-measured of late; see `dibs.ahead`.
+measured of late; see `dibs.data.ahead`.
 """
 
 from __future__ import annotations
 
-from dibs.ahead import Ahead
+from dibs.data.ahead import Ahead
 
 
 class LaneCredit:

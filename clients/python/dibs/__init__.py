@@ -34,11 +34,11 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .admin.admin import Admin as Admin
     from .aio import AsyncDibs as AsyncDibs
     from .admin.aio_admin import AsyncAdmin as AsyncAdmin
-    from .aio_data import AsyncData as AsyncData
+    from .data.aio_data import AsyncData as AsyncData
     from .client import Dibs as Dibs
-    from .consuming import DataBatch as DataBatch
+    from .data.batch import DataBatch as DataBatch
     from .tasks.context import AFTER_FORK as AFTER_FORK, CURRENT_TASK as CURRENT_TASK, RunningTask as RunningTask
-    from .data import Data as Data
+    from .data.data import Data as Data
     from .errors import (
         AlreadyExists as AlreadyExists,
         BrokerError as BrokerError,
@@ -112,8 +112,8 @@ _HOMES = {
     "aio": ("AsyncDibs",),
     "admin.aio_admin": ("AsyncAdmin",),
     "client": ("Dibs",),
-    "aio_data": ("AsyncData",),
-    "consuming": ("DataBatch",),
+    "data.aio_data": ("AsyncData",),
+    "data.batch": ("DataBatch",),
     "tasks.context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
     "locks": ("AsyncLock",),
     "admin.infos": (

@@ -8,9 +8,9 @@ from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from .administration import AsyncAdministration
-from .aio_data import AsyncData
 from .client import Dibs
 from .contract.names import QueueName
+from .data.aio_data import AsyncData
 from .enqueueing.aio_batch import AsyncBatch
 from .enqueueing.flows import enqueue_one
 from .enqueueing.gathering import enter_batch, leave_batch, open_batch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .administration import Administration
 from .contract.names import QueueName
-from .data import Data
+from .data.data import Data
 from .enqueueing.batch import Batch
 from .enqueueing.flows import enqueue_one
 from .enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .admin.admin import Admin
 from .client import Dibs
-from .data import Data
+from .data.data import Data
 from .locks import SimpleLock
 from .rpc.default import fill
 

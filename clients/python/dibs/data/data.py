@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .consuming import DataBatch
-from .contract.names import QueueName
-from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
-from .enqueueing.gathering import open_batch
-from .rpc.codec import encode_json
-from .rpc.default import default_runner
-from .rpc.ids import new_ids
-from .rpc.known_limits import KnownLimits
-from .rpc.runner import Runner
-from .rpc.times import Seconds
-from .stream import Consumer
+from ..contract.names import QueueName
+from ..enqueueing.gathering import open_batch
+from ..rpc.codec import encode_json
+from ..rpc.default import default_runner
+from ..rpc.ids import new_ids
+from ..rpc.known_limits import KnownLimits
+from ..rpc.runner import Runner
+from ..rpc.times import Seconds
+from .batch import DataBatch
+from .consumer import Consumer
+from .flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 
 
 class Data(BaseData):

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from .rpc import forking
-from .v1 import broker_pb2 as pb
-from .v1.types_pb2 import OUTCOME_NOT_FOUND, OUTCOME_OK, Delivery, EntryOutcome
+from ..rpc import forking
+from ..v1 import broker_pb2 as pb
+from ..v1.types_pb2 import OUTCOME_NOT_FOUND, OUTCOME_OK, Delivery, EntryOutcome
 
 #: Leases that are remembered; beyond that the oldest are forgotten.
 MAX_REMEMBERED = 200_000

@@ -17,16 +17,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 
+from ..contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
+from ..errors import BrokerError, InvalidArgument
+from ..rpc.defaults import NO_DEFAULTS, Defaults
+from ..rpc.heart import Heart
+from ..rpc.known_limits import KnownLimits
+from ..rpc.times import to_duration
+from ..v1 import broker_pb2 as pb
+from ..v1.types_pb2 import OUTCOME_OK, Delivery, QueueKind
 from .ahead import Ahead
-from .consuming import Entry, ack, release
-from .contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
-from .errors import BrokerError, InvalidArgument
-from .rpc.defaults import NO_DEFAULTS, Defaults
-from .rpc.heart import Heart
-from .rpc.known_limits import KnownLimits
-from .rpc.times import to_duration
-from .v1 import broker_pb2 as pb
-from .v1.types_pb2 import OUTCOME_OK, Delivery, QueueKind
+from .batch import Entry, ack, release
 
 _log = logging.getLogger("dibs")
 

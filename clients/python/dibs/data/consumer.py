@@ -10,17 +10,17 @@ from typing import Any
 
 import grpc
 
-from .consuming import DataBatch, Entry, Marks
-from .errors import BrokerError, DibsError, Unavailable
+from ..errors import BrokerError, DibsError, Unavailable
+from ..rpc import forking
+from ..rpc.asking import CHECK, ask_around
+from ..rpc.retry import Pauses, is_transient
+from ..rpc.rpcs import WORK
+from ..rpc.status import error_from_call
+from ..rpc.transport import Transport
+from ..v1 import broker_pb2 as pb
+from ..v1.types_pb2 import Delivery
+from .batch import DataBatch, Entry, Marks
 from .holding import Holding
-from .rpc import forking
-from .rpc.asking import CHECK, ask_around
-from .rpc.retry import Pauses, is_transient
-from .rpc.rpcs import WORK
-from .rpc.status import error_from_call
-from .rpc.transport import Transport
-from .v1 import broker_pb2 as pb
-from .v1.types_pb2 import Delivery
 
 _log = logging.getLogger("dibs")
 

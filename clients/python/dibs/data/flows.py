@@ -8,27 +8,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from .admin import flows as admin_flows
-from .admin.taking import Taking, waits
-from .contract.names import DEADLETTER_QUEUE, QueueName, queue_name
-from .enqueueing.policy import Policy, checked_attempts
+from ..admin import flows as admin_flows
+from ..admin.taking import Taking, waits
+from ..contract.names import DEADLETTER_QUEUE, QueueName, queue_name
+from ..enqueueing.policy import Policy, checked_attempts
+from ..errors import BrokerError, InvalidArgument, NotFound
+from ..rpc import admin_operations as admin
+from ..rpc import operations
+from ..rpc.codec import decode_value
+from ..rpc.defaults import NO_DEFAULTS, Defaults
+from ..rpc.encoding import EncodedRequest, ItemForm, chunks
+from ..rpc.flow import Flow, do, part_size
+from ..rpc.known_limits import KnownLimits, is_too_much
+from ..rpc.operations import MAX_BATCH, Operation
+from ..rpc.pages import whole
+from ..rpc.times import Seconds, to_duration, to_seconds, to_wait
+from ..v1 import broker_pb2 as pb
+from ..v1 import types_pb2 as tpb
+from ..v1.admin_pb2 import ITEM_SECTION_LEASED
 from .entries import dead_data_entry, dead_task_entry, task_entry
-from .errors import BrokerError, InvalidArgument, NotFound
 from .holding import Holding
 from .leases import Leases
-from .rpc import admin_operations as admin
-from .rpc import operations
-from .rpc.codec import decode_value
-from .rpc.defaults import NO_DEFAULTS, Defaults
-from .rpc.encoding import EncodedRequest, ItemForm, chunks
-from .rpc.flow import Flow, do, part_size
-from .rpc.known_limits import KnownLimits, is_too_much
-from .rpc.operations import MAX_BATCH, Operation
-from .rpc.pages import whole
-from .rpc.times import Seconds, to_duration, to_seconds, to_wait
-from .v1 import broker_pb2 as pb
-from .v1 import types_pb2 as tpb
-from .v1.admin_pb2 import ITEM_SECTION_LEASED
 
 _log = logging.getLogger("dibs")
 

@@ -11,18 +11,18 @@ from typing import Any
 
 import grpc
 
-from .consuming import DataBatch, Entry, Marks
-from .errors import DibsError
+from ..errors import DibsError
+from ..rpc.aio_transport import AioTransport
+from ..rpc.asking import CHECK, ask_around_aio
+from ..rpc.beside import beside
+from ..rpc.retry import Pauses
+from ..rpc.rpcs import WORK
+from ..rpc.status import error_from_call
+from ..v1 import broker_pb2 as pb
+from ..v1.types_pb2 import Delivery
+from .batch import DataBatch, Entry, Marks
+from .consumer import LEAVE_SECONDS, TAKEN_ON_SECONDS, forgivable
 from .holding import Holding
-from .rpc.aio_transport import AioTransport
-from .rpc.asking import CHECK, ask_around_aio
-from .rpc.beside import beside
-from .rpc.retry import Pauses
-from .rpc.rpcs import WORK
-from .rpc.status import error_from_call
-from .stream import LEAVE_SECONDS, TAKEN_ON_SECONDS, forgivable
-from .v1 import broker_pb2 as pb
-from .v1.types_pb2 import Delivery
 
 _log = logging.getLogger("dibs")
 

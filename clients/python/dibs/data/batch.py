@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .contract import error_text
-from .rpc.times import to_duration
-from .v1 import broker_pb2 as pb
+from ..contract import error_text
+from ..rpc.times import to_duration
+from ..v1 import broker_pb2 as pb
 
 #: One thing to say of an item: that it is done (its id and the token of its lease), or something else.
 Entry = tuple[str, int] | pb.NackEntry | pb.RefreshEntry

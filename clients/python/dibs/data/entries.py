@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .contract.headers import LAST_ERROR, attempts_before
-from .errors import PayloadError
-from .rpc.codec import decode_call, decode_value
-from .v1.admin_pb2 import ItemInfo
-from .v1.types_pb2 import Content, Delivery
+from ..contract.headers import LAST_ERROR, attempts_before
+from ..errors import PayloadError
+from ..rpc.codec import decode_call, decode_value
+from ..v1.admin_pb2 import ItemInfo
+from ..v1.types_pb2 import Content, Delivery
 
 
 def task_entry(delivery: Delivery) -> list[Any]:

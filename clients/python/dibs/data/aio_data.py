@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
-from .aio_stream import AsyncConsumer
-from .consuming import DataBatch
-from .contract.names import QueueName
-from .data_flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
-from .enqueueing.gathering import open_batch
-from .rpc.codec import encode_json
-from .rpc.ids import new_ids
-from .rpc.known_limits import KnownLimits
-from .rpc.runner import AsyncRunner
-from .rpc.times import Seconds
+from ..contract.names import QueueName
+from ..enqueueing.gathering import open_batch
+from ..rpc.codec import encode_json
+from ..rpc.ids import new_ids
+from ..rpc.known_limits import KnownLimits
+from ..rpc.runner import AsyncRunner
+from ..rpc.times import Seconds
+from .aio_consumer import AsyncConsumer
+from .batch import DataBatch
+from .flows import DEFAULT_CHUNKSIZE, DEFAULT_PREFETCH, BaseData, listed
 
 
 class AsyncData(BaseData):

@@ -1,0 +1,1 @@
+"""Queues of data: putting, receiving, and consuming over a stream."""
