@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from dibs.client import Dibs
+from dibs.client.dibs import Dibs
 from dibs.rpc.encoding import ItemForm
 from dibs.rpc.flow import Flow
 from dibs.rpc.placed import Placed

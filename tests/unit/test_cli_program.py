@@ -15,7 +15,7 @@ from dibs.cli.program import load, program
 from dibs.cli.table import TABLE, Row
 
 #: What takes long to import and is not needed to list the subcommands.
-HEAVY = ("grpc", "google.protobuf", "redis", "pydantic", "croniter", "asyncio", "dibs.client", "dibs.broker")
+HEAVY = ("grpc", "google.protobuf", "redis", "pydantic", "croniter", "asyncio", "dibs.client.dibs", "dibs.broker")
 
 
 def python(code: str, *args: str) -> subprocess.CompletedProcess[str]:

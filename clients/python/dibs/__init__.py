@@ -32,10 +32,10 @@ if "grpc" not in sys.modules:
 # here, and in the table of homes, which is what programs get it by.
 if TYPE_CHECKING:  # ruff: isort: off
     from .admin.admin import Admin as Admin
-    from .aio import AsyncDibs as AsyncDibs
+    from .client.async_dibs import AsyncDibs as AsyncDibs
     from .admin.aio_admin import AsyncAdmin as AsyncAdmin
     from .data.aio_data import AsyncData as AsyncData
-    from .client import Dibs as Dibs
+    from .client.dibs import Dibs as Dibs
     from .data.batch import DataBatch as DataBatch
     from .tasks.context import AFTER_FORK as AFTER_FORK, CURRENT_TASK as CURRENT_TASK, RunningTask as RunningTask
     from .data.data import Data as Data
@@ -77,7 +77,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         TaskInfo as TaskInfo,
         WorkerInfo as WorkerInfo,
     )
-    from .instance import (
+    from .client.instance import (
         batch as batch,
         call_task as call_task,
         clear_queue as clear_queue,
@@ -99,7 +99,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         set_priority as set_priority,
         task as task,
     )
-    from .locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
+    from .client.locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
     from .contract.names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
     from .enqueueing.policy import Backoff as Backoff, Policy as Policy
     from .tasks.schedules import Cron as Cron, Every as Every
@@ -109,13 +109,13 @@ if TYPE_CHECKING:  # ruff: isort: off
 
 #: Where each public name is; modules are imported when a name of theirs is first used.
 _HOMES = {
-    "aio": ("AsyncDibs",),
+    "client.async_dibs": ("AsyncDibs",),
     "admin.aio_admin": ("AsyncAdmin",),
-    "client": ("Dibs",),
+    "client.dibs": ("Dibs",),
     "data.aio_data": ("AsyncData",),
     "data.batch": ("DataBatch",),
     "tasks.context": ("AFTER_FORK", "CURRENT_TASK", "RunningTask"),
-    "locks": ("AsyncLock",),
+    "client.locks": ("AsyncLock",),
     "admin.infos": (
         "Advice",
         "Cleared",
@@ -133,7 +133,7 @@ _HOMES = {
         "TaskInfo",
         "WorkerInfo",
     ),
-    "instance": (
+    "client.instance": (
         "Admin",
         "Data",
         "SimpleLock",

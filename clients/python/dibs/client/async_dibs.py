@@ -7,31 +7,31 @@ from contextlib import asynccontextmanager
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from ..contract.names import QueueName
+from ..data.aio_data import AsyncData
+from ..enqueueing.aio_batch import AsyncBatch
+from ..enqueueing.flows import enqueue_one
+from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
+from ..enqueueing.policy import Delivery
+from ..errors import DibsError, UnknownTask
+from ..rpc import flow as flows
+from ..rpc.aio_transport import AioTransport
+from ..rpc.connection import Connection, ConnectionSettings
+from ..rpc.encoding import ItemForm
+from ..rpc.ids import new_id
+from ..rpc.placed import Placed
+from ..rpc.times import Seconds
+from ..tasks.decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from ..tasks.definition import Definition
+from ..tasks.handles import AsyncEnqueuedTask
+from ..tasks.known_tasks import KnownTasks, elsewhere
+from ..tasks.options import NO_OPTIONS, Options
+from ..tasks.registry import Registry
+from ..tasks.result_flows import get_results
+from ..tasks.task import AsyncBinds, AsyncTask, BaseTask
 from .administration import AsyncAdministration
-from .client import Dibs
-from .contract.names import QueueName
-from .data.aio_data import AsyncData
-from .enqueueing.aio_batch import AsyncBatch
-from .enqueueing.flows import enqueue_one
-from .enqueueing.gathering import enter_batch, leave_batch, open_batch
-from .enqueueing.policy import Delivery
-from .errors import DibsError, UnknownTask
+from .dibs import Dibs
 from .locks import AsyncLock
-from .rpc import flow as flows
-from .rpc.aio_transport import AioTransport
-from .rpc.connection import Connection, ConnectionSettings
-from .rpc.encoding import ItemForm
-from .rpc.ids import new_id
-from .rpc.placed import Placed
-from .rpc.times import Seconds
-from .tasks.decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
-from .tasks.definition import Definition
-from .tasks.handles import AsyncEnqueuedTask
-from .tasks.known_tasks import KnownTasks, elsewhere
-from .tasks.options import NO_OPTIONS, Options
-from .tasks.registry import Registry
-from .tasks.result_flows import get_results
-from .tasks.task import AsyncBinds, AsyncTask, BaseTask
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .errors import FailedPrecondition, NoLock
-from .rpc import lock_operations as locking
-from .rpc.default import default_runner
-from .rpc.flow import Flow, do
-from .rpc.ids import new_id
-from .rpc.runner import AsyncRunner, Runner
-from .rpc.times import Seconds, to_seconds
+from ..errors import FailedPrecondition, NoLock
+from ..rpc import lock_operations as locking
+from ..rpc.default import default_runner
+from ..rpc.flow import Flow, do
+from ..rpc.ids import new_id
+from ..rpc.runner import AsyncRunner, Runner
+from ..rpc.times import Seconds, to_seconds
 
 _HELD = "LOCK_HELD"
 _LOST = "LOCK_LOST"

@@ -8,34 +8,34 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..contract.names import QueueName
+from ..data.data import Data
+from ..enqueueing.batch import Batch
+from ..enqueueing.flows import enqueue_one
+from ..enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch
+from ..enqueueing.line import EnqueueLine
+from ..errors import DibsError, InvalidArgument, UnknownTask
+from ..rpc import flow as flows
+from ..rpc import forking
+from ..rpc.connection import Connection, ConnectionSettings, check_names
+from ..rpc.encoding import EncodedRequest, ItemForm
+from ..rpc.ids import new_id
+from ..rpc.operations import Operation
+from ..rpc.placed import Placed
+from ..rpc.rpcs import ENQUEUE
+from ..rpc.times import Seconds
+from ..rpc.transport import Transport
+from ..tasks.definition import Definition
+from ..tasks.handles import EnqueuedTask
+from ..tasks.known_tasks import KnownTasks, elsewhere
+from ..tasks.making import TaskMaking
+from ..tasks.options import NO_OPTIONS, Options
+from ..tasks.registry import Registry
+from ..tasks.result_flows import get_results
+from ..tasks.task import BaseTask, CoroutineTask, Task
+from ..v1 import broker_pb2 as pb
 from .administration import Administration
-from .contract.names import QueueName
-from .data.data import Data
-from .enqueueing.batch import Batch
-from .enqueueing.flows import enqueue_one
-from .enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch
-from .enqueueing.line import EnqueueLine
-from .errors import DibsError, InvalidArgument, UnknownTask
 from .locks import SimpleLock
-from .rpc import flow as flows
-from .rpc import forking
-from .rpc.connection import Connection, ConnectionSettings, check_names
-from .rpc.encoding import EncodedRequest, ItemForm
-from .rpc.ids import new_id
-from .rpc.operations import Operation
-from .rpc.placed import Placed
-from .rpc.rpcs import ENQUEUE
-from .rpc.times import Seconds
-from .rpc.transport import Transport
-from .tasks.definition import Definition
-from .tasks.handles import EnqueuedTask
-from .tasks.known_tasks import KnownTasks, elsewhere
-from .tasks.making import TaskMaking
-from .tasks.options import NO_OPTIONS, Options
-from .tasks.registry import Registry
-from .tasks.result_flows import get_results
-from .tasks.task import BaseTask, CoroutineTask, Task
-from .v1 import broker_pb2 as pb
 
 if TYPE_CHECKING:
     from typing import Unpack

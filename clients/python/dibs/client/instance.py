@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .admin.admin import Admin
-from .client import Dibs
-from .data.data import Data
+from ..admin.admin import Admin
+from ..data.data import Data
+from ..rpc.default import fill
+from .dibs import Dibs
 from .locks import SimpleLock
-from .rpc.default import fill
 
 _instance = Dibs()
 fill(_instance)

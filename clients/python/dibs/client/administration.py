@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from .admin import queues
-from .admin.admin import Admin
-from .admin.aio_admin import AsyncAdmin
-from .contract.names import QueueName
-from .rpc.flow import Flow
-from .rpc.runner import AsyncRunner, Runner
-from .rpc.times import Seconds
+from ..admin import queues
+from ..admin.admin import Admin
+from ..admin.aio_admin import AsyncAdmin
+from ..contract.names import QueueName
+from ..rpc.flow import Flow
+from ..rpc.runner import AsyncRunner, Runner
+from ..rpc.times import Seconds
 
 
 class Administration(Runner):

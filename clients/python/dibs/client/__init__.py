@@ -1,0 +1,1 @@
+"""The instances that programs hold: `Dibs`, `AsyncDibs`, and what they do to queues and locks."""
