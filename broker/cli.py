@@ -19,10 +19,10 @@ from rich.markup import escape
 from dibs.contract.log_lines import send_to_stderr
 
 from . import stray_lines
+from .border.listening import CannotListen, allow_connections
 from .certificates import BadCertificates
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
-from .listening import CannotListen, allow_connections
 from .options import Option, options
 from .server import Server
 from .settings import BadSettings, Settings

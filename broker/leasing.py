@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from dibs.v1 import broker_pb2 as pb
 
+from .border.drain import Drain
+from .border.encoded import Encoded
+from .border.errors import Draining
 from .deliveries import lease_response
 from .dispatch import Dispatch
-from .drain import Drain
-from .encoded import Encoded
 from .engine.engine import MAX_BATCH
 from .engine.types import Leased
-from .errors import Draining
 from .heartbeats import Heartbeats
 from .requests import LeaseCall
 from .returns import Lease, returnable, tokens_of

@@ -13,9 +13,9 @@ from dibs.v1 import admin_pb2 as pb
 
 from .admin_replies import queue_info, timestamp
 from .admin_requests import ListItemsCall, ListQueuesCall, ListTasksCall
+from .border.errors import NotFound
 from .engine.engine import Engine
 from .engine.types import Kind, StoredItem
-from .errors import NotFound
 from .paging import Page, bad_token
 from .replies import KINDS
 from .rooms import fitting, trim

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from . import validation as check
-from .errors import InvalidField
+from .border.errors import InvalidField
 
 #: Entries of a page when the request does not say.
 DEFAULT_SIZE = 100

@@ -11,7 +11,7 @@ from dibs.contract.wire import field, id_entry, tag
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .encoded import Encoded
+from .border.encoded import Encoded
 from .engine.types import Cancelled, Enqueued, ItemStatus, Kind, NewItem, Outcome, Retry, State
 from .stored import read_stored
 

@@ -13,6 +13,8 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
+from .border.entry_counts import MOST_HELD, MOST_TASK_NAMES
+from .border.errors import InvalidField
 from .engine.types import (
     DEFAULT_MAX_CRASHES,
     Ack,
@@ -28,8 +30,6 @@ from .engine.types import (
     Spec,
     Until,
 )
-from .entry_counts import MOST_HELD, MOST_TASK_NAMES
-from .errors import InvalidField
 from .item_ids import completed
 from .limits import Limits
 

@@ -11,8 +11,8 @@ from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
+from .border.errors import InvalidField
 from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
-from .errors import InvalidField
 from .limits import Limits
 from .paging import Page
 from .recurrence import Cron, Every, Recurrence

@@ -15,22 +15,22 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from . import health
+from .border import health
+from .border.drain import Drain
+from .border.health import Health
+from .border.listening import most_connections, open_listeners, server_options
+from .border.reading import ReadingServer
+from .border.reflection import add_reflection
+from .border.tls import Tls
 from .certificates import CertificateFiles
-from .drain import Drain
 from .embedded import EmbeddedRedis
 from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
-from .health import Health
-from .listening import most_connections, open_listeners, server_options
-from .reading import ReadingServer
 from .redis_files import check_redis_files
 from .redis_url import shown_redis_url
-from .reflection import add_reflection
 from .services import Services
 from .settings import BadSettings, Settings
-from .tls import Tls
 from .units import microseconds
 
 _log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ import asyncio
 import random
 
 from .admin_requests import TakeCall
-from .drain import Drain
+from .border.drain import Drain
+from .border.errors import Draining
 from .engine.engine import Engine
 from .engine.types import StoredItem
-from .errors import Draining
 
 #: How often it looks without a hint: hints may be lost.
 _LOOK_S = 5.0

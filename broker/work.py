@@ -23,19 +23,19 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .announcing import announcement
+from .border.drain import Drain
+from .border.encoded import Encoded
+from .border.errors import InvalidField, Silent
+from .border.reading import whole
 from .deliveries import work_response
 from .dispatch import Dispatch
-from .drain import Drain
-from .encoded import Encoded
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
-from .errors import InvalidField, Silent
 from .groups import Group
 from .heartbeats import Heartbeats
 from .limits import Limits
 from .outgoing import Outgoing
-from .reading import whole
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries
 from .rooms import fitting

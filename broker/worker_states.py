@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
-from .errors import InvalidField
+from .border.errors import InvalidField
 from .limits import Limits
 
 #: Items that are named.

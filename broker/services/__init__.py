@@ -9,16 +9,16 @@ import grpc
 
 from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock_pb2, lock_pb2_grpc
 
+from ..border.drain import Drain
+from ..border.reading import ReadingServer
+from ..border.tls import Tls
 from ..dispatch import Dispatch
-from ..drain import Drain
 from ..engine.engine import Engine
 from ..heartbeats import Heartbeats
 from ..identity import Identity
 from ..limits import Limits
-from ..reading import ReadingServer
 from ..roster import Roster
 from ..scheduler import Scheduler
-from ..tls import Tls
 from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dibs.v1 import admin_pb2_grpc
 
-from ..drain import Drain
+from ..border.drain import Drain
+from ..border.tls import Tls
 from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
-from ..tls import Tls
 from .dead_letters import DeadLetterHandlers
 from .namespaces import NamespaceHandlers
 from .queues import QueueHandlers

@@ -10,21 +10,21 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
 from .. import replies, requests
+from ..border.drain import Drain
+from ..border.encoded import Encoded
+from ..border.errors import Draining, InvalidField, status_of
+from ..border.first_message import first_message
+from ..border.reading import whole
+from ..border.translated import translated
 from ..deliveries import peek_response
 from ..dispatch import Dispatch
-from ..drain import Drain
-from ..encoded import Encoded
 from ..engine.engine import Engine
 from ..engine.types import Until
 from ..enqueue_stream import EnqueueStream
-from ..errors import Draining, InvalidField, status_of
-from ..first_message import first_message
 from ..heartbeats import Heartbeats
 from ..leasing import serve_lease
 from ..limits import Limits
-from ..reading import whole
 from ..roster import Roster
-from ..translated import translated
 from ..work import WorkSession
 
 #: Requests of an enqueue stream with at least so many items are handled beside others.

@@ -10,15 +10,15 @@ from dibs.v1 import admin_pb2 as pb
 
 from .. import admin_replies as replies
 from .. import admin_requests as requests
-from ..drain import Drain
+from ..border.drain import Drain
+from ..border.errors import NotFound
+from ..border.translated import translated
 from ..engine.dead_letters import NoSuchLetter, Progress
 from ..engine.engine import Engine
-from ..errors import NotFound
 from ..limits import Limits
 from ..listings import list_items
 from ..rooms import fitting
 from ..taking import take_dead_letters
-from ..translated import translated
 
 
 @translated

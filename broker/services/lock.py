@@ -10,12 +10,12 @@ from dibs.v1 import lock_pb2_grpc
 from .. import lock_requests as requests
 from .. import validation as check
 from ..admin_replies import timestamp
+from ..border.errors import PreconditionFailed
+from ..border.translated import translated
 from ..engine.engine import Engine
-from ..errors import PreconditionFailed
 from ..limits import Limits
 from ..paging import read_page
 from ..rooms import fitting
-from ..translated import translated
 
 
 @translated

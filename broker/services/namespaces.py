@@ -10,10 +10,10 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from .. import validation as check
+from ..border.errors import PreconditionFailed
+from ..border.translated import translated
 from ..engine.engine import Engine
-from ..errors import PreconditionFailed
 from ..limits import Limits
-from ..translated import translated
 
 
 @translated

@@ -10,12 +10,12 @@ from dibs.v1 import admin_pb2 as pb
 
 from .. import admin_replies as replies
 from .. import admin_requests as requests
+from ..border.errors import NotFound, PreconditionFailed
+from ..border.translated import translated
 from ..engine.engine import Engine
 from ..engine.queues import Cleared, NoSuchItem, QueueCounts
-from ..errors import NotFound, PreconditionFailed
 from ..limits import Limits
 from ..listings import QueueLists, list_items, list_queues
-from ..translated import translated
 
 
 @translated

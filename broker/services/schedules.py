@@ -10,11 +10,11 @@ from dibs.v1 import admin_pb2 as pb
 
 from .. import schedules
 from .. import validation as check
+from ..border.translated import translated
 from ..engine.engine import Engine
 from ..limits import Limits
 from ..paging import read_page
 from ..rooms import fitting_names
-from ..translated import translated
 
 
 @translated

@@ -6,12 +6,12 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.tls import Tls
+from ..border.translated import translated
 from ..engine.engine import Engine
 from ..identity import Identity
 from ..limits import Limits
 from ..server_info import server_info
-from ..tls import Tls
-from ..translated import translated
 
 
 @translated

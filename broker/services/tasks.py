@@ -10,12 +10,12 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from .. import admin_requests as requests
-from ..drain import Drain
+from ..border.drain import Drain
+from ..border.translated import translated
 from ..engine.engine import Engine
 from ..flushing import flush
 from ..limits import Limits
 from ..listings import list_tasks, list_workers
-from ..translated import translated
 
 
 @translated

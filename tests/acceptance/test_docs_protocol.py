@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.message_factory import GetMessageClass
 
-from dibs.broker.errors import TABLE
+from dibs.broker.border.errors import TABLE
 from dibs.rpc import repeating
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from dibs.broker import tls
+from dibs.broker.border import tls
 from dibs.broker.options import options
 from dibs.cli import checks
 

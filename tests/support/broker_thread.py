@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import grpc.aio
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits

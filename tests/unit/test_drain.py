@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dibs.broker.drain import Drain
-from dibs.broker.errors import Draining
+from dibs.broker.border.drain import Drain
+from dibs.broker.border.errors import Draining
 
 
 class Requests:

@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from dibs.broker.entry_counts import EntryCounts, Malformed
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.entry_counts import EntryCounts, Malformed
+from dibs.broker.border.errors import InvalidField
+from dibs.broker.border.reading import reader, whole
 from dibs.broker.limits import Limits
-from dibs.broker.reading import reader, whole
 from dibs.contract.wire import varint
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 from dibs.v1 import broker_pb2 as pb

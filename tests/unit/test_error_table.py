@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from dibs.broker import errors
+from dibs.broker.border import errors
 from dibs.broker.engine import errors as engine
 
 T = TypeVar("T", bound=Message)

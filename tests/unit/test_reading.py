@@ -8,9 +8,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.errors import InvalidField
+from dibs.broker.border.reading import reader, whole
 from dibs.broker.limits import Limits
-from dibs.broker.reading import reader, whole
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

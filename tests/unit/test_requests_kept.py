@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.errors import InvalidField
 from dibs.broker.limits import Limits
 from dibs.broker.requests import read_enqueue
 from dibs.v1 import broker_pb2 as pb

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dibs.broker import validation as check
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.errors import InvalidField
 
 DAY_US = 86_400_000_000
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.errors import InvalidField
 from dibs.broker.limits import Limits as BrokerLimits
 from dibs.broker.worker_states import ToldState
 from dibs.contract.limits import CONTRACT

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import broker_pb2 as bpb
 from dibs.v1 import types_pb2 as tpb

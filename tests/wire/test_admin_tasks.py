@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.limits import Limits
 from dibs.v1 import admin_pb2 as pb

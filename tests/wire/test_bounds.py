@@ -16,9 +16,9 @@ import redis
 from google.protobuf.duration_pb2 import Duration
 
 from dibs import AsyncDibs
+from dibs.broker.border.listening import allow_connections, most_connections
 from dibs.broker.engine.queues import Queues
 from dibs.broker.limits import Limits
-from dibs.broker.listening import allow_connections, most_connections
 from dibs.broker.server import Server
 from dibs.broker.settings import Settings
 from dibs.v1 import admin_pb2 as apb

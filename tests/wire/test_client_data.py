@@ -14,7 +14,7 @@ import pytest
 
 from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError
 from dibs.broker import requests
-from dibs.broker.errors import InvalidField
+from dibs.broker.border.errors import InvalidField
 from dibs.broker.limits import Limits
 from dibs.rpc import operations
 from dibs.rpc.operations import MAX_BATCH

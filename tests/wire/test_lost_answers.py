@@ -11,7 +11,7 @@ import pytest
 import redis
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.keys import namespace_prefix
 from dibs.broker.limits import Limits

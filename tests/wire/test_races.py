@@ -17,7 +17,7 @@ import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits

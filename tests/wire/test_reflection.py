@@ -12,8 +12,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+from dibs.broker.border.reflection import add_reflection
 from dibs.broker.limits import Limits
-from dibs.broker.reflection import add_reflection
 from dibs.broker.server import Server
 from dibs.broker.services import Services
 from dibs.broker.settings import Settings

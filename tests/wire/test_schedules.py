@@ -15,7 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits

@@ -19,8 +19,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
+from dibs.broker.border.listening import CannotListen
 from dibs.broker.engine.errors import UnsuitableRedis
-from dibs.broker.listening import CannotListen
 from dibs.broker.server import Server
 from dibs.broker.services import Services
 from dibs.broker.settings import BadSettings, Settings

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from dibs.broker.listening import server_options
+from dibs.broker.border.listening import server_options
 from dibs.broker.settings import Settings
 from dibs.rpc.connection import Connection
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import grpc
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.limits import Limits

@@ -18,11 +18,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dibs.broker.border.health import Health
+from dibs.broker.border.tls import Tls
 from dibs.broker.certificates import BadCertificates, CertificateFiles
-from dibs.broker.health import Health
 from dibs.broker.server import Server
 from dibs.broker.settings import Settings
-from dibs.broker.tls import Tls
 from dibs.errors import Unavailable
 from dibs.rpc.connection import Connection
 from dibs.rpc.status import error_from_call
@@ -295,7 +295,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
-    return [(record.levelno, record.getMessage()) for record in caplog.records if record.name == "dibs.broker.tls"]
+    return [
+        (record.levelno, record.getMessage()) for record in caplog.records if record.name == "dibs.broker.border.tls"
+    ]
 
 
 async def test_a_pair_that_does_not_fit_keeps_the_old_one_and_is_told_of_once(
@@ -354,10 +356,10 @@ async def test_files_are_looked_at_when_told_and_what_came_of_it_is_logged(
 async def test_the_looks_go_on_whatever_a_file_has_brought_about(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibs.broker.tls.LOOK_S", 0.01)
+    monkeypatch.setattr("dibs.broker.border.tls.LOOK_S", 0.01)
     async with opened(tmp_path, authority.pair()) as port:
         with monkeypatch.context() as broken:
-            broken.setattr("dibs.broker.tls.read_certificates", lambda *_: 1 // 0)
+            broken.setattr("dibs.broker.border.tls.read_certificates", lambda *_: 1 // 0)
             port.tls.start()
             await until(lambda: "ZeroDivisionError" in port.tls.complaint)
         await until(lambda: not port.tls.complaint)
@@ -366,7 +368,7 @@ async def test_the_looks_go_on_whatever_a_file_has_brought_about(
 async def test_files_are_looked_at_by_itself(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibs.broker.tls.LOOK_S", 0.01)
+    monkeypatch.setattr("dibs.broker.border.tls.LOOK_S", 0.01)
     async with opened(tmp_path, authority.pair()) as port:
         port.tls.start()
         was = port.tls.current

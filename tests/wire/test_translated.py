@@ -13,9 +13,9 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from dibs.broker.border.errors import InvalidField
+from dibs.broker.border.translated import translated
 from dibs.broker.engine.errors import OutOfMemory, Unavailable
-from dibs.broker.errors import InvalidField
-from dibs.broker.translated import translated
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc as stubs
 

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.hints import Hints
 from dibs.broker.limits import Limits
 from dibs.v1 import admin_pb2 as apb

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.drain import Drain
+from dibs.broker.border.drain import Drain
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Begun

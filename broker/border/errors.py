@@ -29,7 +29,7 @@ from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from .engine import errors as engine
+from ..engine import errors as engine
 
 #: Domain of every ErrorInfo detail.
 DOMAIN = "dibs"

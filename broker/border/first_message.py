@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TypeVar
 
+from ..units import format_span
 from .errors import InvalidField, TooLate
-from .units import format_span
 
 _T = TypeVar("_T")
 

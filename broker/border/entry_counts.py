@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from .engine.engine import MAX_BATCH
+from ..engine.engine import MAX_BATCH
+from ..limits import Limits
 from .errors import InvalidField
-from .limits import Limits
 
 #: Most names of tasks that a worker may say.
 MOST_TASK_NAMES = 10_000

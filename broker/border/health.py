@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from .engine.engine import Engine
-from .engine.errors import EngineError
+from ..engine.engine import Engine
+from ..engine.errors import EngineError
 from .errors import NotFound
 from .translated import translated
 

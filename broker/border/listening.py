@@ -11,10 +11,10 @@ from pathlib import Path
 
 import grpc
 
-from .addresses import with_port
-from .settings import Settings
+from ..addresses import with_port
+from ..settings import Settings
+from ..units import microseconds
 from .tls import Tls
-from .units import microseconds
 
 #: Descriptors that connections leave for everything else.
 _OWN_FILES = 64

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from ..limits import Limits
 from .encoded import writer
 from .entry_counts import EntryCounts, Malformed
 from .errors import InvalidField
-from .limits import Limits
 
 _T = TypeVar("_T")
 _Parse: TypeAlias = Callable[[bytes], Message]

@@ -1,0 +1,1 @@
+"""Between gRPC and the broker: what comes in is read here, errors go out here."""
