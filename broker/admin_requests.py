@@ -12,10 +12,10 @@ from dibs.v1 import types_pb2 as tpb
 from . import validation as check
 from .bodies import HEAD_BYTES
 from .border.errors import InvalidField
+from .config.limits import Limits
 from .engine.engine import MAX_BATCH
 from .engine.queues import Section
 from .engine.types import Kind
-from .limits import Limits
 from .paging import Page, read_page
 from .requests import DEAD_LETTER_QUEUE, KINDS, delivery_spec, read_ids
 

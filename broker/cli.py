@@ -20,12 +20,12 @@ from dibs.contract.log_lines import send_to_stderr
 
 from . import stray_lines
 from .border.listening import CannotListen, allow_connections
-from .certificates import BadCertificates
+from .config.certificates import BadCertificates
+from .config.options import Option, options
+from .config.settings import BadSettings, Settings
 from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
-from .options import Option, options
 from .server import Server
-from .settings import BadSettings, Settings
 
 _log = logging.getLogger(__name__)
 

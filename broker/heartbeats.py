@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from dibs.contract.heartbeats import Clock, Pulse, Rhythm
 from dibs.v1 import types_pb2 as tpb
 
-from .limits import Limits
+from .config.limits import Limits
+from .config.units import microseconds
 from .replies import duration
-from .units import microseconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)

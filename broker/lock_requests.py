@@ -9,7 +9,7 @@ from typing import TypeAlias
 from dibs.v1 import lock_pb2 as pb
 
 from . import validation as check
-from .limits import Limits
+from .config.limits import Limits
 
 #: Longest name of a lock, in characters.
 MAX_NAME_LENGTH = 256

@@ -15,6 +15,7 @@ from dibs.v1 import types_pb2 as tpb
 from . import validation as check
 from .border.entry_counts import MOST_HELD, MOST_TASK_NAMES
 from .border.errors import InvalidField
+from .config.limits import Limits
 from .engine.types import (
     DEFAULT_MAX_CRASHES,
     Ack,
@@ -31,7 +32,6 @@ from .engine.types import (
     Until,
 )
 from .item_ids import completed
-from .limits import Limits
 
 #: Where dead items go whose producer named no dead-letter queue.
 DEAD_LETTER_QUEUE = "DEADLETTER_QUEUE"

@@ -12,8 +12,8 @@ from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
 from .border.errors import InvalidField
+from .config.limits import Limits
 from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
-from .limits import Limits
 from .paging import Page
 from .recurrence import Cron, Every, Recurrence
 from .requests import check_content, delivery_spec

@@ -22,16 +22,16 @@ from .border.listening import most_connections, open_listeners, server_options
 from .border.reading import ReadingServer
 from .border.reflection import add_reflection
 from .border.tls import Tls
-from .certificates import CertificateFiles
+from .config.certificates import CertificateFiles
+from .config.redis_files import check_redis_files
+from .config.redis_url import shown_redis_url
+from .config.settings import BadSettings, Settings
+from .config.units import microseconds
 from .embedded import EmbeddedRedis
 from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
-from .redis_files import check_redis_files
-from .redis_url import shown_redis_url
 from .services import Services
-from .settings import BadSettings, Settings
-from .units import microseconds
 
 _log = logging.getLogger(__name__)
 

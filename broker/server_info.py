@@ -11,13 +11,13 @@ from dibs.v1 import admin_pb2 as pb
 from .admin_replies import timestamp
 from .announcing import announcement
 from .border.tls import Tls
+from .config.limits import Limits
+from .config.redis_url import shown_redis_url
+from .config.units import format_size, format_span, parse_size
 from .engine.engine import Engine
 from .engine.errors import ReadOnly, Refused, Unavailable
 from .identity import Identity
-from .limits import Limits
-from .redis_url import shown_redis_url
 from .rooms import fitting_names
-from .units import format_size, format_span, parse_size
 
 #: Namespaces that are listed.
 _MAX_NAMESPACES = 1000

@@ -27,6 +27,7 @@ from .border.drain import Drain
 from .border.encoded import Encoded
 from .border.errors import InvalidField, Silent
 from .border.reading import whole
+from .config.limits import Limits
 from .deliveries import work_response
 from .dispatch import Dispatch
 from .engine.engine import MAX_BATCH, Engine
@@ -34,7 +35,6 @@ from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
 from .groups import Group
 from .heartbeats import Heartbeats
-from .limits import Limits
 from .outgoing import Outgoing
 from .replies import KINDS, entry_outcome
 from .requests import Entries, Hello, read_entries

@@ -10,7 +10,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from . import validation as check
 from .border.errors import InvalidField
-from .limits import Limits
+from .config.limits import Limits
 
 #: Items that are named.
 _MOST_NAMED = 20

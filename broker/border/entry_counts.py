@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from ..config.limits import Limits
 from ..engine.engine import MAX_BATCH
-from ..limits import Limits
 from .errors import InvalidField
 
 #: Most names of tasks that a worker may say.

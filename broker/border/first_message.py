@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TypeVar
 
-from ..units import format_span
+from ..config.units import format_span
 from .errors import InvalidField, TooLate
 
 _T = TypeVar("_T")

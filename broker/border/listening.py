@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 
-from ..addresses import with_port
-from ..settings import Settings
-from ..units import microseconds
+from ..config.addresses import with_port
+from ..config.settings import Settings
+from ..config.units import microseconds
 from .tls import Tls
 
 #: Descriptors that connections leave for everything else.

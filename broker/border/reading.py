@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from ..limits import Limits
+from ..config.limits import Limits
 from .encoded import writer
 from .entry_counts import EntryCounts, Malformed
 from .errors import InvalidField

@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from ..limits import Limits
+from ..config.limits import Limits
 from .errors import InvalidField
 from .reading import reader, whole
 from .translated import translated

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 
-from ..certificates import BadCertificates, CertificateFiles, Certificates, read_certificates, shown_time
+from ..config.certificates import BadCertificates, CertificateFiles, Certificates, read_certificates, shown_time
 
 _log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dibs.v1 import admin_pb2_grpc
 
 from ..border.drain import Drain
 from ..border.tls import Tls
+from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..identity import Identity
-from ..limits import Limits
 from .dead_letters import DeadLetterHandlers
 from .namespaces import NamespaceHandlers
 from .queues import QueueHandlers

@@ -16,6 +16,7 @@ from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..deliveries import peek_response
 from ..dispatch import Dispatch
 from ..engine.engine import Engine
@@ -23,7 +24,6 @@ from ..engine.types import Until
 from ..enqueue_stream import EnqueueStream
 from ..heartbeats import Heartbeats
 from ..leasing import serve_lease
-from ..limits import Limits
 from ..roster import Roster
 from ..work import WorkSession
 

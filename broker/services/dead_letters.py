@@ -13,9 +13,9 @@ from .. import admin_requests as requests
 from ..border.drain import Drain
 from ..border.errors import NotFound
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.dead_letters import NoSuchLetter, Progress
 from ..engine.engine import Engine
-from ..limits import Limits
 from ..listings import list_items
 from ..rooms import fitting
 from ..taking import take_dead_letters

@@ -12,8 +12,8 @@ from .. import validation as check
 from ..admin_replies import timestamp
 from ..border.errors import PreconditionFailed
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..limits import Limits
 from ..paging import read_page
 from ..rooms import fitting
 

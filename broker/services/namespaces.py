@@ -12,8 +12,8 @@ from dibs.v1 import admin_pb2 as pb
 from .. import validation as check
 from ..border.errors import PreconditionFailed
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..limits import Limits
 
 
 @translated

@@ -12,9 +12,9 @@ from .. import admin_replies as replies
 from .. import admin_requests as requests
 from ..border.errors import NotFound, PreconditionFailed
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..engine.queues import Cleared, NoSuchItem, QueueCounts
-from ..limits import Limits
 from ..listings import QueueLists, list_items, list_queues
 
 

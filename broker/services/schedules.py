@@ -11,8 +11,8 @@ from dibs.v1 import admin_pb2 as pb
 from .. import schedules
 from .. import validation as check
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..limits import Limits
 from ..paging import read_page
 from ..rooms import fitting_names
 

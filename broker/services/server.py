@@ -8,9 +8,9 @@ from dibs.v1 import admin_pb2 as pb
 
 from ..border.tls import Tls
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..identity import Identity
-from ..limits import Limits
 from ..server_info import server_info
 
 

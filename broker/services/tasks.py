@@ -12,9 +12,9 @@ from dibs.v1 import admin_pb2 as pb
 from .. import admin_requests as requests
 from ..border.drain import Drain
 from ..border.translated import translated
+from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..flushing import flush
-from ..limits import Limits
 from ..listings import list_tasks, list_workers
 
 

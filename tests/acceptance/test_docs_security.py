@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from dibs.broker.border import tls
-from dibs.broker.options import options
+from dibs.broker.config.options import options
 from dibs.cli import checks
 
 from ..support.certificates import Authority, replace

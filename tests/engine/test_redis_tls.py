@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from dibs.broker.certificates import BadCertificates
+from dibs.broker.config.certificates import BadCertificates
+from dibs.broker.config.redis_files import check_redis_files
+from dibs.broker.config.settings import BadSettings, Settings
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import Unavailable
-from dibs.broker.redis_files import check_redis_files
-from dibs.broker.settings import BadSettings, Settings
 
 from ..support.certificates import Authority, replace
 from ..support.ports import free_port

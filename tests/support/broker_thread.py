@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
-from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from dibs.broker.certificates import (
+from dibs.broker.config.certificates import (
     BadCertificates,
     CertificateFiles,
     Certificates,

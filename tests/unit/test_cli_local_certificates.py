@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from dibs.broker.certificates import CertificateFiles, read_certificates
+from dibs.broker.config.certificates import CertificateFiles, read_certificates
 from dibs.cli.local_certificates import LocalCertificates, NoCertificates, local_certificates
 
 from ..support.certificates import Authority, replace

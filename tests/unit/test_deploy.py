@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import dibs.rpc.connection
-from dibs.broker.options import options
-from dibs.broker.settings import Settings
-from dibs.broker.units import parse_span
+from dibs.broker.config.options import options
+from dibs.broker.config.settings import Settings
+from dibs.broker.config.units import parse_span
 from dibs.cli.health import command as health_command
 from dibs.worker.cli import command as worker_command
 

@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from dibs.broker.border.entry_counts import EntryCounts, Malformed
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.border.reading import reader, whole
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.contract.wire import varint
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 from dibs.v1 import broker_pb2 as pb

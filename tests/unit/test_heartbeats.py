@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.limits import Limits
-from dibs.broker.settings import BadSettings, Settings
+from dibs.broker.config.limits import Limits
+from dibs.broker.config.settings import BadSettings, Settings
 from dibs.contract.heartbeats import DEFAULT, Clock, Pulse, Rhythm
 from dibs.v1 import types_pb2 as tpb
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dibs.broker.options import configuration_table, options
-from dibs.broker.settings import Settings
+from dibs.broker.config.options import configuration_table, options
+from dibs.broker.config.settings import Settings
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.border.reading import reader, whole
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.broker.requests import read_enqueue
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 from redis.asyncio.connection import parse_url
 
-from dibs.broker.addresses import is_local
-from dibs.broker.limits import Limits
-from dibs.broker.redis_url import shown_redis_url
-from dibs.broker.settings import BadSettings, Settings, default_data_dir
+from dibs.broker.config.addresses import is_local
+from dibs.broker.config.limits import Limits
+from dibs.broker.config.redis_url import shown_redis_url
+from dibs.broker.config.settings import BadSettings, Settings, default_data_dir
 
 
 @pytest.fixture(autouse=True)

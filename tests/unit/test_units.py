@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker.units import format_size, format_span, parse_size, parse_span
+from dibs.broker.config.units import format_size, format_span, parse_size, parse_span
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.limits import Limits as BrokerLimits
+from dibs.broker.config.limits import Limits as BrokerLimits
 from dibs.broker.worker_states import ToldState
 from dibs.contract.limits import CONTRACT
 from dibs.v1 import types_pb2 as tpb

@@ -32,8 +32,8 @@ from dibs import (
     ScheduleState,
     State,
 )
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.keys import namespace_prefix
-from dibs.broker.limits import Limits
 
 from ..support.admin_faces import Face, Kind, face
 from ..support.broker_thread import BrokerThread, serving

@@ -10,8 +10,8 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
-from dibs.broker.limits import Limits
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as bpb

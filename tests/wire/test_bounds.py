@@ -17,10 +17,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs import AsyncDibs
 from dibs.broker.border.listening import allow_connections, most_connections
+from dibs.broker.config.limits import Limits
+from dibs.broker.config.settings import Settings
 from dibs.broker.engine.queues import Queues
-from dibs.broker.limits import Limits
 from dibs.broker.server import Server
-from dibs.broker.settings import Settings
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb

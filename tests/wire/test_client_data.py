@@ -15,7 +15,7 @@ import pytest
 from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError
 from dibs.broker import requests
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.rpc import operations
 from dibs.rpc.operations import MAX_BATCH
 from dibs.v1 import broker_pb2 as pb

@@ -17,7 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from dibs import DeadlineExceeded, Dibs, DibsError, Task
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 

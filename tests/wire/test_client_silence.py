@@ -14,7 +14,7 @@ from datetime import timedelta
 import pytest
 
 from dibs import AsyncDibs, Dibs
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 
 from ..support.broker_thread import BrokerThread, serving
 from ..support.proxy import between

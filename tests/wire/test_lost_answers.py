@@ -12,9 +12,9 @@ import redis
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.keys import namespace_prefix
-from dibs.broker.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb

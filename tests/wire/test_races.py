@@ -18,9 +18,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
-from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc

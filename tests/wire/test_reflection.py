@@ -13,10 +13,10 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
 from dibs.broker.border.reflection import add_reflection
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
+from dibs.broker.config.settings import Settings
 from dibs.broker.server import Server
 from dibs.broker.services import Services
-from dibs.broker.settings import Settings
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2, types_pb2
 
 from ..support.processes import grpcurl_describe

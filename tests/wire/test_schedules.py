@@ -16,9 +16,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
-from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.contract import cron as cron_of_dibs
 from dibs.contract.cron import Effort

@@ -20,10 +20,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from dibs.broker.border.listening import CannotListen
+from dibs.broker.config.settings import BadSettings, Settings
 from dibs.broker.engine.errors import UnsuitableRedis
 from dibs.broker.server import Server
 from dibs.broker.services import Services
-from dibs.broker.settings import BadSettings, Settings
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb

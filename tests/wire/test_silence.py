@@ -13,7 +13,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dibs.broker.border.listening import server_options
-from dibs.broker.settings import Settings
+from dibs.broker.config.settings import Settings
 from dibs.rpc.connection import Connection
 
 from ..support.processes import running_broker

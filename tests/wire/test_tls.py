@@ -20,9 +20,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dibs.broker.border.health import Health
 from dibs.broker.border.tls import Tls
-from dibs.broker.certificates import BadCertificates, CertificateFiles
+from dibs.broker.config.certificates import BadCertificates, CertificateFiles
+from dibs.broker.config.settings import Settings
 from dibs.broker.server import Server
-from dibs.broker.settings import Settings
 from dibs.errors import Unavailable
 from dibs.rpc.connection import Connection
 from dibs.rpc.status import error_from_call

@@ -14,10 +14,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Begun
-from dibs.broker.limits import Limits
 from dibs.broker.services import Services
 from dibs.errors import InvalidArgument
 from dibs.tasks.context import CURRENT_TASK

@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from dibs import Dibs
-from dibs.broker.limits import Limits
+from dibs.broker.config.limits import Limits
 from dibs.contract.heartbeats import Rhythm
 from dibs.rpc import heart
 from dibs.v1 import broker_pb2 as pb

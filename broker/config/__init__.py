@@ -1,0 +1,1 @@
+"""What a broker is told: settings, limits, options, and how they are written."""
