@@ -12,7 +12,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from .config.limits import Limits
 from .config.units import microseconds
-from .replies import duration
+from .messages.enums import duration
 
 
 @dataclass(frozen=True, slots=True, eq=False)

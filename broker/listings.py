@@ -11,15 +11,16 @@ from typing import TypeAlias
 
 from dibs.v1 import admin_pb2 as pb
 
-from .admin_replies import queue_info, timestamp
-from .admin_requests import ListItemsCall, ListQueuesCall, ListTasksCall
 from .border.errors import NotFound
 from .engine.engine import Engine
 from .engine.types import Kind, StoredItem
-from .paging import Page, bad_token
-from .replies import KINDS
-from .rooms import fitting, trim
-from .stored import read_stored
+from .messages.enums import KIND_TO_WIRE, timestamp
+from .messages.items import ListItemsCall
+from .messages.paging import Page, bad_token
+from .messages.queues import ListQueuesCall, queue_info
+from .messages.rooms import fitting, trim
+from .messages.stored import read_stored
+from .messages.tasks import ListTasksCall
 
 #: Task names that are listed of one worker.
 _MAX_LISTED = 1000
@@ -94,7 +95,7 @@ async def list_queues(engine: Engine, lists: QueueLists, call: ListQueuesCall) -
     shown = fitting(infos, engine.config.reply_bytes)
     response = pb.ListQueuesResponse(queues=shown)
     if len(shown) < len(infos):
-        kinds = [KINDS[kind] for kind in call.kinds]
+        kinds = [KIND_TO_WIRE[kind] for kind in call.kinds]
         found = found[: 1 + max(at for at, place in enumerate(found) if _names(place, shown[-1], kinds))]
     if len(left) > len(found):
         at, priority, name = found[-1]

@@ -18,7 +18,7 @@ from dibs.contract.cron import BadCron
 from .engine.engine import Engine
 from .engine.schedules import StartedRun
 from .engine.timers import Timers
-from .schedules import UnknownTiming, decode_recurrence
+from .messages.schedules import UnknownTiming, decode_recurrence
 
 _log = logging.getLogger(__name__)
 

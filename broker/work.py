@@ -22,26 +22,27 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .announcing import announcement
 from .border.drain import Drain
 from .border.encoded import Encoded
 from .border.errors import InvalidField, Silent
 from .border.reading import whole
 from .config.limits import Limits
-from .deliveries import work_response
 from .dispatch import Dispatch
 from .engine.engine import MAX_BATCH, Engine
 from .engine.errors import EngineError
 from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
 from .groups import Group
 from .heartbeats import Heartbeats
+from .messages.announcing import announcement
+from .messages.deliveries import work_response
+from .messages.enums import KIND_TO_WIRE
+from .messages.rooms import fitting
+from .messages.settle import Entries, entry_outcome, read_entries
+from .messages.work import Hello
+from .messages.worker_states import ToldState
 from .outgoing import Outgoing
-from .replies import KINDS, entry_outcome
-from .requests import Entries, Hello, read_entries
-from .rooms import fitting
 from .roster import Roster
 from .telling import NamesToTell
-from .worker_states import ToldState
 
 _log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class WorkSession:
         info = apb.WorkerInfo(
             worker_id=hello.worker_id,
             queues=hello.query.queues,
-            kind=KINDS[hello.query.kind],
+            kind=KIND_TO_WIRE[hello.query.kind],
             credit=max(self._credit, 0),
             delivered=self._delivered,
             acked=self._acked,

@@ -9,7 +9,6 @@ import grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
-from .. import replies, requests
 from ..border.drain import Drain
 from ..border.encoded import Encoded
 from ..border.errors import Draining, InvalidField, status_of
@@ -17,13 +16,18 @@ from ..border.first_message import first_message
 from ..border.reading import whole
 from ..border.translated import translated
 from ..config.limits import Limits
-from ..deliveries import peek_response
 from ..dispatch import Dispatch
 from ..engine.engine import Engine
 from ..engine.types import Until
 from ..enqueue_stream import EnqueueStream
 from ..heartbeats import Heartbeats
 from ..leasing import serve_lease
+from ..messages.deliveries import peek_response
+from ..messages.enqueue import enqueue_response, enqueue_stream_response, read_enqueue
+from ..messages.lease import read_lease
+from ..messages.result import cancel_response, read_cancel, read_result, result_response
+from ..messages.settle import ack_response, entry_outcome, read_ack, read_nack, read_refresh
+from ..messages.work import read_hello
 from ..roster import Roster
 from ..work import WorkSession
 
@@ -75,7 +79,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse | Encoded]
     ) -> None:
         """Streams leased items."""
-        call = requests.read_lease(request, self._limits)
+        call = read_lease(request, self._limits)
         if call.peek:
             found = await self._engine.peek(call.namespace, call.query.kind, call.query.queues, call.max_items)
             if found:
@@ -92,7 +96,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         if self._drain.begun:
             raise Draining
         first = whole(await first_message(request_iterator, self._limits.hello_timeout))
-        hello = requests.read_hello(first, self._limits)
+        hello = read_hello(first, self._limits)
         session = WorkSession(
             self._engine, self._dispatch, self._drain, self._limits, self._roster, self._heartbeats, hello
         )
@@ -102,10 +106,10 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self, request: pb.RefreshRequest, context: grpc.aio.ServicerContext[pb.RefreshRequest, pb.RefreshResponse]
     ) -> pb.RefreshResponse:
         """Lengthens leases."""
-        namespace, entries = requests.read_refresh(request, self._limits)
+        namespace, entries = read_refresh(request, self._limits)
         done = await self._engine.refresh(namespace, entries)
         outcomes = [
-            replies.entry_outcome(entry.id, result.outcome, cancel_requested=result.cancel_requested)
+            entry_outcome(entry.id, result.outcome, cancel_requested=result.cancel_requested)
             for entry, result in zip(entries, done, strict=True)
         ]
         return pb.RefreshResponse(outcomes=outcomes)
@@ -114,46 +118,46 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         self, request: pb.AckRequest, context: grpc.aio.ServicerContext[pb.AckRequest, pb.AckResponse]
     ) -> Encoded:
         """Finishes leased items."""
-        namespace, entries = requests.read_ack(request, self._limits)
+        namespace, entries = read_ack(request, self._limits)
         done = await self._engine.ack(namespace, entries.acks) if entries.acks else ()
-        return replies.ack_response(request, entries.refused_at, done)
+        return ack_response(request, entries.refused_at, done)
 
     async def Nack(
         self, request: pb.NackRequest, context: grpc.aio.ServicerContext[pb.NackRequest, pb.NackResponse]
     ) -> pb.NackResponse:
         """Gives leased items back."""
-        namespace, entries = requests.read_nack(request, self._limits)
+        namespace, entries = read_nack(request, self._limits)
         done = await self._engine.nack(namespace, entries)
-        outcomes = [replies.entry_outcome(entry.id, outcome) for entry, outcome in zip(entries, done, strict=True)]
+        outcomes = [entry_outcome(entry.id, outcome) for entry, outcome in zip(entries, done, strict=True)]
         return pb.NackResponse(outcomes=outcomes)
 
     async def Cancel(
         self, request: pb.CancelRequest, context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse]
     ) -> pb.CancelResponse:
         """Cancels items."""
-        namespace, ids = requests.read_cancel(request, self._limits)
-        return replies.cancel_response(ids, await self._engine.cancel(namespace, ids))
+        namespace, ids = read_cancel(request, self._limits)
+        return cancel_response(ids, await self._engine.cancel(namespace, ids))
 
     async def Result(
         self, request: pb.ResultRequest, context: grpc.aio.ServicerContext[pb.ResultRequest, pb.ResultResponse]
     ) -> pb.ResultResponse:
         """State and result of items."""
-        call = requests.read_result(request, self._limits)
+        call = read_result(request, self._limits)
         looking = self._engine.lookup(
             call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
         )
         waits = call.until is not Until.NOW and call.timeout_s > 0
         statuses = await (self._drain.unless_begun(looking) if waits else looking)
         config = self._engine.config
-        return replies.result_response(statuses, config.reply_bytes, config.item_bytes)
+        return result_response(statuses, config.reply_bytes, config.item_bytes)
 
     async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse | Encoded:
         try:
-            return replies.enqueue_stream_response(await self._enqueue(whole(message, inside="request").request))
+            return enqueue_stream_response(await self._enqueue(whole(message, inside="request").request))
         except Exception as error:  # noqa: BLE001 - reaches the client as a status in the reply
             return pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
 
     async def _enqueue(self, request: pb.EnqueueRequest) -> Encoded:
-        namespace, items = requests.read_enqueue(request, self._limits)
+        namespace, items = read_enqueue(request, self._limits)
         outcomes = await self._engine.enqueue(namespace, request.request_id, items)
-        return replies.enqueue_response(items, outcomes)
+        return enqueue_response(items, outcomes)

@@ -8,8 +8,6 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import admin_replies as replies
-from .. import admin_requests as requests
 from ..border.drain import Drain
 from ..border.errors import NotFound
 from ..border.translated import translated
@@ -17,7 +15,15 @@ from ..config.limits import Limits
 from ..engine.dead_letters import NoSuchLetter, Progress
 from ..engine.engine import Engine
 from ..listings import list_items
-from ..rooms import fitting
+from ..messages.dead_letters import (
+    dead_queue_info,
+    read_dead_queue,
+    read_list_dead_letters,
+    read_list_dead_queues,
+    read_take,
+)
+from ..messages.items import item_infos, read_some_ids
+from ..messages.rooms import fitting
 from ..taking import take_dead_letters
 
 
@@ -36,9 +42,9 @@ class DeadLetterHandlers:
         context: grpc.aio.ServicerContext[pb.ListDeadLetterQueuesRequest, pb.ListDeadLetterQueuesResponse],
     ) -> pb.ListDeadLetterQueuesResponse:
         """Dead-letter queues that have something in them."""
-        namespace, kinds = requests.read_list_dead_queues(request, self._limits)
+        namespace, kinds = read_list_dead_queues(request, self._limits)
         infos = [
-            replies.dead_queue_info(kind, queue)
+            dead_queue_info(kind, queue)
             for kind in kinds
             for queue in await self._engine.dead_letters.queues(namespace, kind)
         ]
@@ -50,9 +56,9 @@ class DeadLetterHandlers:
         context: grpc.aio.ServicerContext[pb.ListDeadLettersRequest, pb.ListDeadLettersResponse],
     ) -> pb.ListDeadLettersResponse:
         """Dead letters."""
-        items, token = await list_items(self._engine, requests.read_list_dead_letters(request, self._limits))
+        items, token = await list_items(self._engine, read_list_dead_letters(request, self._limits))
         return pb.ListDeadLettersResponse(
-            items=replies.item_infos(items, include_content=request.include_content), next_page_token=token
+            items=item_infos(items, include_content=request.include_content), next_page_token=token
         )
 
     async def TakeDeadLetters(
@@ -61,9 +67,9 @@ class DeadLetterHandlers:
         context: grpc.aio.ServicerContext[pb.TakeDeadLettersRequest, pb.TakeDeadLettersResponse],
     ) -> pb.TakeDeadLettersResponse:
         """Removes dead letters and hands them out."""
-        call = requests.read_take(request, self._limits)
+        call = read_take(request, self._limits)
         items = await take_dead_letters(self._engine, self._drain, call)
-        return pb.TakeDeadLettersResponse(items=replies.item_infos(items, include_content=True))
+        return pb.TakeDeadLettersResponse(items=item_infos(items, include_content=True))
 
     async def RedriveDeadLetters(
         self,
@@ -71,8 +77,8 @@ class DeadLetterHandlers:
         context: grpc.aio.ServicerContext[pb.RedriveDeadLettersRequest, pb.RedriveDeadLettersResponse],
     ) -> AsyncIterator[pb.RedriveDeadLettersResponse]:
         """Sends dead letters back."""
-        call = requests.read_dead_queue(request, self._limits)
-        ids = requests.read_some_ids(request, self._limits)
+        call = read_dead_queue(request, self._limits)
+        ids = read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.redrive(call.namespace, call.kind, call.queue, ids):
             done = _done(step)
             yield pb.RedriveDeadLettersResponse(redriven=done.done, left=done.left)
@@ -83,8 +89,8 @@ class DeadLetterHandlers:
         context: grpc.aio.ServicerContext[pb.PurgeDeadLettersRequest, pb.PurgeDeadLettersResponse],
     ) -> AsyncIterator[pb.PurgeDeadLettersResponse]:
         """Removes dead letters for good."""
-        call = requests.read_dead_queue(request, self._limits)
-        ids = requests.read_some_ids(request, self._limits)
+        call = read_dead_queue(request, self._limits)
+        ids = read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.purge(call.namespace, call.kind, call.queue, ids):
             done = _done(step)
             yield pb.PurgeDeadLettersResponse(purged=done.done, left=done.left)

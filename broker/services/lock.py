@@ -7,15 +7,15 @@ import grpc
 from dibs.v1 import lock_pb2 as pb
 from dibs.v1 import lock_pb2_grpc
 
-from .. import lock_requests as requests
-from .. import validation as check
-from ..admin_replies import timestamp
 from ..border.errors import PreconditionFailed
 from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..paging import read_page
-from ..rooms import fitting
+from ..messages import locks as requests
+from ..messages import validation as check
+from ..messages.enums import timestamp
+from ..messages.paging import read_page
+from ..messages.rooms import fitting
 
 
 @translated

@@ -9,11 +9,11 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import validation as check
 from ..border.errors import PreconditionFailed
 from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
+from ..messages import validation as check
 
 
 @translated

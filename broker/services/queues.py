@@ -8,14 +8,14 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import admin_replies as replies
-from .. import admin_requests as requests
 from ..border.errors import NotFound, PreconditionFailed
 from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..engine.queues import Cleared, NoSuchItem, QueueCounts
 from ..listings import QueueLists, list_items, list_queues
+from ..messages.items import item_infos, read_delete_items, read_list_items, read_some_ids
+from ..messages.queues import QueueCall, read_list_queues, read_priority, read_queue
 
 
 @translated
@@ -33,7 +33,7 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.ListQueuesRequest, pb.ListQueuesResponse],
     ) -> pb.ListQueuesResponse:
         """Queues with their counts."""
-        return await list_queues(self._engine, self._lists, requests.read_list_queues(request, self._limits))
+        return await list_queues(self._engine, self._lists, read_list_queues(request, self._limits))
 
     async def SetPriority(
         self,
@@ -41,8 +41,8 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.SetPriorityRequest, pb.SetPriorityResponse],
     ) -> pb.SetPriorityResponse:
         """Sets or clears the priority of a queue."""
-        call = requests.read_queue(request, self._limits)
-        priority = requests.read_priority(request)
+        call = read_queue(request, self._limits)
+        priority = read_priority(request)
         await self._engine.queues.set_priority(call.namespace, call.kind, call.queue, priority)
         return pb.SetPriorityResponse()
 
@@ -52,7 +52,7 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.PauseQueueRequest, pb.PauseQueueResponse],
     ) -> pb.PauseQueueResponse:
         """Stops deliveries from a queue."""
-        return pb.PauseQueueResponse(changed=await self._pause(requests.read_queue(request, self._limits), paused=True))
+        return pb.PauseQueueResponse(changed=await self._pause(read_queue(request, self._limits), paused=True))
 
     async def ResumeQueue(
         self,
@@ -60,17 +60,15 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.ResumeQueueRequest, pb.ResumeQueueResponse],
     ) -> pb.ResumeQueueResponse:
         """Delivers from a queue again."""
-        return pb.ResumeQueueResponse(
-            changed=await self._pause(requests.read_queue(request, self._limits), paused=False)
-        )
+        return pb.ResumeQueueResponse(changed=await self._pause(read_queue(request, self._limits), paused=False))
 
     async def ListItems(
         self, request: pb.ListItemsRequest, context: grpc.aio.ServicerContext[pb.ListItemsRequest, pb.ListItemsResponse]
     ) -> pb.ListItemsResponse:
         """Items of a queue."""
-        items, token = await list_items(self._engine, requests.read_list_items(request, self._limits))
+        items, token = await list_items(self._engine, read_list_items(request, self._limits))
         return pb.ListItemsResponse(
-            items=replies.item_infos(items, include_content=request.include_content), next_page_token=token
+            items=item_infos(items, include_content=request.include_content), next_page_token=token
         )
 
     async def DeleteItems(
@@ -79,7 +77,7 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.DeleteItemsRequest, pb.DeleteItemsResponse],
     ) -> pb.DeleteItemsResponse:
         """Removes items by id."""
-        namespace, ids = requests.read_delete_items(request, self._limits)
+        namespace, ids = read_delete_items(request, self._limits)
         gone = await self._engine.queues.delete_items(namespace, ids)
         return pb.DeleteItemsResponse(deleted_ids=[id for id, there in zip(ids, gone, strict=True) if there])
 
@@ -89,8 +87,8 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.RedriveSetAsideRequest, pb.RedriveSetAsideResponse],
     ) -> pb.RedriveSetAsideResponse:
         """Sends items that were set aside back to their queue."""
-        call = requests.read_queue(request, self._limits)
-        ids = requests.read_some_ids(request, self._limits)
+        call = read_queue(request, self._limits)
+        ids = read_some_ids(request, self._limits)
         await self._known(call)
         done = await self._engine.queues.redrive_aside(
             call.namespace, call.kind, call.queue, ids, most=self._limits.batch_items
@@ -105,7 +103,7 @@ class QueueHandlers:
         context: grpc.aio.ServicerContext[pb.ClearQueueRequest, pb.ClearQueueResponse],
     ) -> AsyncIterator[pb.ClearQueueResponse]:
         """Removes the items of a queue."""
-        call = requests.read_queue(request, self._limits)
+        call = read_queue(request, self._limits)
         counts = await self._known(call)
         if request.delete and (counts.leased or counts.set_aside):
             how = "leased" if counts.leased else "set aside: redrive or delete them first"
@@ -117,13 +115,13 @@ class QueueHandlers:
             deleted = await self._engine.queues.forget(call.namespace, call.kind, call.queue)
             yield pb.ClearQueueResponse(removed=done.removed, left=done.left, deleted=deleted)
 
-    async def _pause(self, call: requests.QueueCall, *, paused: bool) -> bool:
+    async def _pause(self, call: QueueCall, *, paused: bool) -> bool:
         changed = await self._engine.queues.pause(call.namespace, call.kind, call.queue, paused=paused)
         if changed is None:
             raise NotFound("queue", call.queue)
         return changed
 
-    async def _known(self, call: requests.QueueCall) -> QueueCounts:
+    async def _known(self, call: QueueCall) -> QueueCounts:
         (counts,) = await self._engine.queues.describe(call.namespace, call.kind, [call.queue])
         if counts is None:
             raise NotFound("queue", call.queue)

@@ -8,13 +8,13 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import schedules
-from .. import validation as check
 from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..paging import read_page
-from ..rooms import fitting_names
+from ..messages import schedules
+from ..messages import validation as check
+from ..messages.paging import read_page
+from ..messages.rooms import fitting_names
 
 
 @translated

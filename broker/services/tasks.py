@@ -9,13 +9,14 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from .. import admin_requests as requests
 from ..border.drain import Drain
 from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..flushing import flush
 from ..listings import list_tasks, list_workers
+from ..messages.flush import read_flush
+from ..messages.tasks import read_list_tasks, read_list_workers, read_register_tasks
 
 
 @translated
@@ -31,7 +32,7 @@ class TaskHandlers:
         self, request: pb.FlushRequest, context: grpc.aio.ServicerContext[pb.FlushRequest, pb.FlushResponse]
     ) -> AsyncIterator[pb.FlushResponse]:
         """Waits until the tasks that are queued now have started, or are done."""
-        call = requests.read_flush(request, self._limits)
+        call = read_flush(request, self._limits)
         async with aclosing(flush(self._engine, self._drain, self._limits, call)) as responses:
             async for response in responses:
                 yield response
@@ -42,7 +43,7 @@ class TaskHandlers:
         context: grpc.aio.ServicerContext[pb.RegisterTasksRequest, pb.RegisterTasksResponse],
     ) -> pb.RegisterTasksResponse:
         """Makes tasks known by name."""
-        namespace, tasks = requests.read_register_tasks(request, self._limits)
+        namespace, tasks = read_register_tasks(request, self._limits)
         await self._engine.tasks.register(namespace, tasks)
         return pb.RegisterTasksResponse()
 
@@ -50,7 +51,7 @@ class TaskHandlers:
         self, request: pb.ListTasksRequest, context: grpc.aio.ServicerContext[pb.ListTasksRequest, pb.ListTasksResponse]
     ) -> pb.ListTasksResponse:
         """Tasks that were registered."""
-        return await list_tasks(self._engine, requests.read_list_tasks(request, self._limits))
+        return await list_tasks(self._engine, read_list_tasks(request, self._limits))
 
     async def ListWorkers(
         self,
@@ -58,5 +59,5 @@ class TaskHandlers:
         context: grpc.aio.ServicerContext[pb.ListWorkersRequest, pb.ListWorkersResponse],
     ) -> pb.ListWorkersResponse:
         """Workers that are connected to any broker."""
-        namespace, page = requests.read_list_workers(request, self._limits)
+        namespace, page = read_list_workers(request, self._limits)
         return await list_workers(self._engine, namespace, page)

@@ -12,7 +12,7 @@ from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.schedules import NewSchedule, ScheduleState, StartedRun
 from dibs.broker.engine.types import Ack, Leased, Nack, NackReason, decode_record
 from dibs.broker.engine.workers import ANY_TASK, WorkerReport
-from dibs.broker.recurrence import Every
+from dibs.broker.messages.recurrence import Every
 
 from .conftest import MakeEngine
 from .helpers import KEPT, LEASED, NS, ONCE, PREFIX, SECOND_US, Clock, lease

@@ -10,9 +10,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.duration_pb2 import Duration
 
 from dibs import InvalidArgument, LimitExceeded
-from dibs.broker.announcing import announcement
 from dibs.broker.config.limits import Limits as Settings
 from dibs.broker.engine.types import ITEM_OVERHEAD as ENGINE_OVERHEAD
+from dibs.broker.messages.announcing import announcement
 from dibs.contract.limits import CONTRACT, ITEM_OVERHEAD, Limits
 from dibs.enqueueing.flows import enqueue
 from dibs.errors import BrokerError

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dibs import Cron, Every
-from dibs.broker import recurrence as broker_recurrence
+from dibs.broker.messages import recurrence as broker_recurrence
 
 from ..support.recording import RecordingDibs
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker.deliveries import lease_response, work_response
 from dibs.broker.engine.types import Kind, Leased, Retry, Spec
+from dibs.broker.messages.deliveries import lease_response, work_response
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.paging import Page, read_page
+from dibs.broker.messages.paging import Page, read_page
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibs.broker.recurrence import Cron, Every
+from dibs.broker.messages.recurrence import Cron, Every
 from dibs.contract import cron
 from dibs.contract.cron import BadCron, Effort, check_cron, next_match, zone
 

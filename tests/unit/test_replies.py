@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dibs.broker.engine.types import Enqueued, NewItem, Outcome
-from dibs.broker.replies import ack_response, enqueue_response, enqueue_stream_response
+from dibs.broker.messages.enqueue import enqueue_response, enqueue_stream_response
+from dibs.broker.messages.settle import ack_response
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

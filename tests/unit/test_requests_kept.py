@@ -8,7 +8,7 @@ import pytest
 
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.config.limits import Limits
-from dibs.broker.requests import read_enqueue
+from dibs.broker.messages.enqueue import read_enqueue
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from dibs.broker.admin_replies import item_infos
 from dibs.broker.config.limits import Limits
 from dibs.broker.config.settings import BadSettings, Settings
-from dibs.broker.deliveries import lease_response, peek_response
 from dibs.broker.engine.types import ItemStatus, Kind, Leased, Retry, Spec, State, StoredItem, decode_record, weight
-from dibs.broker.replies import result_response
-from dibs.broker.rooms import fitting, fitting_names, trim
+from dibs.broker.messages.deliveries import lease_response, peek_response
+from dibs.broker.messages.items import item_infos
+from dibs.broker.messages.result import result_response
+from dibs.broker.messages.rooms import fitting, fitting_names, trim
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import types_pb2 as tpb
 

@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker import validation as check
 from dibs.broker.border.errors import InvalidField
+from dibs.broker.messages import validation as check
 
 DAY_US = 86_400_000_000
 

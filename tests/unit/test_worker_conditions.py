@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.config.limits import Limits as BrokerLimits
-from dibs.broker.worker_states import ToldState
+from dibs.broker.messages.worker_states import ToldState
 from dibs.contract.limits import CONTRACT
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.begun import BEGUN, ENDED

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from dibs.broker.paging import Page
+from dibs.broker.messages.paging import Page
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import broker_pb2 as bpb
 from dibs.v1 import types_pb2 as tpb

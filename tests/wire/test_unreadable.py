@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dibs.broker.engine.keys import namespace_prefix
-from dibs.broker.schedules import UnknownTiming, decode_recurrence
+from dibs.broker.messages.schedules import UnknownTiming, decode_recurrence
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import broker_pb2 as bpb
 from dibs.v1 import types_pb2 as tpb

@@ -10,13 +10,13 @@ from dibs.contract.cron import BadCron, Effort, check_cron, zone
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
+from ..border.errors import InvalidField
+from ..config.limits import Limits
+from ..engine.schedules import NewSchedule, ScheduleState, StoredSchedule
 from . import validation as check
-from .border.errors import InvalidField
-from .config.limits import Limits
-from .engine.schedules import NewSchedule, ScheduleState, StoredSchedule
+from .delivery_policy import check_content, delivery_spec
 from .paging import Page
 from .recurrence import Cron, Every, Recurrence
-from .requests import check_content, delivery_spec
 from .rooms import fitting
 from .stored import read_stored
 

@@ -8,9 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import types_pb2 as tpb
 
+from ..border.errors import InvalidField
+from ..config.limits import Limits
 from . import validation as check
-from .border.errors import InvalidField
-from .config.limits import Limits
 
 #: Items that are named.
 _MOST_NAMED = 20

@@ -15,7 +15,7 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from .border.errors import InvalidField
+from ..border.errors import InvalidField
 
 _K = TypeVar("_K", bound=int)
 _T = TypeVar("_T")

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from dibs.v1 import lock_pb2 as pb
 
+from ..config.limits import Limits
 from . import validation as check
-from .config.limits import Limits
 
 #: Longest name of a lock, in characters.
 MAX_NAME_LENGTH = 256

@@ -14,9 +14,10 @@ from dibs.contract.wire import SMALL, VARINT, VARINTS, tag, varint
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .border.encoded import Encoded
-from .engine.types import Leased, Record, decode_record
-from .replies import duration, retry_policy
+from ..border.encoded import Encoded
+from ..engine.types import Leased, Record, decode_record
+from .delivery_policy import retry_policy
+from .enums import duration
 from .stored import read_stored
 
 _DELIVERY = tpb.Delivery.DESCRIPTOR

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from ..border.errors import InvalidField
 from . import validation as check
-from .border.errors import InvalidField
 
 #: Entries of a page when the request does not say.
 DEFAULT_SIZE = 100
