@@ -10,11 +10,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..border.errors import InvalidField
 from ..config.limits import Limits
-from ..engine.types import (
-    DEFAULT_MAX_CRASHES,
-    Retry,
-    Spec,
-)
+from ..engine.types import DEFAULT_MAX_CRASHES, Retry, Spec
 from . import validation as check
 from .enums import KIND_FROM_WIRE, duration
 

@@ -9,10 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from dibs.v1 import types_pb2 as tpb
 
-from ..engine.types import (
-    Kind,
-    State,
-)
+from ..engine.types import Kind, State
 
 
 def timestamp(microseconds: int) -> Timestamp:

@@ -9,11 +9,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..config.limits import Limits
-from ..engine.types import (
-    Cancelled,
-    ItemStatus,
-    Until,
-)
+from ..engine.types import Cancelled, ItemStatus, Until
 from . import validation as check
 from .enums import KIND_TO_WIRE, STATES
 from .stored import read_stored

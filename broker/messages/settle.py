@@ -12,14 +12,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..border.encoded import Encoded
 from ..border.errors import InvalidField
 from ..config.limits import Limits
-from ..engine.types import (
-    Ack,
-    Begun,
-    Nack,
-    NackReason,
-    Outcome,
-    Refresh,
-)
+from ..engine.types import Ack, Begun, Nack, NackReason, Outcome, Refresh
 from . import validation as check
 
 _OUTCOMES = {

@@ -10,9 +10,7 @@ from dibs.v1 import broker_pb2 as pb
 from ..border.entry_counts import MOST_HELD, MOST_TASK_NAMES
 from ..border.errors import InvalidField
 from ..config.limits import Limits
-from ..engine.types import (
-    LeaseQuery,
-)
+from ..engine.types import LeaseQuery
 from . import validation as check
 from .delivery_policy import _lease_us
 from .enums import KIND_FROM_WIRE

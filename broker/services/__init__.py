@@ -12,10 +12,10 @@ from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock
 from ..border.drain import Drain
 from ..border.reading import ReadingServer
 from ..border.tls import Tls
+from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
 from ..dispatch import Dispatch
 from ..engine.engine import Engine
-from ..heartbeats import Heartbeats
 from ..identity import Identity
 from ..roster import Roster
 from ..scheduler import Scheduler

@@ -15,13 +15,14 @@ from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
 from ..border.translated import translated
+from ..calls.enqueue_stream import EnqueueStream
+from ..calls.heartbeats import Heartbeats
+from ..calls.lease import serve_lease
+from ..calls.work import WorkSession
 from ..config.limits import Limits
 from ..dispatch import Dispatch
 from ..engine.engine import Engine
 from ..engine.types import Until
-from ..enqueue_stream import EnqueueStream
-from ..heartbeats import Heartbeats
-from ..leasing import serve_lease
 from ..messages.deliveries import peek_response
 from ..messages.enqueue import enqueue_response, enqueue_stream_response, read_enqueue
 from ..messages.lease import read_lease
@@ -29,7 +30,6 @@ from ..messages.result import cancel_response, read_cancel, read_result, result_
 from ..messages.settle import ack_response, entry_outcome, read_ack, read_nack, read_refresh
 from ..messages.work import read_hello
 from ..roster import Roster
-from ..work import WorkSession
 
 #: Requests of an enqueue stream with at least so many items are handled beside others.
 _LARGE = 50

@@ -11,10 +11,11 @@ from dibs.v1 import admin_pb2 as pb
 from ..border.drain import Drain
 from ..border.errors import NotFound
 from ..border.translated import translated
+from ..calls.listings import list_items
+from ..calls.take_dead_letters import take_dead_letters
 from ..config.limits import Limits
 from ..engine.dead_letters import NoSuchLetter, Progress
 from ..engine.engine import Engine
-from ..listings import list_items
 from ..messages.dead_letters import (
     dead_queue_info,
     read_dead_queue,
@@ -24,7 +25,6 @@ from ..messages.dead_letters import (
 )
 from ..messages.items import item_infos, read_some_ids
 from ..messages.rooms import fitting
-from ..taking import take_dead_letters
 
 
 @translated

@@ -10,10 +10,10 @@ from dibs.v1 import admin_pb2 as pb
 
 from ..border.errors import NotFound, PreconditionFailed
 from ..border.translated import translated
+from ..calls.listings import QueueLists, list_items, list_queues
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..engine.queues import Cleared, NoSuchItem, QueueCounts
-from ..listings import QueueLists, list_items, list_queues
 from ..messages.items import item_infos, read_delete_items, read_list_items, read_some_ids
 from ..messages.queues import QueueCall, read_list_queues, read_priority, read_queue
 

@@ -8,10 +8,10 @@ from dibs.v1 import admin_pb2 as pb
 
 from ..border.tls import Tls
 from ..border.translated import translated
+from ..calls.server_info import server_info
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..identity import Identity
-from ..server_info import server_info
 
 
 @translated

@@ -11,10 +11,10 @@ from dibs.v1 import admin_pb2 as pb
 
 from ..border.drain import Drain
 from ..border.translated import translated
+from ..calls.flush import flush
+from ..calls.listings import list_tasks, list_workers
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..flushing import flush
-from ..listings import list_tasks, list_workers
 from ..messages.flush import read_flush
 from ..messages.tasks import read_list_tasks, read_list_workers, read_register_tasks
 

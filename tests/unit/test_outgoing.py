@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dibs.broker.calls.outgoing import Outgoing
 from dibs.broker.engine.engine import MAX_BATCH
 from dibs.broker.engine.types import Leased
-from dibs.broker.outgoing import Outgoing
 
 ROOM = 3 * 1024 * 1024
 #: Bytes of a record of which three fit, with what an item takes beside it.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dibs.broker.calls.server_info import listed
 from dibs.broker.config.limits import Limits
 from dibs.broker.config.settings import Settings
-from dibs.broker.server_info import listed
 
 
 def settings(**values: object) -> dict[str, str]:

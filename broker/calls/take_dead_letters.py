@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
-from .border.drain import Drain
-from .border.errors import Draining
-from .engine.engine import Engine
-from .engine.types import StoredItem
-from .messages.dead_letters import TakeCall
+from ..border.drain import Drain
+from ..border.errors import Draining
+from ..engine.engine import Engine
+from ..engine.types import StoredItem
+from ..messages.dead_letters import TakeCall
 
 #: How often it looks without a hint: hints may be lost.
 _LOOK_S = 5.0

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 
 from dibs.v1 import admin_pb2 as pb
 
-from .border.drain import Drain
-from .border.errors import NotFound, PreconditionFailed
-from .config.limits import Limits
-from .engine.engine import MAX_BATCH, Engine
-from .engine.hints import RUN_PREFIX
-from .engine.types import ItemStatus, Kind, State, Until
-from .messages.flush import FlushCall
+from ..border.drain import Drain
+from ..border.errors import NotFound, PreconditionFailed
+from ..config.limits import Limits
+from ..engine.engine import MAX_BATCH, Engine
+from ..engine.hints import RUN_PREFIX
+from ..engine.types import ItemStatus, Kind, State, Until
+from ..messages.flush import FlushCall
 
 _DONE, _STARTED, _WAITING = pb.FLUSH_STATE_DONE, pb.FLUSH_STATE_STARTED, pb.FLUSH_STATE_WAITING
 

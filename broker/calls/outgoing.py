@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from .engine.engine import MAX_BATCH
-from .engine.types import ITEM_OVERHEAD, Leased
-from .returns import Lease, returnable, tokens_of
+from ..engine.engine import MAX_BATCH
+from ..engine.types import ITEM_OVERHEAD, Leased
+from ..returns import Lease, returnable, tokens_of
 
 
 class _Share(NamedTuple):

@@ -8,16 +8,16 @@ from pydantic import BeforeValidator
 
 from dibs.v1 import admin_pb2 as pb
 
-from .border.tls import Tls
-from .config.limits import Limits
-from .config.redis_url import shown_redis_url
-from .config.units import format_size, format_span, parse_size
-from .engine.engine import Engine
-from .engine.errors import ReadOnly, Refused, Unavailable
-from .identity import Identity
-from .messages.announcing import announcement
-from .messages.enums import timestamp
-from .messages.rooms import fitting_names
+from ..border.tls import Tls
+from ..config.limits import Limits
+from ..config.redis_url import shown_redis_url
+from ..config.units import format_size, format_span, parse_size
+from ..engine.engine import Engine
+from ..engine.errors import ReadOnly, Refused, Unavailable
+from ..identity import Identity
+from ..messages.announcing import announcement
+from ..messages.enums import timestamp
+from ..messages.rooms import fitting_names
 
 #: Namespaces that are listed.
 _MAX_NAMESPACES = 1000

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 from dibs.contract.heartbeats import Pulse
 from dibs.v1 import broker_pb2 as pb
 
-from .border.encoded import Encoded
-from .border.errors import InvalidField, Silent
+from ..border.encoded import Encoded
+from ..border.errors import InvalidField, Silent
 from .heartbeats import Heartbeats
 
 #: Requests of one stream that are under way at a time; beyond that the stream is not read.

@@ -11,16 +11,16 @@ from typing import TypeAlias
 
 from dibs.v1 import admin_pb2 as pb
 
-from .border.errors import NotFound
-from .engine.engine import Engine
-from .engine.types import Kind, StoredItem
-from .messages.enums import KIND_TO_WIRE, timestamp
-from .messages.items import ListItemsCall
-from .messages.paging import Page, bad_token
-from .messages.queues import ListQueuesCall, queue_info
-from .messages.rooms import fitting, trim
-from .messages.stored import read_stored
-from .messages.tasks import ListTasksCall
+from ..border.errors import NotFound
+from ..engine.engine import Engine
+from ..engine.types import Kind, StoredItem
+from ..messages.enums import KIND_TO_WIRE, timestamp
+from ..messages.items import ListItemsCall
+from ..messages.paging import Page, bad_token
+from ..messages.queues import ListQueuesCall, queue_info
+from ..messages.rooms import fitting, trim
+from ..messages.stored import read_stored
+from ..messages.tasks import ListTasksCall
 
 #: Task names that are listed of one worker.
 _MAX_LISTED = 1000

@@ -22,26 +22,26 @@ from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from .border.drain import Drain
-from .border.encoded import Encoded
-from .border.errors import InvalidField, Silent
-from .border.reading import whole
-from .config.limits import Limits
-from .dispatch import Dispatch
-from .engine.engine import MAX_BATCH, Engine
-from .engine.errors import EngineError
-from .engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
-from .groups import Group
+from ..border.drain import Drain
+from ..border.encoded import Encoded
+from ..border.errors import InvalidField, Silent
+from ..border.reading import whole
+from ..config.limits import Limits
+from ..dispatch import Dispatch
+from ..engine.engine import MAX_BATCH, Engine
+from ..engine.errors import EngineError
+from ..engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
+from ..groups import Group
+from ..messages.announcing import announcement
+from ..messages.deliveries import work_response
+from ..messages.enums import KIND_TO_WIRE
+from ..messages.rooms import fitting
+from ..messages.settle import Entries, entry_outcome, read_entries
+from ..messages.work import Hello
+from ..messages.worker_states import ToldState
+from ..roster import Roster
 from .heartbeats import Heartbeats
-from .messages.announcing import announcement
-from .messages.deliveries import work_response
-from .messages.enums import KIND_TO_WIRE
-from .messages.rooms import fitting
-from .messages.settle import Entries, entry_outcome, read_entries
-from .messages.work import Hello
-from .messages.worker_states import ToldState
 from .outgoing import Outgoing
-from .roster import Roster
 from .telling import NamesToTell
 
 _log = logging.getLogger(__name__)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from dibs.contract.heartbeats import Clock, Pulse, Rhythm
 from dibs.v1 import types_pb2 as tpb
 
-from .config.limits import Limits
-from .config.units import microseconds
-from .messages.enums import duration
+from ..config.limits import Limits
+from ..config.units import microseconds
+from ..messages.enums import duration
 
 
 @dataclass(frozen=True, slots=True, eq=False)

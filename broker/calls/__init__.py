@@ -1,0 +1,1 @@
+"""Calls that last: streams, long polls, and lists that take more than one question."""
