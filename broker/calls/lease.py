@@ -13,12 +13,12 @@ from dibs.v1 import broker_pb2 as pb
 from ..border.drain import Drain
 from ..border.encoded import Encoded
 from ..border.errors import Draining
-from ..dispatch import Dispatch
 from ..engine.engine import MAX_BATCH
 from ..engine.types import Leased
+from ..leasing.dispatch import Dispatch
+from ..leasing.returns import Lease, returnable, tokens_of
 from ..messages.deliveries import lease_response
 from ..messages.lease import LeaseCall
-from ..returns import Lease, returnable, tokens_of
 from .heartbeats import Heartbeats
 
 _Write: TypeAlias = Callable[[pb.LeaseResponse | Encoded], Awaitable[None]]

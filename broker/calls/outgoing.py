@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..engine.engine import MAX_BATCH
 from ..engine.types import ITEM_OVERHEAD, Leased
-from ..returns import Lease, returnable, tokens_of
+from ..leasing.returns import Lease, returnable, tokens_of
 
 
 class _Share(NamedTuple):

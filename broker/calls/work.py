@@ -27,11 +27,11 @@ from ..border.encoded import Encoded
 from ..border.errors import InvalidField, Silent
 from ..border.reading import whole
 from ..config.limits import Limits
-from ..dispatch import Dispatch
 from ..engine.engine import MAX_BATCH, Engine
 from ..engine.errors import EngineError
 from ..engine.types import Ack, Kind, Leased, Nack, Outcome, Refresh
-from ..groups import Group
+from ..leasing.dispatch import Dispatch
+from ..leasing.groups import Group
 from ..messages.announcing import announcement
 from ..messages.deliveries import work_response
 from ..messages.enums import KIND_TO_WIRE

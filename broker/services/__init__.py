@@ -14,9 +14,9 @@ from ..border.reading import ReadingServer
 from ..border.tls import Tls
 from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
-from ..dispatch import Dispatch
 from ..engine.engine import Engine
 from ..identity import Identity
+from ..leasing.dispatch import Dispatch
 from ..roster import Roster
 from ..scheduler import Scheduler
 from .admin import AdminService

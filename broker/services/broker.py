@@ -20,9 +20,9 @@ from ..calls.heartbeats import Heartbeats
 from ..calls.lease import serve_lease
 from ..calls.work import WorkSession
 from ..config.limits import Limits
-from ..dispatch import Dispatch
 from ..engine.engine import Engine
 from ..engine.types import Until
+from ..leasing.dispatch import Dispatch
 from ..messages.deliveries import peek_response
 from ..messages.enqueue import enqueue_response, enqueue_stream_response, read_enqueue
 from ..messages.lease import read_lease

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 import pytest
 import redis
 
-from dibs.broker.callers import Callers
-from dibs.broker.dispatch import Dispatch
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import LateCall
 from dibs.broker.engine.types import Leased
-from dibs.broker.returns import Returns
+from dibs.broker.leasing.callers import Callers
+from dibs.broker.leasing.dispatch import Dispatch
+from dibs.broker.leasing.returns import Returns
 
 from ..support.proxy import Proxy, between
 from ..support.redis import RedisServer

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 import redis
 
-from dibs.broker import groups
-from dibs.broker.dispatch import Dispatch
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.types import Kind, Leased, LeaseQuery
+from dibs.broker.leasing import groups
+from dibs.broker.leasing.dispatch import Dispatch
 
 from .helpers import NS, PREFIX, put
 

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from dibs.broker.callers import Caller, Callers
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import LateCall, NotSent, ScriptBug, Unavailable
 from dibs.broker.engine.receipts import Receipts
 from dibs.broker.engine.types import Kind, LeaseCall, Leased, LeaseQuery, LeaseReply
+from dibs.broker.leasing.callers import Caller, Callers
 
 QUERY = LeaseQuery(Kind.TASK)
 ITEM = Leased("a", 7, 1, 1, 1, "", b"")

@@ -9,13 +9,13 @@ from typing import cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker.callers import Callers
 from dibs.broker.engine.engine import MAX_BATCH, Engine
 from dibs.broker.engine.standing import Standing
 from dibs.broker.engine.types import Kind, Leased, LeaseQuery
-from dibs.broker.groups import Group, by_size, by_token
-from dibs.broker.orphans import Orphans
-from dibs.broker.returns import Returns
+from dibs.broker.leasing.callers import Callers
+from dibs.broker.leasing.groups import Group, by_size, by_token
+from dibs.broker.leasing.orphans import Orphans
+from dibs.broker.leasing.returns import Returns
 
 
 class Taker:

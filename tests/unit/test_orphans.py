@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from dibs.broker import orphans as module
-from dibs.broker.callers import Caller, Callers
 from dibs.broker.engine.errors import LateCall, NotSent, Unavailable
 from dibs.broker.engine.types import Kind, Leased, LeaseQuery
-from dibs.broker.orphans import Orphans
-from dibs.broker.returns import Returns
+from dibs.broker.leasing import orphans as module
+from dibs.broker.leasing.callers import Caller, Callers
+from dibs.broker.leasing.orphans import Orphans
+from dibs.broker.leasing.returns import Returns
 
 from .test_callers import FakeEngine, callers_of
 

@@ -8,13 +8,13 @@ from typing import cast
 
 import pytest
 
-from dibs.broker import returns as module
 from dibs.broker.engine import receipts
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.errors import EngineError, ScriptBug, Unavailable
 from dibs.broker.engine.receipts import Receipts
 from dibs.broker.engine.types import Leased, Nack, Outcome
-from dibs.broker.returns import Returns, returnable
+from dibs.broker.leasing import returns as module
+from dibs.broker.leasing.returns import Returns, returnable
 
 NS = "ns"
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dibs.broker.calls.telling import NamesToTell
 from dibs.broker.engine.types import Leased
+from dibs.broker.leasing.unknown_tasks import Waits, sort
 from dibs.broker.messages.bodies import task_name
-from dibs.broker.unknown_tasks import Waits, sort
 from dibs.v1 import types_pb2 as tpb
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from dibs.broker import unknown_tasks
 from dibs.broker.engine.peers import Peers
+from dibs.broker.leasing import unknown_tasks
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 

@@ -14,11 +14,11 @@ from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .engine.engine import Engine
-from .engine.errors import EngineError
-from .engine.types import Leased, LeaseReply
-from .engine.workers import skill_set
-from .messages.bodies import task_name
+from ..engine.engine import Engine
+from ..engine.errors import EngineError
+from ..engine.types import Leased, LeaseReply
+from ..engine.workers import skill_set
+from ..messages.bodies import task_name
 from .returns import Returns
 
 _log = logging.getLogger(__name__)

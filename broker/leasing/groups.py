@@ -11,11 +11,11 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from ..engine.engine import MAX_BATCH, Engine
+from ..engine.errors import EngineError
+from ..engine.standing import Standing
+from ..engine.types import Leased, LeaseQuery, LeaseReply
 from .callers import Callers
-from .engine.engine import MAX_BATCH, Engine
-from .engine.errors import EngineError
-from .engine.standing import Standing
-from .engine.types import Leased, LeaseQuery, LeaseReply
 from .orphans import Orphans
 from .returns import Returns
 from .unknown_tasks import UnknownTasks

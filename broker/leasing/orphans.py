@@ -7,10 +7,10 @@ import logging
 import random
 from collections import deque
 
+from ..engine.errors import EngineError, LateCall, NotSent
+from ..engine.standing import Standing
+from ..engine.types import LeaseQuery
 from .callers import Caller, Callers
-from .engine.errors import EngineError, LateCall, NotSent
-from .engine.standing import Standing
-from .engine.types import LeaseQuery
 from .returns import Returns
 
 _log = logging.getLogger(__name__)

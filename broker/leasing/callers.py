@@ -10,9 +10,9 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 
-from .engine.engine import Engine
-from .engine.errors import LateCall, NotSent, OutOfMemory, ScriptBug
-from .engine.types import LeaseCall, LeaseQuery, LeaseReply
+from ..engine.engine import Engine
+from ..engine.errors import LateCall, NotSent, OutOfMemory, ScriptBug
+from ..engine.types import LeaseCall, LeaseQuery, LeaseReply
 
 #: How long after it was sent Redis carries a lease call out, on Redis's clock; much less than an answer is kept.
 _NOT_AFTER_US = 60_000_000

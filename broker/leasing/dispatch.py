@@ -9,12 +9,12 @@ from collections.abc import Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from .border.errors import Busy
+from ..border.errors import Busy
+from ..engine.engine import Engine
+from ..engine.standing import Standing
+from ..engine.types import LeaseQuery, LeaseReply
+from ..engine.workers import skill_set
 from .callers import Callers
-from .engine.engine import Engine
-from .engine.standing import Standing
-from .engine.types import LeaseQuery, LeaseReply
-from .engine.workers import skill_set
 from .groups import Consumer, Group
 from .orphans import Orphans
 from .returns import Returns
