@@ -18,14 +18,14 @@ from rich.markup import escape
 
 from dibs.contract.log_lines import send_to_stderr
 
-from . import stray_lines
 from .border.listening import CannotListen, allow_connections
 from .config.certificates import BadCertificates
 from .config.options import Option, options
 from .config.settings import BadSettings, Settings
-from .embedded import EmbeddedRedisError
 from .engine.errors import UnsuitableRedis
 from .server import Server
+from .upkeep import stray_lines
+from .upkeep.embedded import EmbeddedRedisError
 
 _log = logging.getLogger(__name__)
 

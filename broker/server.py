@@ -27,11 +27,11 @@ from .config.redis_files import check_redis_files
 from .config.redis_url import shown_redis_url
 from .config.settings import BadSettings, Settings
 from .config.units import microseconds
-from .embedded import EmbeddedRedis
 from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .services import Services
+from .upkeep.embedded import EmbeddedRedis
 
 _log = logging.getLogger(__name__)
 

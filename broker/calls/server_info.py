@@ -14,10 +14,10 @@ from ..config.redis_url import shown_redis_url
 from ..config.units import format_size, format_span, parse_size
 from ..engine.engine import Engine
 from ..engine.errors import ReadOnly, Refused, Unavailable
-from ..identity import Identity
 from ..messages.announcing import announcement
 from ..messages.enums import timestamp
 from ..messages.rooms import fitting_names
+from ..upkeep.identity import Identity
 
 #: Namespaces that are listed.
 _MAX_NAMESPACES = 1000

@@ -39,7 +39,7 @@ from ..messages.rooms import fitting
 from ..messages.settle import Entries, entry_outcome, read_entries
 from ..messages.work import Hello
 from ..messages.worker_states import ToldState
-from ..roster import Roster
+from ..upkeep.roster import Roster
 from .heartbeats import Heartbeats
 from .outgoing import Outgoing
 from .telling import NamesToTell

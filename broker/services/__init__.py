@@ -15,10 +15,10 @@ from ..border.tls import Tls
 from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..identity import Identity
 from ..leasing.dispatch import Dispatch
-from ..roster import Roster
-from ..scheduler import Scheduler
+from ..upkeep.identity import Identity
+from ..upkeep.roster import Roster
+from ..upkeep.scheduler import Scheduler
 from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService

@@ -8,7 +8,7 @@ from ..border.drain import Drain
 from ..border.tls import Tls
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..identity import Identity
+from ..upkeep.identity import Identity
 from .dead_letters import DeadLetterHandlers
 from .namespaces import NamespaceHandlers
 from .queues import QueueHandlers

@@ -29,7 +29,7 @@ from ..messages.lease import read_lease
 from ..messages.result import cancel_response, read_cancel, read_result, result_response
 from ..messages.settle import ack_response, entry_outcome, read_ack, read_nack, read_refresh
 from ..messages.work import read_hello
-from ..roster import Roster
+from ..upkeep.roster import Roster
 
 #: Requests of an enqueue stream with at least so many items are handled beside others.
 _LARGE = 50

@@ -11,7 +11,7 @@ from ..border.translated import translated
 from ..calls.server_info import server_info
 from ..config.limits import Limits
 from ..engine.engine import Engine
-from ..identity import Identity
+from ..upkeep.identity import Identity
 
 
 @translated

@@ -15,7 +15,7 @@ from dibs.broker.engine.errors import EngineError
 from dibs.broker.engine.schedules import NewSchedule, ScheduleState
 from dibs.broker.engine.types import Kind, Spec, decode_record
 from dibs.broker.engine.workers import ANY_TASK, WorkerReport
-from dibs.broker.scheduler import Scheduler
+from dibs.broker.upkeep.scheduler import Scheduler
 from dibs.v1 import admin_pb2 as pb
 
 from ..support.outages import fragile

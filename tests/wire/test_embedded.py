@@ -15,8 +15,8 @@ import psutil
 import pytest
 import redis.asyncio as redis_async
 
-from dibs.broker import embedded
-from dibs.broker.embedded import EmbeddedRedis, EmbeddedRedisError, find_server
+from dibs.broker.upkeep import embedded
+from dibs.broker.upkeep.embedded import EmbeddedRedis, EmbeddedRedisError, find_server
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dibs.broker import roster as module
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.workers import ANY_TASK, NO_TASK
-from dibs.broker.roster import Roster
+from dibs.broker.upkeep import roster as module
+from dibs.broker.upkeep.roster import Roster
 from dibs.v1 import admin_pb2 as pb
 
 from ..support.outages import fragile

@@ -15,10 +15,10 @@ from contextlib import ExitStack
 
 from dibs.contract.cron import BadCron
 
-from .engine.engine import Engine
-from .engine.schedules import StartedRun
-from .engine.timers import Timers
-from .messages.schedules import UnknownTiming, decode_recurrence
+from ..engine.engine import Engine
+from ..engine.schedules import StartedRun
+from ..engine.timers import Timers
+from ..messages.schedules import UnknownTiming, decode_recurrence
 
 _log = logging.getLogger(__name__)
 

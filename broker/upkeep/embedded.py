@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from .config.addresses import MAX_SOCKET_PATH
+from ..config.addresses import MAX_SOCKET_PATH
 
 _log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""What goes on by itself, whoever calls: schedules, the roster of workers, the private Redis."""
