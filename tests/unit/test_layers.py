@@ -100,6 +100,58 @@ def test_nothing_is_imported_in_a_circle_not_even_late_or_for_type_checkers() ->
     assert import_cycle(edges) == []
 
 
+#: Rooms in the order of the tables in docs/architecture.md: each may use those before it.
+ROOMS = {
+    "dibs": ("contract", "errors", "rpc", "enqueueing", "tasks", "admin", "data", "client", "cli"),
+    "dibs.broker": (
+        "engine",
+        "config",
+        "border",
+        "messages",
+        "leasing",
+        "upkeep",
+        "calls",
+        "services",
+        "server",
+        "cli",
+    ),
+}
+
+
+def room_of(module: str, package: str) -> str:
+    """The room of a module of the package; "" if it is of none."""
+    inside = module.removeprefix(f"{package}.") if module.startswith(f"{package}.") else ""
+    return inside.split(".")[0]
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_every_module_has_a_room(package: str) -> None:
+    of_others = ("broker", "worker") if package == "dibs" else ()
+    rooms = {room_of(module, package) for module in MODULES} - {"", "__main__", *of_others}
+    assert rooms == set(ROOMS[package])
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_uses_those_above_it_only(package: str) -> None:
+    rooms = ROOMS[package]
+    assert [
+        str(found)
+        for found in IMPORTS
+        if (importer := room_of(found.importer, package)) in rooms
+        and (target := room_of(found.target, package)) in rooms
+        and rooms.index(target) > rooms.index(importer)
+    ] == []
+
+
+def test_the_rooms_are_those_of_the_guide() -> None:
+    guide = (SOURCES / "docs/architecture.md").read_text()
+    for package, rooms in ROOMS.items():
+        start = guide.index("| of the client |" if package == "dibs" else "| of the broker |")
+        rows = guide[start : guide.index("\n\n", start)].splitlines()[2:]
+        told = [row.split("`")[1].rstrip("/").removesuffix(".py") for row in rows]
+        assert told == [room for room in rooms if package == "dibs" or room not in ("server", "cli")]
+
+
 def test_a_circle_would_be_found() -> None:
     assert import_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert import_cycle({"a": {"b", "c"}, "b": {"c"}}) == []

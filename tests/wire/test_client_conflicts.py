@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from dibs import AlreadyExists, AsyncDibs, Dibs, State, Task
-from dibs.broker import requests
-from dibs.broker.messages.enqueue import _CONFLICTS, _known_terms
+from dibs.broker.messages import enqueue
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -141,9 +140,9 @@ def test_asyncio_does_the_same(app: Dibs, add: Task[[int], int]) -> None:
 @pytest.fixture
 def earlier(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes brokers of this process know no more than those of the version before."""
-    known = {choice: conflict for choice, conflict in _CONFLICTS.items() if choice <= pb.ON_CONFLICT_FAIL}
-    monkeypatch.setattr(requests, "_CONFLICTS", known)
-    _known_terms.cache_clear()
+    known = {choice: conflict for choice, conflict in enqueue._CONFLICTS.items() if choice <= pb.ON_CONFLICT_FAIL}
+    monkeypatch.setattr(enqueue, "_CONFLICTS", known)
+    enqueue._known_terms.cache_clear()
 
 
 @pytest.mark.usefixtures("earlier")

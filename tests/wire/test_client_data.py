@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from dibs import DEADLETTER_QUEUE, AsyncDibs, Data, Dibs, InvalidArgument, NotFound, PayloadError
-from dibs.broker import requests
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.config.limits import Limits
+from dibs.broker.messages import lease, work
 from dibs.rpc import operations
 from dibs.rpc.operations import MAX_BATCH
 from dibs.v1 import broker_pb2 as pb
@@ -206,7 +206,8 @@ def test_a_broker_of_the_version_before_delivers_items_as_they_were_put(
             raise InvalidField(path.rstrip("."), "carries fields that this broker does not know: number 10, 11")
         return None, None
 
-    monkeypatch.setattr(requests, "_defaults", unknown)
+    monkeypatch.setattr(lease, "_defaults", unknown)
+    monkeypatch.setattr(work, "_defaults", unknown)
     app.Data("q").put_data(["a", "b"])
     reader = app.Data("q", attempts=5, vis_timeout=30, use_dead=True)
     assert list(reader.get_data().values()) == ["a"]
