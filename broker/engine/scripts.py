@@ -16,89 +16,44 @@ from .faults import translate
 #: Runs a script, by name, on a namespace with arguments; raises `EngineError`.
 Call = Callable[[str, str, Sequence[Argument]], Awaitable[Any]]
 
-_INCLUDE = re.compile(r"^--- @include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^--- @include (\w+)\n", re.MULTILINE)
 
-#: Scripts that take things out of Redis or settle them: they must run while Redis's memory is full.
-_DRAINING = frozenset(
-    {
-        "ack",
-        "advance",
-        "arrived",
-        "begun",
-        "cancel",
-        "clear",
-        "delete",
-        "delete_schedules",
-        "forget_queue",
-        "hasten",
-        "lease",
-        "lookup",
-        "nack",
-        "pause",
-        "probe",
-        "purge",
-        "redrive",
-        "redrive_aside",
-        "refresh",
-        "refresh_lock",
-        "release_lock",
-        "report_workers",
-        "restore",
-        "set_priority",
-        "take_dead",
-        # Small, and nobody leases by names of tasks before it.
-        "teach_skills",
-    }
-)
-#: Scripts that only grow what is stored, or change nothing.
-_GROWING = frozenset(
-    {
-        "acquire_lock",
-        "count_workers",
-        "dead_queues",
-        "describe_queues",
-        "enqueue",
-        "force_schedules",
-        "get_tasks",
-        "list_items",
-        "list_locks",
-        "list_schedules",
-        "list_tasks",
-        "list_workers",
-        "look_schedules",
-        "namespace_use",
-        "peek",
-        "plan_schedules",
-        "put_schedules",
-        "queue_names",
-        "register_tasks",
-        "rights",
-        "skill_names",
-        "snapshot",
-    }
-)
+#: Stands in a script that takes things out of Redis or settles them: it must run while Redis's memory is full.
+_DRAINS = "--- @drains\n"
 
 
-def assemble(name: str, *, allow_oom: str, clock: str = "clock") -> str:
-    """The source of a script with its includes put in.
+def names() -> list[str]:
+    """All scripts, by name."""
+    lua = resources.files(__package__) / "lua"
+    return sorted(entry.name.removesuffix(".lua") for entry in lua.iterdir() if entry.name.endswith(".lua"))
+
+
+def assemble(name: str, *, full: str, clock: str = "clock") -> str:
+    """The source of a script, before it what it includes: each part once, and what a part includes before that.
 
     Args:
         name: file name without ``.lua``.
-        allow_oom: how Redis is told that the script may run while memory is full: "flag" (Redis 7 and newer read it
-            from the first line), "write" (before that, a script is let through once it has written anything by a
-            command that needs no memory) or "" (not at all).
+        full: how Redis is told of a script that it may run while memory is full: "flag" (Redis 7 and newer read it from
+            the first line) or "write" (before that, a script is let through once it has written anything by a command
+            that needs no memory).
         clock: include to take for ``clock``; tests take ``clock_shifted``.
     """
     lua = resources.files(__package__) / "lua"
+    there: set[str] = set()
 
-    def include(match: re.Match[str]) -> str:
-        part = clock if match[1] == "clock" else match[1]
-        return (lua / "include" / f"{part}.lua").read_text()
+    def read(part: str) -> str:
+        if part in there:
+            return ""
+        there.add(part)
+        text = (lua / "include" / f"{clock if part == 'clock' else part}.lua").read_text()
+        return "".join(map(read, _INCLUDE.findall(text))) + _INCLUDE.sub("", text)
 
-    source = _INCLUDE.sub(include, (lua / f"{name}.lua").read_text())
-    if allow_oom == "flag":
+    source = (lua / f"{name}.lua").read_text()
+    drains = _DRAINS in source
+    source = _INCLUDE.sub(lambda match: read(match[1]), source.replace(_DRAINS, ""))
+    if drains and full == "flag":
         return "#!lua flags=allow-oom\n" + source
-    if allow_oom == "write":
+    if drains:
         return "redis.call('UNLINK', KEYS[1] .. 'none')\n" + source
     return source
 
@@ -119,9 +74,9 @@ class Scripts:
 
     def prepare(self, redis_version: tuple[int, ...]) -> None:
         """Puts the scripts together for a version of Redis."""
-        drain = "flag" if redis_version >= (7,) else "write"
-        for name in _DRAINING | _GROWING:
-            source = assemble(name, allow_oom=drain if name in _DRAINING else "", clock=self._clock)
+        full = "flag" if redis_version >= (7,) else "write"
+        for name in names():
+            source = assemble(name, full=full, clock=self._clock)
             sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
             self._sources[name] = (sha, source)
 

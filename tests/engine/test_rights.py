@@ -21,8 +21,6 @@ from ..support.redis_user import NAME, PASSWORD, denied, documented_rights, make
 from .helpers import put
 
 RIGHTS = documented_rights()
-#: What scripts that are on their way use besides: a user that is made now does for an upgrade as well.
-OF_THE_NEXT_VERSION = {"hstrlen", "scard", "spop"}
 #: What is called outside of scripts alone.
 OUTSIDE = {"ping", "info", "select", "subscribe", "pubsub|numsub", "eval", "evalsha"}
 
@@ -66,7 +64,7 @@ def commands_of_scripts() -> set[str]:
 
 def test_the_document_lists_what_scripts_use_and_so_does_the_check_at_the_start() -> None:
     listed = {word[1:] for word in RIGHTS if word.startswith("+")}
-    assert listed - OUTSIDE == commands_of_scripts() | OF_THE_NEXT_VERSION
+    assert listed - OUTSIDE == commands_of_scripts()
     checked = re.findall(r"(?m)^  \{'([A-Z]+)'", (SOURCES / "broker/engine/lua/rights.lua").read_text())
     assert {name.lower() for name in checked} == listed - OUTSIDE
 

@@ -5,10 +5,9 @@
 --          each id, token ("" unfenced), result ("-" none, "R<bytes>"); then tokens of shares that were received
 -- Reply    one outcome code an entry, see fence.lua
 -- Cost     O(log n) an entry.
---- @include clock
+--- @drains
 --- @include records
 --- @include events
---- @include queues
 --- @include leased
 --- @include endings
 --- @include fence

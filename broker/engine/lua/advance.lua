@@ -6,13 +6,10 @@
 --          queues}: names of up to 1,000 queues of each kind that have something ready, and of those with parked items, for waiters
 --          that missed a hint
 -- Cost     O(log n) an item moved, O(ready queues named + pairs of queue and task that are parked).
+--- @drains
 --- @include clock
 --- @include records
---- @include events
 --- @include queues
---- @include leased
---- @include aside
---- @include endings
 --- @include unreceived
 --- @include advance
 --- @include parked

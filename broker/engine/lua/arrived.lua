@@ -5,7 +5,7 @@
 --          shares that were received, at most 1,000
 -- Reply    1
 -- Cost     O(callers + tokens).
---- @include records
+--- @drains
 --- @include receipts
 --- @include answers
 

@@ -6,6 +6,7 @@
 -- Reply    how many of them had not been known to have begun
 --          One that is not leased under that token any more is passed: whoever has it now says so by itself.
 -- Cost     O(1) an entry.
+--- @drains
 --- @include clock
 --- @include records
 --- @include events

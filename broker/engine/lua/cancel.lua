@@ -5,15 +5,12 @@
 -- Reply    one code an id: 1 removed before it started (now or earlier), 2 running and told, 3 finished and its result dropped,
 --          0 nothing known (or dead, set aside or unreadable, which is for operators to handle)
 -- Cost     O(log n) an id.
+--- @drains
 --- @include clock
 --- @include records
 --- @include events
---- @include queues
 --- @include endings
---- @include dead
 --- @include aside
---- @include leased
---- @include parked
 --- @include locate
 
 -- The code, and what removing takes: spec and parsed run.

@@ -6,15 +6,13 @@
 -- ARGV     namespace, channel, kind, queue, section ("ready", "parked" or "delayed"), entries at most (1-1000)
 -- Reply    {entries passed, items removed, entries left}
 -- Cost     O(entries * log n). Reads at most 4 MiB and sixteen items.
---- @include clock
+--- @drains
 --- @include records
 --- @include events
---- @include queues
 --- @include aside
 --- @include parked
 --- @include standing
 --- @include endings
---- @include dead
 --- @include unreadable
 
 local kind, queue, section, budget = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])

@@ -4,8 +4,6 @@
 -- ARGV     namespace, channel, number of tasks (1-1000), their names
 -- Reply    one number a task
 -- Cost     O(tasks * skill sets in use), which are as many as there are different programs.
---- @include clock
---- @include records
 --- @include skills
 
 local counts = {}

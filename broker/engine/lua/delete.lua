@@ -4,15 +4,11 @@
 -- ARGV     namespace, channel, number of ids (1-1000), ids
 -- Reply    for each 1 it was there, 0 not
 -- Cost     O(log n) an id.
---- @include clock
+--- @drains
 --- @include records
 --- @include events
---- @include queues
---- @include dead
 --- @include endings
 --- @include aside
---- @include leased
---- @include parked
 --- @include locate
 --- @include unreadable
 

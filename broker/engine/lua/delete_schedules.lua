@@ -4,19 +4,7 @@
 -- ARGV     namespace, channel, number of names (1-1000), names
 -- Reply    for each 1 it was there, 0 not
 -- Cost     O(log n) a schedule.
---- @include clock
---- @include records
---- @include events
---- @include queues
---- @include dead
---- @include endings
---- @include aside
---- @include leased
---- @include parked
---- @include locate
---- @include schedules
---- @include aside
---- @include unstarted
+--- @drains
 --- @include withdraw
 
 local found, named, outcomes = {}, {}, {}

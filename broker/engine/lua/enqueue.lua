@@ -15,15 +15,12 @@
 --- @include records
 --- @include events
 --- @include queues
---- @include dead
 --- @include aside
---- @include leased
---- @include parked
 --- @include locate
 
 local window, requests = ARGV[3], tonumber(ARGV[5])
 local at = 6
-origin = ' ' .. ARGV[4]
+local ORIGIN = ARGV[4]
 
 -- Read everything first: which requests are known, which ids.
 local batches, ids, count, asked = {}, {}, 0, {}
@@ -214,7 +211,7 @@ if written > 0 then
     end
   end
   for _, group in ipairs(order) do
-    push_ready(group.spec, group)
+    push_ready(group.spec, group, false, ORIGIN)
   end
   -- An id that one call puts twice stands in its list twice: the other entry is stale.
   for _, spec in ipairs(overtaken) do

@@ -4,6 +4,7 @@
 -- ARGV     namespace, channel, kind, queue
 -- Reply    1 deleted, 0 there is something in it
 -- Cost     O(log n).
+--- @drains
 local P, kind, queue = KEYS[1], ARGV[3], ARGV[4]
 local tail = kind .. ':' .. queue
 if redis.call('EXISTS', P .. 'queue:' .. tail, P .. 'delayed:' .. tail, P .. 'leased:' .. tail, P .. 'aside:' .. tail,

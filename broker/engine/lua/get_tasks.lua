@@ -4,8 +4,6 @@
 -- ARGV     namespace, channel, number of names (1-1000), names
 -- Reply    {names that are known, values as in list_tasks.lua}
 -- Cost     O(names).
---- @include clock
---- @include records
 --- @include directory
 
 local names, values = {}, {}

@@ -4,9 +4,8 @@
 -- ARGV     namespace, channel, kind, queue, items at most (1-1000)
 -- Reply    {ids, items left}
 -- Cost     O(log n) an item.
---- @include clock
+--- @drains
 --- @include records
---- @include events
 --- @include queues
 
 local spec = { kind = ARGV[3], queue = ARGV[4], tail = ARGV[3] .. ':' .. ARGV[4] }

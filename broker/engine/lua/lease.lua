@@ -18,6 +18,7 @@
 --          If fewer than wanted came out and again is 0, the queues are empty and, if asked, hunger is noted.
 -- Cost     O(items + queues named), plus stale entries, parked and dead items passed, at most 2,000 a call, plus O(t) for t
 --          tasks whose parked items it may have. Reads what it hands out, what it passes, and at most one item more.
+--- @drains
 --- @include clock
 --- @include records
 --- @include weight
@@ -26,7 +27,6 @@
 --- @include leased
 --- @include aside
 --- @include endings
---- @include unreceived
 --- @include advance
 --- @include shares
 --- @include answers

@@ -14,7 +14,6 @@
 --- @include clock
 --- @include records
 --- @include weight
---- @include queues
 --- @include leased
 --- @include aside
 --- @include parked

@@ -4,8 +4,6 @@
 -- ARGV     namespace, channel, workers wanted (1-1000), name after which to begin ("" at the first)
 -- Reply    {names, values as "<skill set> <last report in us> <info>", ends in us, name to go on after ("" the end)}
 -- Cost     O(log n + workers wanted).
---- @include clock
---- @include records
 --- @include listing
 
 return list_entries('worker', tonumber(ARGV[3]), ARGV[4])

@@ -11,11 +11,9 @@
 -- Cost     O(log n) a schedule, and O(log n) for each skill set of the workers.
 --- @include clock
 --- @include records
---- @include events
 --- @include queues
 --- @include schedules
 --- @include timetable
---- @include aside
 --- @include unstarted
 --- @include skills
 

@@ -11,6 +11,7 @@
 --          left out 1 if body, result or error would have been too much in all: ask again; the first one never is
 --          An id that has not come as far as `until` is watched: the next change of its state is published.
 -- Cost     O(log n) an id.
+--- @drains
 --- @include clock
 --- @include records
 --- @include aside

@@ -8,6 +8,7 @@
 --          were received
 -- Reply    {next due time in us or -1, outcome codes (see fence.lua)}
 -- Cost     O(log n) an entry.
+--- @drains
 --- @include clock
 --- @include records
 --- @include events

@@ -4,6 +4,7 @@
 -- ARGV     namespace, channel, kind, queue, 1 to pause or 0 to resume
 -- Reply    1 changed, 0 it was so before, -1 the queue is not known
 -- Cost     O(log n).
+--- @drains
 --- @include records
 --- @include events
 --- @include queues

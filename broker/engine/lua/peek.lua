@@ -7,7 +7,6 @@
 -- Cost     O(items + queues looked at, at most 1,000, + entries passed, at most 3,000). Reads what it shows, what it
 --          passes, and at most one item more. Changes nothing.
 --- @include records
---- @include aside
 --- @include parked
 --- @include weight
 --- @include standing

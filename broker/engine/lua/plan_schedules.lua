@@ -7,7 +7,6 @@
 -- Reply    {next look in us or -1, now in us}
 -- Cost     O(log n) a schedule.
 --- @include clock
---- @include records
 --- @include schedules
 --- @include timetable
 

@@ -4,6 +4,7 @@
 -- ARGV     namespace, channel
 -- Reply    now in us
 -- Cost     O(1).
+--- @drains
 --- @include clock
 redis.call('UNLINK', KEYS[1] .. 'probe')
 return now

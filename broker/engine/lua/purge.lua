@@ -4,6 +4,7 @@
 -- ARGV     see include/dead_choice.lua
 -- Reply    see include/dead_choice.lua
 -- Cost     O(log n) an item.
+--- @drains
 --- @include clock
 --- @include records
 --- @include events

@@ -9,18 +9,8 @@
 -- Cost     O(log n) a schedule, and O(schedules of the group) to replace it.
 --- @include clock
 --- @include records
---- @include events
---- @include queues
---- @include dead
---- @include endings
---- @include aside
---- @include leased
---- @include parked
---- @include locate
 --- @include schedules
 --- @include timetable
---- @include aside
---- @include unstarted
 --- @include withdraw
 
 local group, replace, count = ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])

@@ -5,13 +5,12 @@
 -- ARGV     see include/dead_choice.lua
 -- Reply    see include/dead_choice.lua
 -- Cost     O(log n) an item.
+--- @drains
 --- @include clock
 --- @include records
 --- @include events
 --- @include queues
 --- @include dead
---- @include aside
---- @include unreadable
 --- @include dead_aside
 --- @include dead_choice
 

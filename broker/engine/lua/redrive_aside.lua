@@ -5,7 +5,7 @@
 -- ARGV     namespace, channel, kind, queue, items at most (1-1000), number of ids (0: the first that were set aside), ids
 -- Reply    {items sent back, items left, ""}, or if one of the ids was not set aside {0, 0, that id}, having done nothing
 -- Cost     O(log n) an item.
---- @include clock
+--- @drains
 --- @include records
 --- @include events
 --- @include queues

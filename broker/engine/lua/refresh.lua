@@ -5,10 +5,9 @@
 --          id, token ("" unfenced), new length in us from now ("" as before); then tokens of shares that were received
 -- Reply    {outcome codes (see fence.lua), 1 for each entry whose item somebody cancelled, else 0}
 -- Cost     O(log n) an entry.
+--- @drains
 --- @include clock
 --- @include records
---- @include events
---- @include queues
 --- @include leased
 --- @include fence
 --- @include receipts

@@ -4,6 +4,7 @@
 -- ARGV     namespace, channel, name, owner, length in us ("" as before)
 -- Reply    its end in us, or -1 if the owner does not hold it
 -- Cost     O(log n).
+--- @drains
 --- @include clock
 --- @include records
 --- @include directory

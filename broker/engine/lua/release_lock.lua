@@ -4,8 +4,7 @@
 -- ARGV     namespace, channel, name, owner
 -- Reply    1, or 0 if the owner does not hold it
 -- Cost     O(log n).
---- @include clock
---- @include records
+--- @drains
 --- @include directory
 
 local held = get_entry('lock', ARGV[3])

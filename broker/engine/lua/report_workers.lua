@@ -5,6 +5,7 @@
 --          name, skill set ("*" any task, "-" none, or a digest), info; number that are gone, their names
 -- Reply    digests of skill sets whose task names are not known here: see teach_skills.lua
 -- Cost     O(log n) a worker.
+--- @drains
 --- @include clock
 --- @include records
 --- @include directory

@@ -7,9 +7,9 @@
 -- Reply    {next due time in us or -1, number of items put back}; one whose id is in use again is left out, and so is all
 --          that an earlier call of that name has put back
 -- Cost     O(1) an item, O(log n) a delayed one.
+--- @drains
 --- @include clock
 --- @include records
---- @include events
 --- @include queues
 
 local name, keep_ms, delay, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])

@@ -4,8 +4,8 @@
 -- ARGV     namespace, channel, kind, queue, priority ("" none)
 -- Reply    1
 -- Cost     O(log n).
+--- @drains
 --- @include records
---- @include events
 --- @include queues
 
 local kind, queue, priority = ARGV[3], ARGV[4], ARGV[5]

@@ -11,7 +11,6 @@
 -- Cost     O(log n + ids).
 --- @include clock
 --- @include records
---- @include queues
 --- @include leased
 --- @include parked
 

@@ -9,13 +9,13 @@
 --          errors, times of death in us}
 --          If nothing came out and it was asked for, hunger is noted.
 -- Cost     O(log n) an item. Letters that cannot be read, or are larger than any message, are set aside, at most 1,000.
+--- @drains
 --- @include clock
 --- @include records
 --- @include weight
 --- @include events
 --- @include dead
 --- @include aside
---- @include unreadable
 --- @include dead_aside
 
 local kind, dead_queue, wanted, room, most =

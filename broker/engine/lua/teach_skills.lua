@@ -4,6 +4,7 @@
 -- ARGV     namespace, channel, digest, ms until it must have been reported again, number of names (1-10000), names
 -- Reply    1
 -- Cost     O(names).
+--- @drains
 --- @include records
 
 local names = {}

@@ -1,6 +1,13 @@
 -- Time's own work: due items become ready, leases that ran out end. At most `budget` items; what is left
 -- shows in the due index and is done by the next call.
--- Needs `aside`, `endings`, `leased`, `unreceived`.
+--- @include aside
+--- @include clock
+--- @include endings
+--- @include events
+--- @include leased
+--- @include queues
+--- @include records
+--- @include unreceived
 
 local function promote(spec, budget)
   local set = P .. 'delayed:' .. spec.tail

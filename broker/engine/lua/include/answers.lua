@@ -3,6 +3,8 @@
 --                            `packed` below holds
 --   copies:<caller>  list    id, record of items that were handed out at most once and are gone from everywhere else
 -- At-least-once items need no copy: they are found by the ends of their leases and the tokens.
+--- @include leased
+--- @include records
 
 -- The sequence of the caller's last call and whether it has copies; nil if there was none.
 local function last_call(caller)

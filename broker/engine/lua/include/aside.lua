@@ -3,6 +3,8 @@
 --   whyaside    hash  id → "<kind> <queue> <why>"
 -- Its record and its run stay where they are, as they are. Whoever sets an item aside has taken it out of the list or set
 -- that it stood in.
+--- @include clock
+--- @include records
 local RECORD_UNREADABLE = 'its record cannot be read: written by another version, or damaged'
 local RUN_UNREADABLE = 'what is noted of its deliveries cannot be read: written by another version, or damaged'
 local TOO_LARGE = 'it is larger than a message may be'

@@ -1,5 +1,6 @@
 -- Taking dead letters out of their queue. A spec without a queue: it cannot be told which one they came from, and that
 -- one goes on counting them.
+--- @include records
 
 local function leave_dead(spec, ids)
   local set = P .. 'dead:' .. spec.kind .. ':' .. spec.dead

@@ -1,5 +1,10 @@
 -- Sets aside a dead letter that cannot be handed out or sent back, under the queue that it came from, or if that cannot
 -- be told under the name of its dead-letter queue. Not more than its entry may be left of it.
+--- @include aside
+--- @include dead
+--- @include events
+--- @include records
+--- @include unreadable
 local function set_dead_aside(id, kind, dead_queue, record, run, why)
   local place = place_of(record, run)
   leave_dead({ kind = kind, dead = dead_queue, queue = place and place.queue }, { id })

@@ -3,6 +3,8 @@
 --         number of ids (0: the oldest deaths), ids
 -- The step replies {now in us, items done, items left up to that time, ""}, or if one of the ids is not there
 -- {now, 0, 0, that id}, having done nothing.
+--- @include clock
+--- @include records
 local kind, dead_queue, last, budget = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local dead_set = P .. 'dead:' .. kind .. ':' .. dead_queue
 

@@ -2,6 +2,8 @@
 --   d        hash  name → value
 --   d:names  zset  names, all with score 0 and so in the order of their bytes
 --   d:ends   zset  name → time from which on the thing is there no more, whether it was removed already or not
+--- @include clock
+--- @include records
 local function put_entry(directory, name, value, ends)
   redis.call('HSET', P .. directory, name, value)
   redis.call('ZADD', P .. directory .. ':names', 0, name)

@@ -1,4 +1,7 @@
 -- How an item ends. Every path here takes the item out of `item` and `run`, or leaves it dead.
+--- @include clock
+--- @include events
+--- @include records
 
 local any_trouble
 

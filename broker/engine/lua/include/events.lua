@@ -6,9 +6,8 @@
 --   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
 --   "d <namespace> -"               the namespace has been deleted; brokers tell it, no script does
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
+--- @include records
 local NAMESPACE, CHANNEL = ARGV[1], ARGV[2]
-
-local origin = ''
 
 local function publish(kind, rest)
   redis.call('PUBLISH', CHANNEL, kind .. ' ' .. NAMESPACE .. ' ' .. rest)
@@ -28,9 +27,10 @@ local function note_hunger(kind, queues)
   end
 end
 
-local function wake(kind, queue)
+-- `origin`: the engine that has told its own waiters already; nil: there is none.
+local function wake(kind, queue, origin)
   if redis.call('SREM', P .. 'hungry:' .. kind, queue, '*') > 0 then
-    publish('r', kind .. ' ' .. queue .. origin)
+    publish('r', kind .. ' ' .. queue .. (origin and ' ' .. origin or ''))
   end
 end
 

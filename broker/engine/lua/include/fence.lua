@@ -1,6 +1,8 @@
 -- Whether a token names the current lease of an item. Outcome codes shared by ack, nack and refresh:
 --   0 OK   1 NOT_FOUND   2 LEASE_EXPIRED   3 LEASE_SUPERSEDED
 -- An empty token is unfenced: whatever lease is current.
+--- @include clock
+--- @include records
 local OK, NOT_FOUND, EXPIRED, SUPERSEDED = 0, 1, 2, 3
 
 -- `state`, `current` (the item's token as text) and `deadline` are those of its run; `state` is nil if it has none.

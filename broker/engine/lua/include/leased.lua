@@ -4,6 +4,8 @@
 --   shareids:k:q   hash  share → its ids, one a line
 --   shareleft:k:q  hash  share → how many of them still are leased so
 -- An item whose run has that token and that deadline stands in that share, if there is such a share, and else under its id.
+--- @include queues
+--- @include records
 
 -- `token` is text, here and below: numbers lose digits when they are joined.
 local function share_name(token, deadline)

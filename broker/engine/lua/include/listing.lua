@@ -1,5 +1,7 @@
 -- A page of a directory: {names, values, ends as text, name to go on after ("" the end)}. Looks at `wanted` names; those
 -- whose end has come are left out.
+--- @include clock
+--- @include records
 local function list_entries(directory, wanted, after)
   local found = redis.call('ZRANGEBYLEX', P .. directory .. ':names', after == '' and '-' or '(' .. after, '+',
     'LIMIT', 0, wanted)

@@ -1,5 +1,10 @@
--- Takes a known item out of wherever it stands, before it is removed or replaced. Needs `aside`, `dead`, `leased`,
--- `parked`.
+-- Takes a known item out of wherever it stands, before it is removed or replaced.
+--- @include aside
+--- @include dead
+--- @include leased
+--- @include parked
+--- @include queues
+--- @include records
 local function detach(id, spec, run)
   local state = run and run.state or 'W'
   if leave_aside(id) then

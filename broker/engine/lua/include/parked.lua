@@ -7,6 +7,7 @@
 --   parked:k:q:<task>        zset    id → order in which they left the queue's list
 --   parkorder                string  the last such order
 -- Items wait there like their neighbours in the list, and come before them.
+--- @include records
 
 local function parked_key(tail, task)
   return P .. 'parked:' .. tail .. ':' .. task

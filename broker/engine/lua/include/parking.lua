@@ -1,4 +1,8 @@
--- How a lease parks what its consumer does not know, and takes what others have parked. Needs `parked`.
+-- How a lease parks what its consumer does not know, and takes what others have parked.
+--- @include clock
+--- @include events
+--- @include parked
+--- @include records
 
 -- Pairs of queue and task that may be parked; what is beyond goes out, and whoever gets it gives it back for a while.
 local MOST_PAIRS = 1000

@@ -1,17 +1,20 @@
 -- Moving ids in and out of a queue's ready list and delayed set.
+--- @include events
+--- @include records
 
 -- A queue without a priority stands behind every queue with one.
 local NO_PRIORITY = 1e15
 
-local function index_ready(kind, queue)
+-- `origin`: of the hint, see include/events.lua; none where others wait, too.
+local function index_ready(kind, queue, origin)
   if redis.call('SISMEMBER', P .. 'paused:' .. kind, queue) == 0 then
     redis.call('ZADD', P .. 'ready:' .. kind, redis.call('HGET', P .. 'priority:' .. kind, queue) or NO_PRIORITY, queue)
-    wake(kind, queue)
+    wake(kind, queue, origin)
   end
 end
 
 -- Appends ids to a queue, or puts them before all others (`head`), first id first either way.
-local function push_ready(spec, ids, head)
+local function push_ready(spec, ids, head, origin)
   local list = P .. 'queue:' .. spec.tail
   if head then
     local reversed = {}
@@ -23,7 +26,7 @@ local function push_ready(spec, ids, head)
   call_many(head and 'LPUSH' or 'RPUSH', list, ids)
   -- What was not empty is in the index already, or paused; and nobody waits for a queue that is not empty.
   if redis.call('LLEN', list) == #ids then
-    index_ready(spec.kind, spec.queue)
+    index_ready(spec.kind, spec.queue, origin)
   end
 end
 

@@ -6,6 +6,7 @@
 --
 -- Words behind the bytes of a definition are ignored, those of a plan kept. What cannot be read is nil: a schedule, its
 -- spec alone, or a plan.
+--- @include records
 local function parse_schedule(text)
   local spec, run, task, group, size, at = string.match(
     text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)[^\n]*\n()')

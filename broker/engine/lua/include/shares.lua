@@ -1,5 +1,7 @@
 -- What one lease call leases for one stream is a share: its items have a token of their own, and until somebody says that
 -- they arrived the token stands in `unreceived` (include/unreceived.lua).
+--- @include clock
+--- @include records
 
 -- Deals items out to shares of these sizes, in order; what is beyond the last one belongs to it. `marked`: note the shares
 -- as unreceived. `last_item` is the number of the item that is the last one of the current share.

@@ -3,6 +3,8 @@
 --   skills             zset  digest → when the last of its workers must have been heard of again
 --   skilled:<digest>   zset  worker → when it must have been heard of again
 --   skills:<digest>    set   names of tasks
+--- @include clock
+--- @include records
 local live_skills
 
 -- Number of connected workers that can run a task.

@@ -1,5 +1,8 @@
 -- Where items stand whose record or run cannot be read, as far as their texts tell: for taking them out and for counts
 -- only, nothing is delivered by it.
+--- @include dead
+--- @include queues
+--- @include records
 
 -- Stands in for the spec of such an item; nil if nothing tells. `run` is parsed, or nil if there is none.
 local function place_of(record, run)

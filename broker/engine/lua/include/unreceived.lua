@@ -2,7 +2,9 @@
 --   unreceived  zset  token of a share (what one call leased for one stream) → the last end of its leases
 --   trouble     hash  id → deliveries that ended without a receipt + 1000 * processes that it killed
 --                     "<id> r" → token of a delivery that was received although its share is not known to be
--- Needs `endings`.
+--- @include clock
+--- @include endings
+--- @include records
 
 -- Deliveries of an item that may end without a receipt.
 local MOST_UNRECEIVED = 20

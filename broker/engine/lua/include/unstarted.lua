@@ -1,6 +1,8 @@
 -- Whether an item is there and has not started: it was never delivered, or every delivery was handed back unused.
 -- Answers its spec and its parsed run, if it has one. One that cannot be read or is set aside counts as started, so that
 -- nothing waits for it.
+--- @include aside
+--- @include records
 local function unstarted(id)
   local record = redis.call('HGET', P .. 'item', id)
   local text = record and redis.call('HGET', P .. 'run', id)

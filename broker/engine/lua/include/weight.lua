@@ -1,5 +1,6 @@
 -- Bytes that an item takes of a message: its id, record and error text, and ITEM_OVERHEAD for numbers, times and the names
 -- of fields. What is handed out or listed is counted so against the room that the settings leave.
+--- @include records
 local ITEM_OVERHEAD = 256
 
 local function weight(id, record, failure)

@@ -1,4 +1,9 @@
 -- Takes schedules away, with their runs that have not started. First everything is looked at, then it is written.
+--- @include endings
+--- @include locate
+--- @include records
+--- @include schedules
+--- @include unstarted
 
 -- What takes the run of a schedule away that has not started; nil: nothing does.
 local function find_unstarted(schedule, plan)
