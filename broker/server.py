@@ -18,8 +18,8 @@ from grpc_health.v1 import health_pb2_grpc
 from .border import health
 from .border.drain import Drain
 from .border.health import Health
+from .border.interceptor import Border, Unregistered
 from .border.listening import most_connections, open_listeners, server_options
-from .border.reading import ReadingServer
 from .border.reflection import add_reflection
 from .border.tls import Tls
 from .config.certificates import CertificateFiles
@@ -106,12 +106,12 @@ class Server:
             connected = await _connect(engine)
             services = Services(engine, settings, self._drain, self._tls)
             stack.push_async_callback(self._close, services)
-            server = grpc.aio.server(options=server_options(settings))
+            server = grpc.aio.server(interceptors=[Border(settings)], options=server_options(settings))
             services.register(server)
             services.start()
-            others: Any = ReadingServer(server, settings, strict=False)
-            health_pb2_grpc.add_HealthServicer_to_server(self.health, others)
-            add_reflection(server, (*services.names, health.NAME), settings)
+            plain: Any = Unregistered(server)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, plain)
+            add_reflection(server, (*services.names, health.NAME))
             self.addresses = open_listeners(server, settings.listen, self._tls)
             if self._tls is not None:
                 self._tls.start()

@@ -18,7 +18,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ..engine.engine import Engine
 from ..engine.errors import EngineError
 from .errors import NotFound
-from .translated import translated
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ _Response: TypeAlias = health_pb2.HealthCheckResponse
 _Context: TypeAlias = grpc.aio.ServicerContext[_Request, _Response]
 
 
-@translated
 class Health(health_pb2_grpc.HealthServicer):
     """Answers and watches. NOT_SERVING until told otherwise.
 

@@ -8,14 +8,12 @@ message, so that handlers raise it like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
 from ..config.limits import Limits
-from .encoded import writer
 from .entry_counts import EntryCounts, Malformed
 from .errors import InvalidField
 
@@ -68,35 +66,3 @@ def reader(parse: _Parse, limits: Limits, *, strict: bool = True) -> Callable[[b
         return message
 
     return read
-
-
-class ReadingServer:
-    """Stands in for a server while services are added to it.
-
-    Their requests are read by a `reader`, and their responses may be encoded already.
-
-    Args:
-        server: the real one.
-        limits: how many entries a request may have.
-        strict: whether fields that a contract does not have are an error; for contracts that are not ours they are not.
-    """
-
-    def __init__(self, server: grpc.aio.Server, limits: Limits, *, strict: bool = True) -> None:
-        self._server: Any = server
-        self._limits = limits
-        self._strict = strict
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Adds the methods of a service."""
-        reading = {
-            name: handler._replace(
-                request_deserializer=reader(handler.request_deserializer, self._limits, strict=self._strict),
-                response_serializer=writer(handler.response_serializer),
-            )
-            for name, handler in handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, reading),))
-        self._server.add_registered_method_handlers(service, reading)
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[object]) -> None:
-        """Adds nothing: generated code adds the same methods in both ways, and the other one tells more."""

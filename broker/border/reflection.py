@@ -16,10 +16,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from ..config.limits import Limits
 from .errors import InvalidField
-from .reading import reader, whole
-from .translated import translated
+from .reading import whole
 
 _ALPHA = reflection_pb2.DESCRIPTOR.package
 _V1 = "grpc.reflection.v1"
@@ -30,18 +28,17 @@ _MOST_BYTES = 4096
 NAMES = (f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
 
 
-def add_reflection(server: grpc.aio.Server, names: Iterable[str], limits: Limits) -> None:
-    """Add reflection to a server that has not started.
+def add_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
+    """Add reflection to a server that has a `Border` and has not started.
 
     Args:
         server: it.
         names: full names of its other services.
-        limits: of what a question may have.
     """
     servicer = Reflection((*names, *NAMES), pool=Descriptors())
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
-        request_deserializer=reader(reflection_pb2.ServerReflectionRequest.FromString, limits, strict=False),
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     methods = {"ServerReflectionInfo": handler}
@@ -51,7 +48,6 @@ def add_reflection(server: grpc.aio.Server, names: Iterable[str], limits: Limits
 _Servicer: Any = reflection.aio.ReflectionServicer
 
 
-@translated
 class Reflection(_Servicer):  # type: ignore[misc]  # the package has no types
     """Answers questions."""
 

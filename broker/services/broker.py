@@ -14,7 +14,6 @@ from ..border.encoded import Encoded
 from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
-from ..border.translated import translated
 from ..calls.enqueue_stream import EnqueueStream
 from ..calls.heartbeats import Heartbeats
 from ..calls.lease import serve_lease
@@ -39,7 +38,6 @@ def _is_large(message: pb.EnqueueStreamRequest | InvalidField) -> bool:
     return not isinstance(message, InvalidField) and len(message.request.items) >= _LARGE
 
 
-@translated
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

@@ -10,7 +10,6 @@ from dibs.v1 import admin_pb2 as pb
 
 from ..border.drain import Drain
 from ..border.errors import NotFound
-from ..border.translated import translated
 from ..calls.listings import list_items
 from ..calls.take_dead_letters import take_dead_letters
 from ..config.limits import Limits
@@ -27,7 +26,6 @@ from ..messages.items import item_infos, read_some_ids
 from ..messages.rooms import fitting
 
 
-@translated
 class DeadLetterHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

@@ -8,7 +8,6 @@ from dibs.v1 import lock_pb2 as pb
 from dibs.v1 import lock_pb2_grpc
 
 from ..border.errors import PreconditionFailed
-from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..messages import locks as requests
@@ -18,7 +17,6 @@ from ..messages.paging import read_page
 from ..messages.rooms import fitting
 
 
-@translated
 class LockService(lock_pb2_grpc.LockServiceServicer):
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

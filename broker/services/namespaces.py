@@ -10,13 +10,11 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.errors import PreconditionFailed
-from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..messages import validation as check
 
 
-@translated
 class NamespaceHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

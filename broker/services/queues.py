@@ -9,7 +9,6 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.errors import NotFound, PreconditionFailed
-from ..border.translated import translated
 from ..calls.listings import QueueLists, list_items, list_queues
 from ..config.limits import Limits
 from ..engine.engine import Engine
@@ -18,7 +17,6 @@ from ..messages.items import item_infos, read_delete_items, read_list_items, rea
 from ..messages.queues import QueueCall, read_list_queues, read_priority, read_queue
 
 
-@translated
 class QueueHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

@@ -8,7 +8,6 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
-from ..border.translated import translated
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..messages import schedules
@@ -17,7 +16,6 @@ from ..messages.paging import read_page
 from ..messages.rooms import fitting_names
 
 
-@translated
 class ScheduleHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

@@ -7,14 +7,12 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.tls import Tls
-from ..border.translated import translated
 from ..calls.server_info import server_info
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..upkeep.identity import Identity
 
 
-@translated
 class ServerHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

@@ -10,7 +10,6 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.drain import Drain
-from ..border.translated import translated
 from ..calls.flush import flush
 from ..calls.listings import list_tasks, list_workers
 from ..config.limits import Limits
@@ -19,7 +18,6 @@ from ..messages.flush import read_flush
 from ..messages.tasks import read_list_tasks, read_list_workers, read_register_tasks
 
 
-@translated
 class TaskHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 

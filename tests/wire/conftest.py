@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs import Dibs
 from dibs.broker.border.drain import Drain
+from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -56,7 +57,7 @@ async def serving_channel(engine_config: EngineConfig, limits: Limits, drain: Dr
     """Leads to services of its own, which end with the with."""
     engine = Engine(engine_config)
     await engine.start()
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=[Border(limits)])
     services = Services(engine, limits, drain)
     services.register(server)
     services.start()

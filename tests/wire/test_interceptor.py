@@ -14,7 +14,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.border.translated import translated
+from dibs.broker.border.interceptor import Border
+from dibs.broker.config.limits import Limits
 from dibs.broker.engine.errors import OutOfMemory, Unavailable
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc as stubs
@@ -22,7 +23,6 @@ from dibs.v1 import broker_pb2_grpc as stubs
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-@translated
 class Failing(stubs.BrokerServiceServicer):
     """Raises what it is told to, in a handler of each form."""
 
@@ -80,7 +80,7 @@ class Failing(stubs.BrokerServiceServicer):
 @pytest.fixture
 async def failing() -> AsyncIterator[tuple[Failing, stubs.BrokerServiceAsyncStub]]:
     servicer = Failing()
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=[Border(Limits())])
     stubs.add_BrokerServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -189,12 +189,18 @@ async def test_a_generator_is_closed_when_it_raises(failing: tuple[Failing, stub
     assert servicer.ended == ["lease"]
 
 
-def test_only_asynchronous_handlers_can_be_translated() -> None:
-    def plain(self: Any, request: Any, context: Any) -> None:
-        """A handler of the thread-pool server."""
-
-    with pytest.raises(TypeError, match="plain"):
-        translated(plain)
+async def test_a_method_that_there_is_not_is_told_as_such_and_not_remembered() -> None:
+    border = Border(Limits())
+    server = grpc.aio.server(interceptors=[border])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        unknown: Any = channel.unary_unary("/dibs.v1.BrokerService/Nothing")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await unknown(b"")
+    await server.stop(None)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert border._wrapped == {}
 
 
 @pytest.mark.parametrize("name", ["Ack", "Lease"])
