@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from dibs.contract.heartbeats import Pulse
+from dibs.contract.pauses import Pauses
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -49,8 +49,6 @@ _log = logging.getLogger(__name__)
 _E = TypeVar("_E")
 _O = TypeVar("_O")
 
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
 #: How long the word that entries are done waits for something else to say.
 _CONFIRM_WITHIN_S = 0.005
 #: Entries read ahead of what is settled; beyond that the session stops reading and HTTP/2 holds the worker back.
@@ -377,7 +375,7 @@ class WorkSession:
         self, call: Callable[[str, Sequence[_E]], Awaitable[Sequence[_O]]], entries: Sequence[_E]
     ) -> Sequence[_O]:
         """Calls until Redis answers: the stream outlives an outage, and repeating a settlement is harmless."""
-        backoff = _BACKOFF_FIRST_S
+        pauses = Pauses()
         while True:
             try:
                 settled = await call(self._namespace, entries)
@@ -387,8 +385,7 @@ class WorkSession:
                 self._dispatch.settling.note(
                     self, "settling in namespace %s waits for Redis: %s", self._namespace, error
                 )
-                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                await asyncio.sleep(pauses.next_s())
 
     def _report(self, entry: Ack | Nack | Refresh, outcome: Outcome, *, cancel_requested: bool = False) -> None:
         self._outcomes.append(entry_outcome(entry.id, outcome, cancel_requested=cancel_requested, token=entry.token))

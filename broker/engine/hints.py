@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,8 @@ import redis.asyncio as redis_async
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from dibs.contract.pauses import Pauses
 
 from .faults import translate
 from .standing import Standing
@@ -33,7 +34,6 @@ _log = logging.getLogger(__name__)
 RUN_PREFIX = "schedule:"
 #: What a cancellation gets to have its effect, in seconds.
 _CANCEL_S = 1.0
-_BACKOFF_FIRST_S = 0.05
 #: Seconds without a hint until Redis is asked for a sign of life, and seconds that it has to give one. A subscription
 #: that went silent is noticed after both, and the documents say within 10.
 _QUIET_S = 4.0
@@ -75,7 +75,7 @@ class Hints:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._renewed = False
-        self._backoff_s = _BACKOFF_FIRST_S
+        self._pauses = Pauses(longest_s=1.0)
         self._lost = Standing(_log, "subscribed to hints again")
         self.origin = os.urandom(6).hex()
         self.subscribed = asyncio.Event()
@@ -251,8 +251,7 @@ class Hints:
             except (RedisError, OSError) as error:
                 self.subscribed.clear()
                 self._lost.note(None, "hints subscription lost: %s", error or "no answer from Redis")
-            await asyncio.sleep(self._backoff_s * random.uniform(0.5, 1.0))
-            self._backoff_s = min(self._backoff_s * 2, 1.0)
+            await asyncio.sleep(self._pauses.next_s())
 
     async def _follow(self, pubsub: PubSub) -> None:
         """Subscribes and hears until the subscription is to end. Raises `RedisTimeoutError` when Redis is silent."""
@@ -271,7 +270,7 @@ class Hints:
                 continue
             asked = False
             if message["type"] == "subscribe":
-                self._backoff_s = _BACKOFF_FIRST_S
+                self._pauses.reset()
                 self._lost.end(None)
                 self.subscribed.set()
                 self.resync()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+from dibs.contract.pauses import Pauses
 
 from .errors import EngineError
 from .standing import Standing
@@ -26,8 +27,6 @@ _MOST_TOLD = 1000
 #: Receipts of one namespace that wait while Redis is away; of more the oldest are dropped, and those deliveries count
 #: as not received unless something else proves them.
 _MOST_WAITING = 100_000
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
 
 #: Tells Redis of a namespace: answers (caller, number of its call) and tokens of shares; raises `EngineError`.
 Tell = Callable[[str, Sequence[tuple[str, int]], Sequence[int]], Awaitable[None]]
@@ -214,7 +213,7 @@ class _Untold:
         self.task = asyncio.create_task(self._run(), name=f"dibs-receipts-{self._namespace}")
 
     async def _run(self) -> None:
-        backoff = _BACKOFF_FIRST_S
+        pauses = Pauses()
         try:
             while self._due_at() <= asyncio.get_running_loop().time():
                 try:
@@ -223,8 +222,7 @@ class _Untold:
                     self._waits.note(
                         self._namespace, "receipts of namespace %s wait for Redis: %s", self._namespace, error
                     )
-                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                    backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                    await asyncio.sleep(pauses.next_s())
         finally:
             self.task = None
         self._waits.end(self._namespace)

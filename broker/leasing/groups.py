@@ -11,6 +11,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from dibs.contract.pauses import Pauses
+
 from ..engine.engine import MAX_BATCH, Engine
 from ..engine.errors import EngineError
 from ..engine.standing import Standing
@@ -24,8 +26,6 @@ _log = logging.getLogger(__name__)
 
 #: Half an hour: Redis keeps for two hours what is waited for.
 _NOTED_AGAIN_S = 1800.0
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
 
 
 class Consumer(Protocol):
@@ -89,7 +89,7 @@ class Group:
     async def pump(self) -> None:
         """Leases and deals out until closed; an answer that has not come by then is asked for by others."""
         caller = self._callers.take(self._namespace)
-        backoff = _BACKOFF_FIRST_S
+        pauses = Pauses()
         try:
             with self._engine.hints.on_ready(self._namespace, self._query.kind, self._query.queues, self._ready.set):
                 while not self._closed.is_set():
@@ -117,10 +117,9 @@ class Group:
                         self._failing.note(
                             self, "lease in namespace %s failed, trying again: %s", self._namespace, error
                         )
-                        await self._pause(backoff * random.uniform(0.5, 1.0))
-                        backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                        await self._pause(pauses.next_s())
                         continue
-                    backoff = _BACKOFF_FIRST_S
+                    pauses.reset()
                     self._failing.end(self)
                     items: Sequence[Leased] = reply.items
                     if self._unknown is not None:

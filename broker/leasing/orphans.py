@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
+
+from dibs.contract.pauses import Pauses
 
 from ..engine.errors import EngineError, LateCall, NotSent
 from ..engine.standing import Standing
@@ -17,8 +18,6 @@ _log = logging.getLogger(__name__)
 
 #: Calls that wait for their answers at most; while there are so many, no new ones are made.
 _MOST = 1000
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
 
 
 class Orphans:
@@ -66,7 +65,7 @@ class Orphans:
             )
 
     async def _ask(self) -> None:
-        backoff = _BACKOFF_FIRST_S
+        pauses = Pauses()
         try:
             while self._waiting:
                 caller, query = self._waiting[0]
@@ -78,8 +77,7 @@ class Orphans:
                 except EngineError as error:
                     self._failing.note(None, "%d answers to leases are out: %s", len(self._waiting), error)
                     self._waiting.rotate(-1)
-                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                    backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                    await asyncio.sleep(pauses.next_s())
                     continue
                 else:
                     items = reply.items
@@ -87,6 +85,6 @@ class Orphans:
                 self._waiting.popleft()
                 self._returns.unseen(caller.namespace, items)
                 self._callers.release(caller)
-                backoff = _BACKOFF_FIRST_S
+                pauses.reset()
         finally:
             self._task = None

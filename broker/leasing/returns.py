@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import uuid
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
+
+from dibs.contract.pauses import Pauses
 
 from ..engine.engine import MAX_BATCH, Engine
 from ..engine.errors import EngineError
@@ -30,8 +31,6 @@ _NAME_KEPT_MS = 3_600_000
 _REPEATED_FOR_S = 3_000.0
 #: How long a lease waits for what goes back to the same queues.
 _ORDER_WAITS_S = 1.0
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
 
 #: The id of an item and the token of its lease.
 Lease = tuple[str, int]
@@ -174,7 +173,7 @@ class _Line:
             self.task = asyncio.create_task(self._run(), name=f"dibs-return-{self._namespace}")
 
     async def _run(self) -> None:
-        backoff = _BACKOFF_FIRST_S
+        pauses = Pauses()
         try:
             while self._nacks or self._restores or self._later:
                 self._more.clear()
@@ -188,14 +187,13 @@ class _Line:
                     else:
                         self.idle.set()
                         await self._wait_for_more()
-                    backoff = _BACKOFF_FIRST_S
+                    pauses.reset()
                     self._waits.end(self._namespace)
                 except EngineError as error:
                     self._waits.note(
                         self._namespace, "giving back in namespace %s waits for Redis: %s", self._namespace, error
                     )
-                    await asyncio.sleep(backoff * random.uniform(0.5, 1.0))
-                    backoff = min(backoff * 2, _BACKOFF_MOST_S)
+                    await asyncio.sleep(pauses.next_s())
         finally:
             self.task = None
             self.idle.set()

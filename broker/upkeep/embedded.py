@@ -25,6 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from dibs.contract.pauses import Pauses
+
 from ..config.addresses import MAX_SOCKET_PATH
 
 _log = logging.getLogger(__name__)
@@ -150,18 +152,17 @@ class EmbeddedRedis:
             _leave_socket(self._socket, self.data_dir)
 
     async def _keep(self, program: str) -> None:
-        pause = _RESTART_FIRST_S
+        pauses = Pauses(_RESTART_FIRST_S, _RESTART_MOST_S)
         while True:
             assert self._process is not None
             code = await self._process.wait()
             if self._stopping:
                 return
             _log.error("the private Redis ended by itself (%s), starting it again; see %s", code, self._log_file)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _RESTART_MOST_S)
+            await asyncio.sleep(pauses.next_s())
             try:
                 await self._spawn(program)
-                pause = _RESTART_FIRST_S
+                pauses.reset()
             except EmbeddedRedisError as error:
                 _log.error("the private Redis did not start: %s", error)
 

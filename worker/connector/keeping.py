@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ..backoff import Backoff
+from dibs.contract.pauses import Pauses
+
 from ..hello import Hello
 from ..logs import Said
 from ..settings import EXIT_UNFIT
@@ -20,8 +21,8 @@ from .task_process import Program, TaskProcess
 
 _log = logging.getLogger("dibs.worker")
 
-_BACKOFF_FIRST_S = 0.1
-_BACKOFF_MOST_S = 10.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
 #: The longest wait for the next process once it is to stop, and there is something that no other can run.
 _LAST_PAUSE_S = 1.0
 #: A process that lived so long did not crash at its start.
@@ -78,14 +79,14 @@ class Kept:
 
     async def keep(self) -> None:
         """Keeps one running until `stop` was called and nothing waits for one, or it cannot work from the start."""
-        backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+        pauses = Pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         first = True
         while not self._stopping.is_set() or self._waiting:
             began = time.monotonic()
             try:
                 process = await TaskProcess.start(self, self._outboxes, self._program)
             except OSError as error:
-                pause_s = backoff.next_s()
+                pause_s = pauses.next_s()
                 _log.error(
                     Said("no worker process could be started", number=self._number, reason=str(error), pause=pause_s)
                 )
@@ -103,8 +104,8 @@ class Kept:
                 return
             first = False
             if time.monotonic() - began >= _LIVED_S:
-                backoff.reset()
-            pause_s = backoff.next_s()
+                pauses.reset()
+            pause_s = pauses.next_s()
             if self._stopping.is_set():
                 if self._waiting:
                     await asyncio.sleep(min(pause_s, _LAST_PAUSE_S))

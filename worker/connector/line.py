@@ -14,6 +14,7 @@ from itertools import islice
 import grpc
 import grpc.aio
 
+from dibs.contract.pauses import Pauses
 from dibs.rpc.asking import CHECK, ask_around_aio
 from dibs.rpc.beside import beside
 from dibs.rpc.connection import Connection
@@ -23,7 +24,6 @@ from dibs.rpc.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..backoff import Backoff
 from ..limits import MAX_TOKENS
 from ..logs import Said
 from ..settings import WorkerSettings
@@ -35,8 +35,8 @@ from .stream import SilentBroker, WorkStream, open_call
 
 _log = logging.getLogger("dibs.worker")
 
-_BACKOFF_FIRST_S = 0.05
-_BACKOFF_MOST_S = 2.0
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 2.0
 #: How often the worker looks after what it holds.
 _LOOK_EVERY_S = 0.25
 #: What still has to be said when the wait of a stop is over gets this long.
@@ -86,7 +86,7 @@ class Line:
             kind=tpb.QUEUE_KIND_TASK,
             worker_id=settings.worker_id,
         )
-        self._backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+        self._pauses = Pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         #: Set when there may be something to say on the stream, or to end it for.
         self._wake = asyncio.Event()
         #: Set when a stop begins and when its wait is over: nobody pauses over that.
@@ -272,12 +272,12 @@ class Line:
         return hello
 
     def _note_taken_on(self, stream: WorkStream, began: float) -> None:
-        if stream.answered or time.monotonic() - began > _BACKOFF_MOST_S:
+        if stream.answered or time.monotonic() - began > _LONGEST_PAUSE_S:
             self._ever_taken_on = True
-            self._backoff.reset()
+            self._pauses.reset()
 
     async def _pause(self, error: grpc.aio.AioRpcError) -> None:
-        pause_s = self._backoff.next_s()
+        pause_s = self._pauses.next_s()
         _log.warning(
             Said(
                 "no stream to a broker, trying again",

@@ -6,18 +6,18 @@ import asyncio
 import logging
 
 from dibs.admin.registration import Registered, registration
+from dibs.contract.pauses import Pauses
 from dibs.errors import BrokerError
 from dibs.rpc.aio_transport import AioTransport
 from dibs.rpc.retry import is_transient
 
-from ..backoff import Backoff
 from ..hello import Hello
 from ..logs import Said
 
 _log = logging.getLogger("dibs.worker")
 
-_BACKOFF_FIRST_S = 0.1
-_BACKOFF_MOST_S = 10.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
 
 
 async def register(hello: Hello) -> None:
@@ -30,7 +30,7 @@ async def register(hello: Hello) -> None:
     """
     group = hello.group
     transport = AioTransport(hello.connection)
-    backoff = Backoff(_BACKOFF_FIRST_S, _BACKOFF_MOST_S)
+    pauses = Pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
     try:
         while True:
             try:
@@ -41,7 +41,7 @@ async def register(hello: Hello) -> None:
                 if not is_transient(error):
                     _log.error(Said("tasks and schedules are not registered", group=group, reason=str(error)))
                     return
-                pause_s = backoff.next_s()
+                pause_s = pauses.next_s()
                 _log.warning(Said("no broker to register with, trying again", reason=str(error), pause=pause_s))
                 await asyncio.sleep(pause_s)
     except Exception:  # noqa: BLE001 - the work goes on without it

@@ -11,11 +11,11 @@ from typing import Any
 
 import grpc
 
+from ..contract.pauses import Pauses
 from ..errors import DibsError
 from ..rpc.aio_transport import AioTransport
 from ..rpc.asking import CHECK, ask_around_aio
 from ..rpc.beside import beside
-from ..rpc.retry import Pauses
 from ..rpc.rpcs import WORK
 from ..rpc.status import error_from_call
 from ..v1 import broker_pb2 as pb
@@ -137,7 +137,7 @@ class AsyncConsumer(Marks):
             else:
                 ever = True
             if not self._over:
-                await asyncio.sleep(pauses.next())
+                await asyncio.sleep(pauses.next_s())
 
     async def _one(self, pauses: Pauses) -> None:
         closed, generation = self._transport.closed, self._transport.generation

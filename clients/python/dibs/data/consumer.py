@@ -10,10 +10,11 @@ from typing import Any
 
 import grpc
 
+from ..contract.pauses import Pauses
 from ..errors import BrokerError, DibsError, Unavailable
 from ..rpc import forking
 from ..rpc.asking import CHECK, ask_around
-from ..rpc.retry import Pauses, is_transient
+from ..rpc.retry import is_transient
 from ..rpc.rpcs import WORK
 from ..rpc.status import error_from_call
 from ..rpc.transport import Transport
@@ -196,7 +197,7 @@ class Consumer(Marks):
                 self._call = self._requests = None
                 self._changed.wait_for(lambda: not self._forking)
                 if not self._over:
-                    self._changed.wait_for(lambda: self._over, pauses.next())
+                    self._changed.wait_for(lambda: self._over, pauses.next_s())
 
     def _cancel(self) -> None:
         call = self._call

@@ -5,33 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+from ..contract.pauses import Pauses
 from ..errors import BrokerError, DeadlineExceeded, InvalidArgument, Unavailable
-
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
-
-
-class Pauses:
-    """How long to wait from one attempt to the next.
-
-    The pause doubles from attempt to attempt and is moved at random by half of itself, so that callers which failed
-    together do not come back together.
-    """
-
-    __slots__ = ("_pause",)
-
-    def __init__(self) -> None:
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def next(self) -> float:
-        """The next pause, in seconds."""
-        pause = self._pause * random.uniform(0.5, 1.5)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
-        return pause
-
-    def reset(self) -> None:
-        """It has worked: begin with the shortest again."""
-        self._pause = FIRST_PAUSE_SECONDS
 
 
 class Attempts:
@@ -99,7 +74,7 @@ class Attempts:
             self._pauses.reset()
         if ran_out and self._longest is not None:
             self._longest *= 2
-        pause = self._pauses.next()
+        pause = self._pauses.next_s()
         if error.retry_after is not None:
             pause = max(pause, error.retry_after.total_seconds() * random.uniform(1.0, 1.2))
         if time.monotonic() + pause >= self._deadline:
