@@ -17,7 +17,7 @@ PAYLOAD = "x" * 100
 
 
 def put(client: dibs.Dibs, first: int, count: int) -> None:
-    """Puts items in, numbered from `first` on."""
+    """Put items in, numbered from `first` on."""
     queue = client.Data("bench", attempts=3, vis_timeout=60)
     queue.currently_available()
     _wait()
@@ -26,7 +26,7 @@ def put(client: dibs.Dibs, first: int, count: int) -> None:
 
 
 def take(client: dibs.Dibs) -> None:
-    """Takes items out, counts them, and tells when the last one was done."""
+    """Take items out, count them, and tell when the last one was done."""
     queue = client.Data("bench", attempts=3, vis_timeout=60)
     queue.currently_available()
     tally = from_environment()

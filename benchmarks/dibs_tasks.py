@@ -38,7 +38,7 @@ def kept(item: int) -> int:
 
 @dibs.task(queue="bench", name="stamp")
 def stamp(item: int) -> None:
-    """Writes down when it started."""
+    """Write down when it started."""
     with open(os.environ["DIBS_BENCH_TALLY"], "r+b") as file:
         file.seek(item * 8)
         file.write(struct.pack("<d", time.monotonic()))

@@ -28,7 +28,7 @@ async def _stream(requests: AsyncIterator[bytes], _: Any) -> AsyncIterator[bytes
 
 
 async def serve(ready: Path) -> None:
-    """Serves until the process is ended."""
+    """Serve until the process is ended."""
     server = grpc.aio.server()
     handlers = {
         "Unary": grpc.unary_unary_rpc_method_handler(_unary),

@@ -127,7 +127,7 @@ def bench_env(tally: Path, server: Redis | None = None) -> dict[str, str]:
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float = _START_S) -> None:
-    """Looks every few milliseconds; raises TimeoutError."""
+    """Look every few milliseconds; raise TimeoutError."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

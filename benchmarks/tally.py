@@ -31,7 +31,7 @@ class Tally:
         self._distinct = 0
 
     def hit(self, item: int) -> None:
-        """Counts an item; called by one thread of one process."""
+        """Count an item; called by one thread of one process."""
         at = _HEAD.size + item
         count = self._map[at]
         self._map[at] = min(count + 1, 255)
@@ -53,7 +53,7 @@ class Tally:
         return float(_HEAD.unpack_from(self._map, 0)[1])
 
     def check(self) -> None:
-        """Raises if any item came out not exactly once."""
+        """Raise if any item came out not exactly once."""
         counts = self._map[_HEAD.size :]
         wrong = {count: counts.count(count) for count in set(counts) if count != 1}
         if wrong:

@@ -33,7 +33,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 async def serve(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
         EmbeddedRedisError, UnsuitableRedis, CannotListen, BadCertificates, BadSettings: as `Server.start` and
@@ -102,7 +102,7 @@ def _stop_signals() -> Iterator[asyncio.Event]:
 
 
 def run(config: Path | None, **given: Any) -> None:
-    """Runs a broker: serves queues, tasks and results over gRPC, on a Redis.
+    """Run a broker: serve queues, tasks and results over gRPC, on a Redis.
 
     Each option can also be given by the environment variable in its brackets, and as a line of the --config file
     (max_delay = "30d"). A flag goes before the environment, the environment before the file. TIME is a number with us,

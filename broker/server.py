@@ -88,7 +88,7 @@ class Server:
         self._drain_began: float | None = None
 
     async def start(self) -> None:
-        """Starts Redis if it is a private one, connects, and listens.
+        """Start Redis if it is a private one, connect, and listen.
 
         Raises:
             EmbeddedRedisError: the private Redis cannot be started.
@@ -130,7 +130,7 @@ class Server:
             _log.info("listening on %s", address)
 
     def look_at_certificates(self) -> None:
-        """Looks at the files of TLS now instead of within 10 s; without TLS nothing happens."""
+        """Look at the files of TLS now instead of within 10 s; without TLS nothing happens."""
         if self._tls is not None:
             self._tls.hasten()
 
@@ -139,19 +139,19 @@ class Server:
         await self._stack.aclose()
 
     async def failed(self) -> None:
-        """Waits until the broker cannot go on. Raises `UnsuitableRedis` then."""
+        """Wait until the broker cannot go on. Raises `UnsuitableRedis` then."""
         assert self._redis_task is not None
         await asyncio.shield(self._redis_task)
 
     async def __aenter__(self) -> Self:
-        """Starts it."""
+        """Start it."""
         await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops it."""
+        """Stop it."""
         await self.stop()
 
     async def _redis_url(self, stack: AsyncExitStack) -> str:
@@ -203,7 +203,7 @@ def _tls(settings: Settings) -> Tls | None:
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:
-    """Starts the engine; False: Redis is not there."""
+    """Start the engine; False: Redis is not there."""
     try:
         await engine.start()
     except Unavailable as error:

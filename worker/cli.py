@@ -102,7 +102,7 @@ def worker(
     ] = "info",
     log_format: Annotated[str, typer.Option(envvar=_env("LOG_FORMAT"), help="text or json.")] = "text",
 ) -> None:
-    """Runs the tasks that MODULE defines.
+    """Run the tasks that MODULE defines.
 
     SIGTERM or Ctrl-C stops it: what runs may finish within --wait, what has not begun goes back to its queue. A second
     one ends it at once. SIGUSR1 stops it, too, however often it comes. SIGUSR2 prints what every thread is doing.
@@ -183,7 +183,7 @@ def _tell(hello: Hello, settings: WorkerSettings, target: str | None, namespace:
 def _connect_by_environment(
     target: str | None, namespace: str | None, token: str | None, ca: Path | None, cert: Path | None, key: Path | None
 ) -> None:
-    """Passes the options on to instances that connect by the environment, here and in the worker processes.
+    """Pass the options on to instances that connect by the environment, here and in the worker processes.
 
     Raises:
         ValueError: the target is none.

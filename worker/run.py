@@ -40,7 +40,7 @@ def run(
     observer: Observer | None = None,
     group: str | None = None,
 ) -> int:
-    """Runs the tasks of an instance in this process, until SIGTERM or SIGINT.
+    """Run the tasks of an instance in this process, until SIGTERM or SIGINT.
 
     The first signal stops it as `Worker.stop` says; a second one ends the process at once, with 128 plus the number
     of the signal. SIGUSR1 stops it, too, however often it comes. SIGUSR2 prints stacks.
@@ -85,7 +85,7 @@ def execute_tasks(
     wait_per_thread: Seconds = 1,
     module: str | None = None,
 ) -> None:
-    """Runs tasks until a signal; to be called in the main thread of a program.
+    """Run tasks until a signal; to be called in the main thread of a program.
 
     With one process they run in this one, beside whatever else it does. More processes are started anew, not
     forked: they import `module`, or else the program's own file under its module name, so what must not run there
@@ -130,7 +130,7 @@ def run_processes(
     greeted: Callable[[Hello], None] | None = None,
     refused: Callable[[str], None] | None = None,
 ) -> int:
-    """Runs a connector and its task processes, until SIGTERM or SIGINT; see `Connector`.
+    """Run a connector and its task processes, until SIGTERM or SIGINT; see `Connector`.
 
     Returns:
         the exit code.

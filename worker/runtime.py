@@ -110,7 +110,7 @@ class Worker:
         return left
 
     def stop(self) -> None:
-        """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
+        """Take no more items, and end when what is here is done or the wait is over. From any thread; idempotent."""
         self._stop_asked = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._begin_stop)

@@ -52,7 +52,7 @@ class WorkerSettings:
     worker_id: str = field(default_factory=default_worker_id)
 
     def __post_init__(self) -> None:
-        """Checks the ranges.
+        """Check the ranges.
 
         Raises:
             ValueError: a value is out of its range; the text names it.

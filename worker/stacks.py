@@ -33,7 +33,7 @@ def printed_on_signal(
 
 
 def print_stacks(loops: Iterable[asyncio.AbstractEventLoop]) -> None:
-    """Prints the stacks of all threads and of the asyncio tasks of these loops, the most recent call first."""
+    """Print the stacks of all threads and of the asyncio tasks of these loops, the most recent call first."""
     lines: list[str] = []
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     for ident, frame in sys._current_frames().items():

@@ -48,15 +48,15 @@ WORKERS = (
 
 
 def rpqueue_data(items: int) -> list[str]:
-    """Puts, gets and finishes that many data items, 100 at a time, and prints the seconds."""
+    """Put, get and finish that many data items, 100 at a time, and print the seconds."""
     return [*_RPQUEUE_TASKS, "data", str(items)]
 
 
 def rpqueue_put(first: int, count: int) -> list[str]:
-    """Puts data items, 100 at a time, numbered from `first` on; begins when a line comes on its standard input."""
+    """Put data items, 100 at a time, numbered from `first` on; begin when a line comes on its standard input."""
     return [*_RPQUEUE_TASKS, "put", str(first), str(count)]
 
 
 def rpqueue_take() -> list[str]:
-    """Gets and finishes data items, 100 at a time, and tells when the last one was done; begins as `rpqueue_put`."""
+    """Get and finish data items, 100 at a time, and tell when the last one was done; begin as `rpqueue_put`."""
     return [*_RPQUEUE_TASKS, "take"]

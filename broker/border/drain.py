@@ -32,12 +32,12 @@ class Drain:
                 callback()
 
     async def wait(self) -> None:
-        """Returns when the broker is going away."""
+        """Return when the broker is going away."""
         await self._event.wait()
 
     @contextmanager
     def on_begin(self, callback: Callable[[], object]) -> Iterator[None]:
-        """Calls back, without blocking, if the drain begins inside the with."""
+        """Call back, without blocking, if the drain begins inside the with."""
         key = object()
         self._callbacks[key] = callback
         try:

@@ -14,5 +14,5 @@ Encoded = NewType("Encoded", bytes)
 
 
 def writer(serialize: Callable[[_T], bytes]) -> Callable[[_T | Encoded], bytes]:
-    """Writes messages of one type, by its own way, and lets through what is encoded already."""
+    """Write messages of one type, by its own way, and let through what is encoded already."""
     return lambda message: message if isinstance(message, bytes) else serialize(message)

@@ -114,7 +114,7 @@ class EntryCounts:
         return sum(map(data.count, self._beginnings)) > most
 
     def check(self, data: bytes, *, deep: bool = False) -> None:
-        """Counts the entries of a request.
+        """Count the entries of a request.
 
         Args:
             data: its bytes.

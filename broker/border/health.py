@@ -64,7 +64,7 @@ class Health(health_pb2_grpc.HealthServicer):
         self._announce()
 
     def close(self) -> None:
-        """Ends the watches, each when its last news has been written."""
+        """End the watches, each when its last news has been written."""
         self._closed = True
         self._announce()
 
@@ -105,7 +105,7 @@ class Health(health_pb2_grpc.HealthServicer):
 
 
 async def follow(engine: Engine, health: Health) -> None:
-    """Looks at Redis about once a second by running a script in it, and tells what it saw, until it is cancelled."""
+    """Look at Redis about once a second by running a script in it, and tell what it saw, until it is cancelled."""
     while True:
         try:
             await engine.ready()

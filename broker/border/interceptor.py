@@ -78,11 +78,11 @@ class Unregistered:
         self._server = server
 
     def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
-        """Adds methods that are found by their names when they are called."""
+        """Add methods that are found by their names when they are called."""
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Adds nothing: generated code adds the same methods in both ways."""
+        """Add nothing: generated code adds the same methods in both ways."""
 
 
 def _translated(handler: Any) -> Any:

@@ -37,7 +37,7 @@ def whole(message: _T, *, inside: str = "") -> _T:
 
 
 def reader(parse: _Parse, limits: Limits, *, strict: bool = True) -> Callable[[bytes], Message | InvalidField]:
-    """Reads messages of one type.
+    """Read messages of one type.
 
     Args:
         parse: `FromString` of the type.

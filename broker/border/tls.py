@@ -79,18 +79,18 @@ class Tls:
         self._task = asyncio.create_task(self._follow(), name="dibs-tls")
 
     async def close(self) -> None:
-        """Stops looking."""
+        """Stop looking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     def hasten(self) -> None:
-        """Looks at the files now, and says what came of it."""
+        """Look at the files now, and say what came of it."""
         self._hasten.set()
 
     async def look(self) -> bool:
-        """Looks at the files; whether new ones were taken."""
+        """Look at the files; whether new ones were taken."""
         try:
             # Files may lie on a disk that does not answer.
             found = await asyncio.to_thread(read_certificates, self._files, self._now())

@@ -56,7 +56,7 @@ class EnqueueStream:
         self._writing = asyncio.Lock()
 
     async def serve(self, requests: AsyncIterator[pb.EnqueueStreamRequest]) -> None:
-        """Serves until there are no more requests and every reply is out.
+        """Serve until there are no more requests and every reply is out.
 
         Raises:
             Silent: the client has said nothing for too long.

@@ -22,7 +22,7 @@ _DONE, _STARTED, _WAITING = pb.FLUSH_STATE_DONE, pb.FLUSH_STATE_STARTED, pb.FLUS
 async def flush(
     engine: Engine, drain: Drain, limits: Limits, call: FlushCall
 ) -> AsyncGenerator[pb.FlushResponse, None]:
-    """Reports while it waits, and at the end tells of every task."""
+    """Report while it waits, and at the end tell of every task."""
     loop = asyncio.get_running_loop()
     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
     wait = _Wait(engine, drain, call, await _snapshot(engine, limits, call), limits.batch_items)
@@ -96,7 +96,7 @@ class _Wait:
         return pb.FlushResponse(done=counts[_DONE], started=counts[_STARTED], waiting=counts[_WAITING])
 
     async def go_on(self, timeout_s: float) -> None:
-        """Waits for one batch. Raises `Draining` when the broker goes away."""
+        """Wait for one batch. Raises `Draining` when the broker goes away."""
         looking = self._engine.lookup(self._namespace, self._batches[-1], until=self._until, timeout_s=timeout_s)
         left = self._note(await self._drain.unless_begun(looking))
         if left:
@@ -121,7 +121,7 @@ class _Wait:
         return responses
 
     def _note(self, statuses: Sequence[ItemStatus]) -> list[str]:
-        """Notes how tasks stand; answers those that have not come far enough."""
+        """Note how tasks stand; answer those that have not come far enough."""
         left = []
         for status in statuses:
             if self._until.reached(status.state):

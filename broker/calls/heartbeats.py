@@ -43,7 +43,7 @@ class Heartbeats:
 
     @contextmanager
     def watch(self, beat: Callable[[], None], silent: Callable[[], None] | None = None) -> Iterator[Pulse]:
-        """Looks after one stream inside the with. Only while there is a rhythm.
+        """Look after one stream inside the with. Only while there is a rhythm.
 
         Args:
             beat: called when an empty message is due; must not block.

@@ -63,7 +63,7 @@ class _Written:
         self._unreceived: list[Lease] = []
 
     async def say(self, response: pb.LeaseResponse) -> None:
-        """Writes what is no batch."""
+        """Write what is no batch."""
         await self._write(response)
 
     async def send(self, items: Sequence[Leased], now_us: int) -> None:
@@ -110,7 +110,7 @@ async def serve_lease(
 
 
 async def _serve_ready(dispatch: Dispatch, call: LeaseCall, written: _Written) -> int:
-    """Sends what is there and answers how much is still wanted: most polls find something and need no group."""
+    """Send what is there and answer how much is still wanted: most polls find something and need no group."""
     left = call.max_items
     while True:
         wanted = min(left, MAX_BATCH)
@@ -129,7 +129,7 @@ async def _serve_ready(dispatch: Dispatch, call: LeaseCall, written: _Written) -
 async def _serve_waiting(
     dispatch: Dispatch, drain: Drain, heartbeats: Heartbeats, call: LeaseCall, left: int, written: _Written
 ) -> None:
-    """Sends what comes, one batch or as many as are wanted, until time is up."""
+    """Send what comes, one batch or as many as are wanted, until time is up."""
     loop = asyncio.get_running_loop()
     deadline = None if call.timeout_s is None else loop.time() + call.timeout_s
     poll = _Poll(min(left, MAX_BATCH))
@@ -163,7 +163,7 @@ async def _serve_waiting(
 
 
 async def _arrival(poll: _Poll, deadline: float | None) -> bool:
-    """Waits for a delivery or the end of the broker; False: time is up."""
+    """Wait for a delivery or the end of the broker; False: time is up."""
     try:
         async with asyncio.timeout_at(deadline):
             await poll.arrived.wait()

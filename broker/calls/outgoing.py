@@ -53,7 +53,7 @@ class Outgoing:
         return self._bytes > self._room
 
     def add(self, items: Sequence[Leased], leased_at_us: int) -> None:
-        """Takes a share to be written, no more than one lease gives, and when it was leased, on Redis's clock."""
+        """Take a share to be written, no more than one lease gives, and when it was leased, on Redis's clock."""
         if items:
             share = _Share(items, _size(items), leased_at_us)
             self._unwritten.append(share)

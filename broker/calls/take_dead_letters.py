@@ -16,7 +16,7 @@ _LOOK_S = 5.0
 
 
 async def take_dead_letters(engine: Engine, drain: Drain, call: TakeCall) -> list[StoredItem]:
-    """Takes what is there, or waits for a first one until the call's time is up.
+    """Take what is there, or wait for a first one until the call's time is up.
 
     Raises:
         Draining: the broker goes away, and nothing was taken.

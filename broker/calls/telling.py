@@ -23,7 +23,7 @@ class NamesToTell:
         self._told_again_at: dict[str, float] = {}
 
     def note(self, names: Iterable[str]) -> bool:
-        """Takes names that came up; whether there is one more to tell."""
+        """Take names that came up; whether there is one more to tell."""
         now = time.monotonic()
         before = len(self.untold)
         for name in names:

@@ -126,7 +126,7 @@ class WorkSession:
         return 0 if self._outgoing.full else self._credit
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
-        """Takes items from the dispatch."""
+        """Take items from the dispatch."""
         self._credit -= len(items)
         self._outgoing.add(items, now_us)
         self._something_to_write.set()
@@ -160,7 +160,7 @@ class WorkSession:
         requests: AsyncIterator[pb.WorkRequest],
         write: Callable[[pb.WorkResponse | Encoded], Awaitable[None]],
     ) -> None:
-        """Serves until the worker half-closes, or the stream breaks (then this is cancelled or a write fails).
+        """Serve until the worker half-closes, or the stream breaks (then this is cancelled or a write fails).
 
         Raises:
             InvalidField: a message was refused. None of its entries is done; all that came before is done and
@@ -199,7 +199,7 @@ class WorkSession:
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
     async def _read(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> InvalidField | None:
-        """Reads until the worker half-closes, or to the first message that is invalid, and returns what is wrong."""
+        """Read until the worker half-closes, or to the first message that is invalid, and return what is wrong."""
         refused = None
         try:
             await self._read_valid(requests, parts)
@@ -230,7 +230,7 @@ class WorkSession:
                 await self._let_settle()
 
     async def _let_settle(self) -> None:
-        """Returns when there is room for more; what the worker says meanwhile is not heard."""
+        """Return when there is room for more; what the worker says meanwhile is not heard."""
         self._listening = False
         while self._unsettled_count > _MAX_UNSETTLED:
             self._settled_some.clear()
@@ -276,7 +276,7 @@ class WorkSession:
             )
 
     def _take(self, request: pb.WorkRequest) -> None:
-        """Takes one message apart. Raises `InvalidField`."""
+        """Take one message apart. Raises `InvalidField`."""
         most = self._limits.max_credit
         if self._credit + request.add_credit > most:
             raise InvalidField("add_credit", f"must keep the credit at or below {most}", ("max_credit", most))
@@ -307,7 +307,7 @@ class WorkSession:
         self._something_to_write.set()
 
     def _stop_serving(self) -> None:
-        """Takes no more items; what was leased and not written serves another worker better."""
+        """Take no more items; what was leased and not written serves another worker better."""
         self._serving.close()
         self._dispatch.returns.unseen(self._namespace, self._outgoing.take_unwritten())
 
@@ -374,7 +374,7 @@ class WorkSession:
     async def _insist(
         self, call: Callable[[str, Sequence[_E]], Awaitable[Sequence[_O]]], entries: Sequence[_E]
     ) -> Sequence[_O]:
-        """Calls until Redis answers: the stream outlives an outage, and repeating a settlement is harmless."""
+        """Call until Redis answers: the stream outlives an outage, and repeating a settlement is harmless."""
         pauses = Pauses()
         while True:
             try:

@@ -287,7 +287,7 @@ class Settings(BaseSettings, Limits):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then environment; `load` adds the file."""
+        """Flag, then environment; `load` adds the file."""
         return init_settings, env_settings
 
     @classmethod

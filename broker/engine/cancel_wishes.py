@@ -40,7 +40,7 @@ class CancelWishes:
         self._task = asyncio.create_task(self._loop(), name="dibs-cancel-wishes")
 
     async def close(self) -> None:
-        """Stops looking."""
+        """Stop looking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -48,7 +48,7 @@ class CancelWishes:
 
     @contextmanager
     def on_cancelled(self, namespace: str, tell: Callable[[str, int], None]) -> Iterator[None]:
-        """Calls `tell(id, token)` when an item that runs under that token in the namespace is cancelled."""
+        """Call `tell(id, token)` when an item that runs under that token in the namespace is cancelled."""
         self._tells[namespace][tell] = set()
         try:
             yield
@@ -59,14 +59,14 @@ class CancelWishes:
                 self._failing.end(namespace)
 
     def hear(self, namespace: str, id: str, token: int) -> None:
-        """Takes a hint."""
+        """Take a hint."""
         for tell, told in tuple(self._tells.get(namespace, {}).items()):
             if (id, token) not in told:
                 told.add((id, token))
                 tell(id, token)
 
     async def look(self, namespace: str) -> None:
-        """Looks now. Raises `EngineError`."""
+        """Look now. Raises `EngineError`."""
         found = {wish for text in await self._read(namespace) if (wish := _parsed(text)) is not None}
         for id, token in found:
             self.hear(namespace, id, token)

@@ -38,7 +38,7 @@ class Coalescer(Generic[T, R]):
         return self._runner is None and not self._waiting
 
     async def submit(self, entries: Sequence[T]) -> Sequence[R]:
-        """Performs the entries with the next batch; raises what that batch raised."""
+        """Perform the entries with the next batch; raise what that batch raised."""
         future: asyncio.Future[Sequence[R]] = asyncio.get_running_loop().create_future()
         self._waiting.append((entries, self._weigh(entries), future))
         if self._runner is None:
@@ -46,7 +46,7 @@ class Coalescer(Generic[T, R]):
         return await future
 
     async def close(self) -> None:
-        """Waits for what is in flight."""
+        """Wait for what is in flight."""
         if self._runner is not None:
             await self._runner
 

@@ -61,7 +61,7 @@ def connect(url: str, *, connect_timeout_s: float, tls: Mapping[str, str] = NO_T
 
 
 def _no_write_timeout(pool: redis_async.ConnectionPool) -> None:
-    """Keeps redis-py from writing inside of asyncio.wait_for, whatever the URL says.
+    """Keep redis-py from writing inside of asyncio.wait_for, whatever the URL says.
 
     That swallows, before Python 3.12, a cancellation that comes in the moment in which the write ends; and it makes a
     task for every write. Here every call has a timeout of its caller's, and subscriptions wait for ever.
@@ -118,7 +118,7 @@ class Pipe:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def call(self, *args: Argument) -> Any:
-        """Sends a command and answers its reply, undecoded.
+        """Send a command and answer its reply, undecoded.
 
         Raises:
             ResponseError, BusyLoadingError, AuthenticationError: Redis's own error reply.
@@ -151,7 +151,7 @@ class Pipe:
             raise
 
     def _send(self, packed: bytes) -> None:
-        """Writes at once if nothing is waiting to be written: the writing task would do it a turn of the loop later.
+        """Write at once if nothing is waiting to be written: the writing task would do it a turn of the loop later.
 
         redis-py writes in a coroutine only. Its writer is not public, so where a release has none of that name the
         writing task does it all.
@@ -225,7 +225,7 @@ class Pipe:
         return age_s >= _KEPT_S and leads_elsewhere(error)
 
     def _abandon(self, connection: AbstractConnection, error: Exception) -> None:
-        """Gives a broken connection up: everything in flight fails, the next call connects anew."""
+        """Give a broken connection up: everything in flight fails, the next call connects anew."""
         if self._connection is not connection:
             return
         self._connection = None

@@ -72,7 +72,7 @@ class DeadLetters:
         request_id: str = "",
         received: str = "",
     ) -> Taken:
-        """Removes up to `wanted` dead letters and hands them out, the oldest death first.
+        """Remove up to `wanted` dead letters and hand them out, the oldest death first.
 
         Letters that no message holds are set aside.
 
@@ -94,14 +94,14 @@ class DeadLetters:
     def redrive(
         self, namespace: str, kind: Kind, queue: str, ids: IdList = ()
     ) -> AsyncIterator[Progress | NoSuchLetter]:
-        """Sends dead letters back to where they came from, as new; those named, or all that are there when it begins.
+        """Send dead letters back to where they came from, as new; those named, or all that are there when it begins.
 
         Tells how far it is after each step of at most `STEP` items.
         """
         return self._steps("redrive", namespace, kind, queue, ids)
 
     def purge(self, namespace: str, kind: Kind, queue: str, ids: IdList = ()) -> AsyncIterator[Progress | NoSuchLetter]:
-        """Removes dead letters for good; otherwise as `redrive`."""
+        """Remove dead letters for good; otherwise as `redrive`."""
         return self._steps("purge", namespace, kind, queue, ids)
 
     async def _steps(

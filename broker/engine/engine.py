@@ -137,7 +137,7 @@ class Engine:
         self._begun: dict[str, Coalescer[Begun, None]] = {}
 
     async def start(self) -> None:
-        """Connects and begins to look after what is in Redis.
+        """Connect and begin to look after what is in Redis.
 
         May be called again after `Unavailable`. Until it has returned, operations raise `EngineNotStarted`.
 
@@ -193,7 +193,7 @@ class Engine:
         return self._timers.redis_now_us()
 
     async def ready(self) -> None:
-        """Runs a real script that Redis would refuse if it could not take writes."""
+        """Run a real script that Redis would refuse if it could not take writes."""
         await self._call("probe", "probe", ())
 
     async def server_state(self) -> ServerState:
@@ -214,7 +214,7 @@ class Engine:
         return sorted(await self._read_namespaces())[:most]
 
     async def enqueue(self, namespace: str, request_id: str, items: Sequence[NewItem]) -> list[Enqueued]:
-        """Puts items into their queues, durable when this returns.
+        """Put items into their queues, durable when this returns.
 
         Args:
             namespace: where.
@@ -240,7 +240,7 @@ class Engine:
         note_hunger: bool = False,
         call: LeaseCall = _UNTRACKED,
     ) -> LeaseReply:
-        """Takes up to `max_items` items, at most `reply_bytes` of them (but at least one).
+        """Take up to `max_items` items, at most `reply_bytes` of them (but at least one).
 
         Args:
             namespace: where.
@@ -290,7 +290,7 @@ class Engine:
         return lease_reply(max_items, now, again, ids, records, stretches, parked)
 
     async def peek(self, namespace: str, kind: Kind, queues: Sequence[str], max_items: int) -> list[tuple[str, Record]]:
-        """Looks at ready items without taking them, in the order in which they would be leased."""
+        """Look at ready items without taking them, in the order in which they would be leased."""
         room, most = self.config.reply_bytes, self.config.item_bytes
         args: list[Argument] = [kind.value, max_items, room, most, len(queues), *queues]
         ids, records = await self._call("peek", namespace, args)
@@ -299,7 +299,7 @@ class Engine:
     async def restore(
         self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0, name: str = "", keep_ms: int = 600_000
     ) -> None:
-        """Puts back at-most-once items (token 0) that were leased and never left this process.
+        """Put back at-most-once items (token 0) that were leased and never left this process.
 
         May be repeated under the same name.
         """
@@ -319,7 +319,7 @@ class Engine:
         return await coalescer.submit(entries)
 
     async def nack(self, namespace: str, entries: Sequence[Nack]) -> Sequence[Outcome]:
-        """Gives leased items back."""
+        """Give leased items back."""
         coalescer = self._nacks.get(namespace)
         if coalescer is None:
             coalescer = self._nacks[namespace] = Coalescer(lambda batch: self._nack(namespace, batch), MAX_BATCH)
@@ -349,7 +349,7 @@ class Engine:
         await self._call("arrived", namespace, [*args, *receipts])
 
     async def cancel(self, namespace: str, ids: IdList) -> list[Cancelled]:
-        """Cancels items."""
+        """Cancel items."""
         return [Cancelled(code) for code in await self._call("cancel", namespace, [len(ids), *ids])]
 
     async def lookup(

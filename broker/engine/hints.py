@@ -85,7 +85,7 @@ class Hints:
         self._task = asyncio.create_task(self._listen(), name="dibs-hints")
 
     async def check(self) -> None:
-        """Subscribes once, to see that it is allowed. Raises `EngineError`."""
+        """Subscribe once, to see that it is allowed. Raises `EngineError`."""
         try:
             async with self._client.pubsub() as pubsub:
                 await pubsub.subscribe(*self._channels)
@@ -94,7 +94,7 @@ class Hints:
             raise translate(error, "subscribe") from error
 
     async def close(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         if self._task is not None:
             # Should the cancellation get lost on its way through redis-py, the loop ends at its next step all the same;
             # and cutting the connection brings that about.
@@ -110,13 +110,13 @@ class Hints:
 
     @contextmanager
     def on_ready(self, namespace: str, kind: Kind, queues: Iterable[str], wake: Callable[[], None]) -> Iterator[None]:
-        """Calls `wake` when one of the queues (none: any) has something ready."""
+        """Call `wake` when one of the queues (none: any) has something ready."""
         with self._on(namespace, [(kind.value, queue) for queue in (tuple(queues) or (ANY_QUEUE,))], wake):
             yield
 
     @contextmanager
     def on_dead(self, namespace: str, kind: Kind, queue: str, wake: Callable[[], None]) -> Iterator[None]:
-        """Calls `wake` when a dead-letter queue has something in it."""
+        """Call `wake` when a dead-letter queue has something in it."""
         with self._on(namespace, [(f"x{kind.value}", queue)], wake):
             yield
 
@@ -149,7 +149,7 @@ class Hints:
 
     @contextmanager
     def on_changed(self, namespace: str, ids: Iterable[str], tell: Callable[[str], None]) -> Iterator[None]:
-        """Calls `tell(id)` when a watched item changes its state."""
+        """Call `tell(id)` when a watched item changes its state."""
         keys = {(namespace, id) for id in ids}
         for key in keys:
             self._changed[key].add(tell)
@@ -164,7 +164,7 @@ class Hints:
 
     @contextmanager
     def on_run(self, tell: Callable[[str, str], None]) -> Iterator[None]:
-        """Calls `tell(namespace, id)` when a watched run of any schedule changes its state."""
+        """Call `tell(namespace, id)` when a watched run of any schedule changes its state."""
         self._runs.add(tell)
         try:
             yield
@@ -173,7 +173,7 @@ class Hints:
 
     @contextmanager
     def on_cancelled(self, tell: Callable[[str, str, int], None]) -> Iterator[None]:
-        """Calls `tell(namespace, id, token)` when an item that runs under that token is cancelled."""
+        """Call `tell(namespace, id, token)` when an item that runs under that token is cancelled."""
         self._cancelled.add(tell)
         try:
             yield
@@ -182,7 +182,7 @@ class Hints:
 
     @contextmanager
     def on_deleted(self, tell: Callable[[str], None]) -> Iterator[None]:
-        """Calls `tell(namespace)` when a namespace has been deleted."""
+        """Call `tell(namespace)` when a namespace has been deleted."""
         self._deleted.add(tell)
         try:
             yield
@@ -254,7 +254,7 @@ class Hints:
             await asyncio.sleep(self._pauses.next_s())
 
     async def _follow(self, pubsub: PubSub) -> None:
-        """Subscribes and hears until the subscription is to end. Raises `RedisTimeoutError` when Redis is silent."""
+        """Subscribe and hear until the subscription is to end. Raises `RedisTimeoutError` when Redis is silent."""
         # A new connection asks things before it subscribes, and would wait for their answers for ever.
         async with asyncio.timeout(_ANSWER_S):
             # One command: nobody sees one without the other.

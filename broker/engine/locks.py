@@ -28,12 +28,12 @@ class Locks:
         self._create = create
 
     async def acquire(self, namespace: str, name: str, owner: str, length_us: int) -> HeldLock:
-        """Takes a lock if it is free, or starts its time anew if the owner holds it. Answers who holds it now."""
+        """Take a lock if it is free, or start its time anew if the owner holds it. Answer who holds it now."""
         _, holder, ends = await self._create("acquire_lock", namespace, [name, owner, length_us])
         return HeldLock(name, holder.decode(), ends)
 
     async def refresh(self, namespace: str, name: str, owner: str, length_us: int | None = None) -> int | None:
-        """Starts the time of a lock anew (None: as long as it was taken for): its end; None: the owner has lost it."""
+        """Start the time of a lock anew (None: as long as it was taken for): its end; None: the owner has lost it."""
         ends: int = await self._call("refresh_lock", namespace, [name, owner, "" if length_us is None else length_us])
         return None if ends < 0 else ends
 

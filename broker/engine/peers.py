@@ -61,14 +61,14 @@ class Peers:
         self._task = asyncio.create_task(self._loop(), name="dibs-peers")
 
     async def close(self) -> None:
-        """Stops looking."""
+        """Stop looking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     async def look(self) -> None:
-        """Looks now. Raises `EngineError`."""
+        """Look now. Raises `EngineError`."""
         listening, knowing = await self._count()
         self._current = self._subscribed.is_set() and listening == knowing
         generation = await self._read_generation()
@@ -80,7 +80,7 @@ class Peers:
 
     @contextmanager
     def on_data_lost(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Calls `tell` when Redis has lost its data while this broker was there, within 5 s."""
+        """Call `tell` when Redis has lost its data while this broker was there, within 5 s."""
         self._on_lost.add(tell)
         try:
             yield

@@ -112,14 +112,14 @@ class Queues:
         return counts
 
     async def set_priority(self, namespace: str, kind: Kind, queue: str, priority: float | None) -> None:
-        """Sets the priority of a queue, or takes it away; the queue need not be known."""
+        """Set the priority of a queue, or take it away; the queue need not be known."""
         text = "" if priority is None else repr(float(priority))
         await self._create("set_priority", namespace, [kind.value, queue, text])
 
     async def redrive_aside(
         self, namespace: str, kind: Kind, queue: str, ids: IdList, *, most: int
     ) -> RedrivenAside | NoSuchItem:
-        """Sends items that were set aside back to the end of their queue, as new.
+        """Send items that were set aside back to the end of their queue, as new.
 
         Args:
             namespace: where.
@@ -132,7 +132,7 @@ class Queues:
         return NoSuchItem(missing.decode()) if missing else RedrivenAside(done, left)
 
     async def pause(self, namespace: str, kind: Kind, queue: str, *, paused: bool) -> bool | None:
-        """Stops deliveries from a queue or starts them again: whether that changed anything; None: it is not known."""
+        """Stop deliveries from a queue or start them again: whether that changed anything; None: it is not known."""
         reply = await self._call("pause", namespace, [kind.value, queue, int(paused)])
         return None if reply < 0 else reply == 1
 
@@ -177,7 +177,7 @@ class Queues:
         return ItemPage(known == 1, items, None if at < 0 else at)
 
     async def delete_items(self, namespace: str, ids: IdList) -> list[bool]:
-        """Removes items wherever they are, and whatever is kept of them; whether each was there."""
+        """Remove items wherever they are, and whatever is kept of them; whether each was there."""
         there: list[bool] = []
         for at in range(0, len(ids), STEP):
             some = ids[at : at + STEP]
@@ -185,7 +185,7 @@ class Queues:
         return there
 
     async def clear(self, namespace: str, kind: Kind, queue: str) -> AsyncIterator[Cleared]:
-        """Removes what was ready or delayed when it began, `STEP` items at a time; tells how far it is after each."""
+        """Remove what was ready or delayed when it began, `STEP` items at a time; tell how far it is after each."""
         (counts,) = await self.describe(namespace, kind, [queue])
         ready = counts.ready if counts else 0
         removed = 0
@@ -204,7 +204,7 @@ class Queues:
                 yield Cleared(removed, left + behind)
 
     async def forget(self, namespace: str, kind: Kind, queue: str) -> bool:
-        """Deletes a queue with its counts and its priority; False: something is in it, leased from it or set aside."""
+        """Delete a queue with its counts and its priority; False: something is in it, leased from it or set aside."""
         return bool(await self._call("forget_queue", namespace, [kind.value, queue]))
 
 

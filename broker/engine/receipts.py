@@ -181,7 +181,7 @@ class _Untold:
             self._start()
 
     def stop(self) -> None:
-        """Ends the wait."""
+        """End the wait."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

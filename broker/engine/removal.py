@@ -48,7 +48,7 @@ class Removal:
         return Use(*await self._call("namespace_use", namespace, ()))
 
     async def remove(self, namespace: str) -> AsyncGenerator[tuple[int, bool]]:
-        """Removes one: how many keys so far, and at the end whether it is gone. May be repeated.
+        """Remove one: how many keys so far, and at the end whether it is gone. May be repeated.
 
         It is not if something is put in as fast as it is removed.
         """

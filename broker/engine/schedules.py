@@ -135,7 +135,7 @@ class Schedules:
     async def put(
         self, namespace: str, group: str, schedules: Sequence[NewSchedule], *, replace_group: bool = False
     ) -> list[str]:
-        """Makes or changes at most 1,000 schedules; one that is there and unchanged keeps its due time.
+        """Make or change at most 1,000 schedules; one that is there and unchanged keeps its due time.
 
         Args:
             namespace: theirs.
@@ -159,7 +159,7 @@ class Schedules:
         return removed
 
     async def delete(self, namespace: str, names: Sequence[str]) -> list[bool]:
-        """Removes at most 1,000 schedules and their runs that have not started; answers which were there."""
+        """Remove at most 1,000 schedules and their runs that have not started; answer which were there."""
         return [code == 1 for code in await self._call("delete_schedules", namespace, [len(names), *names])]
 
     async def page(
@@ -185,7 +185,7 @@ class Schedules:
         return Look({run_stem(name.decode()): name.decode() for name in pending}, runs)
 
     async def plan(self, namespace: str, plans: Sequence[tuple[StartedRun, int]]) -> None:
-        """Sets the next due times after runs that have started, unless somebody was faster."""
+        """Set the next due times after runs that have started, unless somebody was faster."""
         for at in range(0, len(plans), _MAX_BATCH):
             some = plans[at : at + _MAX_BATCH]
             args: list[Argument] = [len(some)]
@@ -194,7 +194,7 @@ class Schedules:
             self.see_due(namespace, *await self._call("plan_schedules", namespace, args))
 
     async def fire_all(self, namespace: str) -> None:
-        """Makes every schedule due now; those that have a run pending have nothing more to do."""
+        """Make every schedule due now; those that have a run pending have nothing more to do."""
         last = b""
         while True:
             due, now, last = await self._call("force_schedules", namespace, [_MAX_BATCH, last])

@@ -73,7 +73,7 @@ class Scripts:
         self.sent_whole = 0
 
     def prepare(self, redis_version: tuple[int, ...]) -> None:
-        """Puts the scripts together for a version of Redis."""
+        """Put the scripts together for a version of Redis."""
         full = "flag" if redis_version >= (7,) else "write"
         for name in names():
             source = assemble(name, full=full, clock=self._clock)
@@ -81,7 +81,7 @@ class Scripts:
             self._sources[name] = (sha, source)
 
     async def call(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:
-        """Runs a script on a namespace; the reply is as its header says. Raises `EngineError`."""
+        """Run a script on a namespace; the reply is as its header says. Raises `EngineError`."""
         sha, source = self._sources[name]
         try:
             try:

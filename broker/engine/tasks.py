@@ -32,7 +32,7 @@ class Tasks:
         self._retention_us = retention_us
 
     async def register(self, namespace: str, tasks: Sequence[tuple[str, bytes]]) -> None:
-        """Notes 1 to 1,000 tasks by name, with their definitions."""
+        """Note 1 to 1,000 tasks by name, with their definitions."""
         args: list[Argument] = [self._retention_us, len(tasks)]
         for task in tasks:
             args += task

@@ -53,19 +53,19 @@ class Timers:
         self._task = asyncio.create_task(self._loop(), name="dibs-timers")
 
     async def close(self) -> None:
-        """Stops looking."""
+        """Stop looking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
 
     def add(self, namespace: str) -> None:
-        """Looks after a namespace from now on."""
+        """Look after a namespace from now on."""
         if namespace not in self._next:
             self._set(namespace, asyncio.get_running_loop().time())
 
     def remove(self, namespace: str) -> None:
-        """Looks after a namespace no longer, until it is added again or something is due there."""
+        """Look after a namespace no longer, until it is added again or something is due there."""
         self._next.pop(namespace, None)
 
     def due(self, namespace: str, due_us: int) -> None:

@@ -132,7 +132,7 @@ class Record(NamedTuple):
 
 
 def decode_record(record: bytes) -> Record:
-    """Takes a stored record apart (``keys.py`` has its form)."""
+    """Take a stored record apart (``keys.py`` has its form)."""
     head, _, body = record.partition(b"\n")
     enqueued, due, spec = head.split(b" ", 2)
     return Record(int(enqueued), int(due), decode_spec(spec), body)

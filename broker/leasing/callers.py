@@ -118,5 +118,5 @@ class Callers:
         self._used.clear()
 
     def release(self, caller: Caller) -> None:
-        """Takes one back that has no answer in doubt."""
+        """Take one back that has no answer in doubt."""
         self._free[caller.namespace].append(caller)

@@ -140,7 +140,7 @@ class Dispatch:
         self.returns.tidy()
 
     async def close(self, within_s: float) -> None:
-        """Waits until Redis knows everything that it has to know; call when no consumer is left.
+        """Wait until Redis knows everything that it has to know; call when no consumer is left.
 
         After so many seconds it gives up: what is at least once comes back when its lease runs out, its attempt unused;
         at-most-once items that did not get back are lost, and logged.

@@ -36,7 +36,7 @@ class Consumer(Protocol):
         """How many more items it takes now; 0 or less: none."""
 
     def deliver(self, items: Sequence[Leased], now_us: int) -> None:
-        """Takes items of one share, at most its credit, and lowers the credit. They are the consumer's from here on."""
+        """Take items of one share, at most its credit, and lower the credit. They are the consumer's from here on."""
 
     def note_unknown(self, names: Sequence[str]) -> None:
         """Hears of tasks that it does not know and that have come up."""
@@ -81,7 +81,7 @@ class Group:
         self._credited.set()
 
     def close(self) -> None:
-        """Ends the pump; what a lease in flight brings goes back."""
+        """End the pump; what a lease in flight brings goes back."""
         self._closed.set()
         self._ready.set()
         self._credited.set()
@@ -178,7 +178,7 @@ class Group:
         return max(self.consumers, key=lambda consumer: consumer.credit, default=None)
 
     async def _until_ready(self) -> None:
-        """Waits for a hint, or until it is time to note in Redis again what is waited for."""
+        """Wait for a hint, or until it is time to note in Redis again what is waited for."""
         try:
             async with asyncio.timeout(_NOTED_AGAIN_S * random.uniform(0.75, 1.0)):
                 await self._ready.wait()

@@ -36,12 +36,12 @@ class Orphans:
         self._failing = Standing(_log, "answers to leases come again")
 
     def check_room(self) -> None:
-        """Raises `NotSent` while so many answers are out that nothing new is asked."""
+        """Raise `NotSent` while so many answers are out that nothing new is asked."""
         if len(self._waiting) >= _MOST:
             raise NotSent(f"lease: {len(self._waiting)} answers of Redis to earlier calls are out")
 
     def part(self, caller: Caller, query: LeaseQuery) -> None:
-        """Takes a caller from whoever had it; one with an answer in doubt asks on for it."""
+        """Take a caller from whoever had it; one with an answer in doubt asks on for it."""
         if not caller.in_doubt:
             self._callers.release(caller)
             return
@@ -50,7 +50,7 @@ class Orphans:
             self._task = asyncio.create_task(self._ask(), name="dibs-orphans")
 
     async def close(self, within_s: float) -> None:
-        """Waits for the answers that are out, and gives up after so many seconds."""
+        """Wait for the answers that are out, and give up after so many seconds."""
         if self._task is None:
             return
         await asyncio.wait([self._task], timeout=within_s)

@@ -57,7 +57,7 @@ class Returns:
         self._waits = Standing(_log, "nothing that goes back waits for Redis any more")
 
     def unseen(self, namespace: str, items: Sequence[Leased], *, delay_us: int = 0) -> None:
-        """Returns items that never left this process to the heads of their queues; no attempt is used up.
+        """Return items that never left this process to the heads of their queues; no attempt is used up.
 
         Args:
             namespace: theirs.
@@ -74,13 +74,13 @@ class Returns:
             self._line(namespace).restore(_Restore(name, taken[at : at + MAX_BATCH], delay_us, _now()))
 
     def unreceived(self, namespace: str, leases: Sequence[Lease]) -> None:
-        """Returns what was sent and not received, in a moment, as far as Redis has no receipt of it either."""
+        """Return what was sent and not received, in a moment, as far as Redis has no receipt of it either."""
         if leases:
             nacks = [Nack(id, token, NackReason.UNRECEIVED, 0) for id, token in leases]
             self._line(namespace).nack_at(_now() + RECEIPT_WAITS_S, nacks)
 
     async def until_back(self, namespace: str) -> None:
-        """Waits until what goes back to a namespace now is back, for a second at most: its order is worth no more."""
+        """Wait until what goes back to a namespace now is back, for a second at most: its order is worth no more."""
         line = self._lines.get(namespace)
         if line is not None:
             with suppress(TimeoutError):
@@ -88,7 +88,7 @@ class Returns:
                     await line.idle.wait()
 
     async def close(self, within_s: float) -> None:
-        """Waits until everything is back, and gives up after so many seconds."""
+        """Wait until everything is back, and give up after so many seconds."""
         tasks = [line.task for line in self._lines.values() if line.task is not None]
         if not tasks:
             return

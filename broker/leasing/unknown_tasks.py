@@ -132,13 +132,13 @@ class UnknownTasks:
         return (self._others_want_it() or time.monotonic() < self._sift_until) and self._engine.peers.current
 
     async def teach(self) -> None:
-        """Makes the names known to Redis, unless it knows them. Raises `EngineError`."""
+        """Make the names known to Redis, unless it knows them. Raises `EngineError`."""
         if not self._taught:
             await self._engine.workers.teach(self._namespace, self.digest, self._names)
             self._taught = True
 
     def take_out(self, reply: LeaseReply, *, sifted: bool) -> tuple[Sequence[Leased], list[str]]:
-        """Sends back what the workers do not know.
+        """Send back what the workers do not know.
 
         Args:
             reply: what was leased.

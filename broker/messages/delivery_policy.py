@@ -48,7 +48,7 @@ _MOST_CRASHES = 1000
 
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
-    """Checks what an item carries. Raises `InvalidField`."""
+    """Check what an item carries. Raises `InvalidField`."""
     if is_task:
         check.task_name(content.task_name, "content.task_name", limits.max_task_name_length)
     elif content.task_name:

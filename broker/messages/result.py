@@ -62,7 +62,7 @@ def result_response(statuses: Sequence[ItemStatus], room: int, item_bytes: int) 
 
 
 def _add_contents(result: pb.ItemResult, status: ItemStatus, room: int) -> int:
-    """Adds what is large about an item, if there is room for it; what room is left then."""
+    """Add what is large about an item, if there is room for it; what room is left then."""
     body = status.record.body if status.record else b""
     size = len(status.result or b"") + len(body) + len(status.error.encode())
     if not size and status.result is None:

@@ -27,7 +27,7 @@ class ToldState:
         self._told_at = 0.0
 
     def take(self, state: tpb.WorkerState, limits: Limits) -> None:
-        """Takes a new word. Raises `InvalidField`."""
+        """Take a new word. Raises `InvalidField`."""
         if len(state.overdue) > _MOST_NAMED:
             raise InvalidField("state.overdue", f"must be at most {_MOST_NAMED}")
         for at, one in enumerate(state.overdue):

@@ -53,7 +53,7 @@ class Services:
         self._tidying: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Adds the services to a server that has a `Border` and has not started."""
+        """Add the services to a server that has a `Border` and has not started."""
         plain: Any = Unregistered(server)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, plain)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, plain)
@@ -65,7 +65,7 @@ class Services:
         self._tidying = asyncio.create_task(self._tidy(), name="dibs-tidy")
 
     async def close(self, within_s: float = 10.0) -> None:
-        """Waits until items that were on their way back are back; call when the server has stopped.
+        """Wait until items that were on their way back are back; call when the server has stopped.
 
         Args:
             within_s: seconds after which it gives up, should Redis be away.

@@ -60,7 +60,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def Enqueue(  # type: ignore[override]  # responses may be encoded already
         self, request: pb.EnqueueRequest, context: grpc.aio.ServicerContext[pb.EnqueueRequest, pb.EnqueueResponse]
     ) -> Encoded:
-        """Puts items into queues."""
+        """Put items into queues."""
         return await self._enqueue(request)
 
     async def EnqueueStream(  # type: ignore[override]  # grpc.aio takes handlers that write, too
@@ -90,7 +90,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         request_iterator: AsyncIterator[pb.WorkRequest],
         context: grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse | Encoded],
     ) -> None:
-        """Serves a worker."""
+        """Serve a worker."""
         if self._drain.begun:
             raise Draining
         first = whole(await first_message(request_iterator, self._limits.hello_timeout))
@@ -123,7 +123,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def Nack(
         self, request: pb.NackRequest, context: grpc.aio.ServicerContext[pb.NackRequest, pb.NackResponse]
     ) -> pb.NackResponse:
-        """Gives leased items back."""
+        """Give leased items back."""
         namespace, entries = read_nack(request, self._limits)
         done = await self._engine.nack(namespace, entries)
         outcomes = [entry_outcome(entry.id, outcome) for entry, outcome in zip(entries, done, strict=True)]
@@ -132,7 +132,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def Cancel(
         self, request: pb.CancelRequest, context: grpc.aio.ServicerContext[pb.CancelRequest, pb.CancelResponse]
     ) -> pb.CancelResponse:
-        """Cancels items."""
+        """Cancel items."""
         namespace, ids = read_cancel(request, self._limits)
         return cancel_response(ids, await self._engine.cancel(namespace, ids))
 

@@ -64,7 +64,7 @@ class DeadLetterHandlers:
         request: pb.TakeDeadLettersRequest,
         context: grpc.aio.ServicerContext[pb.TakeDeadLettersRequest, pb.TakeDeadLettersResponse],
     ) -> pb.TakeDeadLettersResponse:
-        """Removes dead letters and hands them out."""
+        """Remove dead letters and hand them out."""
         call = read_take(request, self._limits)
         items = await take_dead_letters(self._engine, self._drain, call)
         return pb.TakeDeadLettersResponse(items=item_infos(items, include_content=True))
@@ -74,7 +74,7 @@ class DeadLetterHandlers:
         request: pb.RedriveDeadLettersRequest,
         context: grpc.aio.ServicerContext[pb.RedriveDeadLettersRequest, pb.RedriveDeadLettersResponse],
     ) -> AsyncIterator[pb.RedriveDeadLettersResponse]:
-        """Sends dead letters back."""
+        """Send dead letters back."""
         call = read_dead_queue(request, self._limits)
         ids = read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.redrive(call.namespace, call.kind, call.queue, ids):
@@ -86,7 +86,7 @@ class DeadLetterHandlers:
         request: pb.PurgeDeadLettersRequest,
         context: grpc.aio.ServicerContext[pb.PurgeDeadLettersRequest, pb.PurgeDeadLettersResponse],
     ) -> AsyncIterator[pb.PurgeDeadLettersResponse]:
-        """Removes dead letters for good."""
+        """Remove dead letters for good."""
         call = read_dead_queue(request, self._limits)
         ids = read_some_ids(request, self._limits)
         async for step in self._engine.dead_letters.purge(call.namespace, call.kind, call.queue, ids):

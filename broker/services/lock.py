@@ -27,7 +27,7 @@ class LockService(lock_pb2_grpc.LockServiceServicer):
     async def Acquire(
         self, request: pb.AcquireRequest, context: grpc.aio.ServicerContext[pb.AcquireRequest, pb.AcquireResponse]
     ) -> pb.AcquireResponse:
-        """Takes a lock."""
+        """Take a lock."""
         call, length_us = requests.read_acquire(request, self._limits)
         lock = await self._engine.locks.acquire(call.namespace, call.name, call.owner, length_us)
         if lock.owner != call.owner:
@@ -39,7 +39,7 @@ class LockService(lock_pb2_grpc.LockServiceServicer):
         request: pb.RefreshLockRequest,
         context: grpc.aio.ServicerContext[pb.RefreshLockRequest, pb.RefreshLockResponse],
     ) -> pb.RefreshLockResponse:
-        """Starts the time of a held lock anew."""
+        """Start the time of a held lock anew."""
         call, length_us = requests.read_refresh_lock(request, self._limits)
         ends_us = await self._engine.locks.refresh(call.namespace, call.name, call.owner, length_us)
         if ends_us is None:

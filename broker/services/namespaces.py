@@ -27,7 +27,7 @@ class NamespaceHandlers:
         request: pb.DeleteNamespaceRequest,
         context: grpc.aio.ServicerContext[pb.DeleteNamespaceRequest, pb.DeleteNamespaceResponse],
     ) -> AsyncIterator[pb.DeleteNamespaceResponse]:
-        """Removes a namespace and everything in it."""
+        """Remove a namespace and everything in it."""
         # Not the default one: nobody shall remove that by leaving something out.
         namespace = check.name(request.namespace, "namespace", self._limits.max_name_length)
         if not request.force:

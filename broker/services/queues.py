@@ -38,7 +38,7 @@ class QueueHandlers:
         request: pb.SetPriorityRequest,
         context: grpc.aio.ServicerContext[pb.SetPriorityRequest, pb.SetPriorityResponse],
     ) -> pb.SetPriorityResponse:
-        """Sets or clears the priority of a queue."""
+        """Set or clear the priority of a queue."""
         call = read_queue(request, self._limits)
         priority = read_priority(request)
         await self._engine.queues.set_priority(call.namespace, call.kind, call.queue, priority)
@@ -49,7 +49,7 @@ class QueueHandlers:
         request: pb.PauseQueueRequest,
         context: grpc.aio.ServicerContext[pb.PauseQueueRequest, pb.PauseQueueResponse],
     ) -> pb.PauseQueueResponse:
-        """Stops deliveries from a queue."""
+        """Stop deliveries from a queue."""
         return pb.PauseQueueResponse(changed=await self._pause(read_queue(request, self._limits), paused=True))
 
     async def ResumeQueue(
@@ -74,7 +74,7 @@ class QueueHandlers:
         request: pb.DeleteItemsRequest,
         context: grpc.aio.ServicerContext[pb.DeleteItemsRequest, pb.DeleteItemsResponse],
     ) -> pb.DeleteItemsResponse:
-        """Removes items by id."""
+        """Remove items by id."""
         namespace, ids = read_delete_items(request, self._limits)
         gone = await self._engine.queues.delete_items(namespace, ids)
         return pb.DeleteItemsResponse(deleted_ids=[id for id, there in zip(ids, gone, strict=True) if there])
@@ -84,7 +84,7 @@ class QueueHandlers:
         request: pb.RedriveSetAsideRequest,
         context: grpc.aio.ServicerContext[pb.RedriveSetAsideRequest, pb.RedriveSetAsideResponse],
     ) -> pb.RedriveSetAsideResponse:
-        """Sends items that were set aside back to their queue."""
+        """Send items that were set aside back to their queue."""
         call = read_queue(request, self._limits)
         ids = read_some_ids(request, self._limits)
         await self._known(call)
@@ -100,7 +100,7 @@ class QueueHandlers:
         request: pb.ClearQueueRequest,
         context: grpc.aio.ServicerContext[pb.ClearQueueRequest, pb.ClearQueueResponse],
     ) -> AsyncIterator[pb.ClearQueueResponse]:
-        """Removes the items of a queue."""
+        """Remove the items of a queue."""
         call = read_queue(request, self._limits)
         counts = await self._known(call)
         if request.delete and (counts.leased or counts.set_aside):

@@ -28,7 +28,7 @@ class ScheduleHandlers:
         request: pb.PutSchedulesRequest,
         context: grpc.aio.ServicerContext[pb.PutSchedulesRequest, pb.PutSchedulesResponse],
     ) -> pb.PutSchedulesResponse:
-        """Makes, changes and (of a group) removes schedules."""
+        """Make, change and (of a group) remove schedules."""
         # Calendars take a millisecond a schedule, and some more, which other calls shall not wait for.
         call = await asyncio.to_thread(schedules.read_put, request, self._limits)
         now_us = await self._engine.schedules.now_us(call.namespace)
@@ -57,7 +57,7 @@ class ScheduleHandlers:
         request: pb.DeleteSchedulesRequest,
         context: grpc.aio.ServicerContext[pb.DeleteSchedulesRequest, pb.DeleteSchedulesResponse],
     ) -> pb.DeleteSchedulesResponse:
-        """Removes schedules and their runs that have not started."""
+        """Remove schedules and their runs that have not started."""
         namespace, names = schedules.read_delete(request, self._limits)
         known = await self._engine.schedules.delete(namespace, names)
         return pb.DeleteSchedulesResponse(

@@ -29,7 +29,7 @@ class TaskHandlers:
     async def Flush(
         self, request: pb.FlushRequest, context: grpc.aio.ServicerContext[pb.FlushRequest, pb.FlushResponse]
     ) -> AsyncIterator[pb.FlushResponse]:
-        """Waits until the tasks that are queued now have started, or are done."""
+        """Wait until the tasks that are queued now have started, or are done."""
         call = read_flush(request, self._limits)
         async with aclosing(flush(self._engine, self._drain, self._limits, call)) as responses:
             async for response in responses:
@@ -40,7 +40,7 @@ class TaskHandlers:
         request: pb.RegisterTasksRequest,
         context: grpc.aio.ServicerContext[pb.RegisterTasksRequest, pb.RegisterTasksResponse],
     ) -> pb.RegisterTasksResponse:
-        """Makes tasks known by name."""
+        """Make tasks known by name."""
         namespace, tasks = read_register_tasks(request, self._limits)
         await self._engine.tasks.register(namespace, tasks)
         return pb.RegisterTasksResponse()

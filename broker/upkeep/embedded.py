@@ -107,7 +107,7 @@ class EmbeddedRedis:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Starts the server and waits until it has loaded its data and answers. Raises `EmbeddedRedisError`."""
+        """Start the server and wait until it has loaded its data and answers. Raises `EmbeddedRedisError`."""
         async with AsyncExitStack() as stack:
             program = self._program or find_server()
             _make_private(self.data_dir)
@@ -119,18 +119,18 @@ class EmbeddedRedis:
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
-        """Stops the server with its data on disk; a second call does nothing."""
+        """Stop the server with its data on disk; a second call does nothing."""
         await self._stack.aclose()
 
     async def __aenter__(self) -> Self:
-        """Starts it."""
+        """Start it."""
         await self.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops it."""
+        """Stop it."""
         await self.stop()
 
     @asynccontextmanager
@@ -210,7 +210,7 @@ class EmbeddedRedis:
             await process.wait()
 
     async def _end_leftover(self) -> None:
-        """Ends the server of a broker that died: it still writes to the data, and nobody owns it."""
+        """End the server of a broker that died: it still writes to the data, and nobody owns it."""
         try:
             with _locked(self.data_dir / "redis.lock", ""):
                 return
@@ -262,7 +262,7 @@ class EmbeddedRedis:
 
 
 def _make_private(folder: Path) -> None:
-    """Makes the data folder if it is not there, and lets nobody else into it."""
+    """Make the data folder if it is not there, and let nobody else into it."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
@@ -287,7 +287,7 @@ def _appending(path: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _locked(path: Path, refusal: str) -> Iterator[int]:
-    """Holds an exclusive lock on a file, until the with is left and every process that inherited it has ended."""
+    """Hold an exclusive lock on a file, until the with is left and every process that inherited it has ended."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -319,7 +319,7 @@ def _short_socket(data_dir: Path) -> Path:
 
 
 def _leave_socket(socket: Path, data_dir: Path) -> None:
-    """Removes the socket, and the short folder if it has one."""
+    """Remove the socket, and the short folder if it has one."""
     socket.unlink(missing_ok=True)
     if socket.parent != data_dir:
         with contextlib.suppress(OSError):  # gone already, or something else lies there
@@ -327,7 +327,7 @@ def _leave_socket(socket: Path, data_dir: Path) -> None:
 
 
 async def _ask(socket: Path, command: bytes) -> bytes:
-    """Sends one command of one word and answers the first line of the reply; empty: the server hung up."""
+    """Send one command of one word and answer the first line of the reply; empty: the server hung up."""
     async with asyncio.timeout(_ASK_TIMEOUT_S):
         reader, writer = await asyncio.open_unix_connection(socket)
         try:

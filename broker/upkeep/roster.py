@@ -51,7 +51,7 @@ class Roster:
 
     @contextmanager
     def on(self, namespace: str, worker: Worker, tasks: Sequence[str] | None) -> Iterator[None]:
-        """Keeps a worker on the roster inside the with.
+        """Keep a worker on the roster inside the with.
 
         Args:
             namespace: the worker's.
@@ -101,7 +101,7 @@ class _Namespace:
         self._task = asyncio.create_task(self._report(), name=f"dibs-roster-{namespace}")
 
     def add(self, worker: Worker, tasks: Sequence[str] | None) -> str:
-        """Adds a worker and answers the key to remove it with."""
+        """Add a worker and answer the key to remove it with."""
         skills = NO_TASK if tasks is None else skill_set(tasks) if tasks else ANY_TASK
         if tasks:
             self._skills[skills] = tasks, self._skills.get(skills, ((), 0))[1] + 1
@@ -113,7 +113,7 @@ class _Namespace:
         return key
 
     def remove(self, key: str) -> None:
-        """Removes a worker."""
+        """Remove a worker."""
         _, skills = self._workers.pop(key)
         names, count = self._skills.pop(skills, ((), 1))
         if count > 1:
@@ -128,12 +128,12 @@ class _Namespace:
         return not self._workers and not self._gone
 
     def end(self) -> None:
-        """Ends in a moment, if there is nothing left to report."""
+        """End in a moment, if there is nothing left to report."""
         self._closing = True
         self._changed.set()
 
     async def close(self) -> None:
-        """Reports what is left to report, and ends."""
+        """Report what is left to report, and end."""
         self.end()
         await self._task
 

@@ -52,7 +52,7 @@ class Scheduler:
         self._timers.start()
 
     async def close(self) -> None:
-        """Stops firing; other brokers go on. A second call does nothing."""
+        """Stop firing; other brokers go on. A second call does nothing."""
         self._engine.schedules.on_due = None
         self._hearing.close()
         await self._timers.close()

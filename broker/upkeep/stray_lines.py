@@ -23,7 +23,7 @@ _LONGEST = 8192
 
 @contextlib.contextmanager
 def logged() -> Iterator[None]:
-    """Logs what is written to the descriptor of stderr inside the with; `sys.stderr` is what it was.
+    """Log what is written to the descriptor of stderr inside the with; `sys.stderr` is what it was.
 
     The log must be sent to `sys.stderr` inside the with.
     """

@@ -73,7 +73,7 @@ class Connector:
         self._registering: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Runs until SIGTERM or SIGINT, and then until all processes have ended.
+        """Run until SIGTERM or SIGINT, and then until all processes have ended.
 
         Returns:
             the exit code: 0 after an orderly stop, 128 plus the signal's number if a second one cut that short,
@@ -96,7 +96,7 @@ class Connector:
         return self._exit_code
 
     def stop(self) -> None:
-        """Takes no more items, and ends when what is here is done or the wait is over. Idempotent."""
+        """Take no more items, and end when what is here is done or the wait is over. Idempotent."""
         if not self._stopping:
             self._stopping = True
             for kept in self._kept:
@@ -105,7 +105,7 @@ class Connector:
                 lines.stop()
 
     async def _watch(self) -> None:
-        """Looks each second whether all processes give signs of life."""
+        """Look each second whether all processes give signs of life."""
         while True:
             before = time.monotonic()
             await asyncio.sleep(_WATCH_EVERY_S)

@@ -47,12 +47,12 @@ class Dealt:
         return Standing(max(0, room - (self._dealt - dealt) % _MODULO), self.slots, ahead)
 
     def greeted(self, slots: int) -> None:
-        """Notes how many run at once."""
+        """Note how many run at once."""
         self.slots = slots
         self._standing = (0, slots, 0)
 
     def deal(self, batch: Batch, on_wire: int) -> None:
-        """Sends items; nothing is done for each of them."""
+        """Send items; nothing is done for each of them."""
         for piece in self.held.place(batch):
             self._dealt += piece.count
             arrived_ms = int(piece.arrived * 1000) % _MODULO
@@ -68,7 +68,7 @@ class Dealt:
         self._write(frames.frame(frames.TAKE, lane=self._sort))
 
     def take_done(self, frame: frames.Frame) -> int:
-        """Takes what it says is done; how many it has handed back since it said so the last time."""
+        """Take what it says is done; how many it has handed back since it said so the last time."""
         self._standing = frames.STANDING.unpack_from(frame.body)
         at = frames.STANDING.size
         end = at + frame.b * frames.RANGE.size

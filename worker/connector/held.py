@@ -93,7 +93,7 @@ class Held:
         self._told_begun: set[int] = set()
 
     def place(self, batch: Batch) -> list[Batch]:
-        """Gives a batch its positions; in pieces where long tasks have left no room for all of it at once."""
+        """Give a batch its positions; in pieces where long tasks have left no room for all of it at once."""
         count = batch.count
         free = bytes(count)
         first = self._used.find(free, self._next)
@@ -116,11 +116,11 @@ class Held:
         return [batch]
 
     def said(self, saying: Saying) -> None:
-        """Notes what the process has said, as a rule of items that it reports next."""
+        """Note what the process has said, as a rule of items that it reports next."""
         self._said.append(saying)
 
     def report(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Notes that items are done: first positions and counts. What was said is about the batches that they were of.
+        """Note that items are done: first positions and counts. What was said is about the batches that they were of.
 
         Raises:
             ValueError: a position is not in use.

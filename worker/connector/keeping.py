@@ -78,7 +78,7 @@ class Kept:
         return any(lane.waiting for lane in self.lanes.values())
 
     async def keep(self) -> None:
-        """Keeps one running until `stop` was called and nothing waits for one, or it cannot work from the start."""
+        """Keep one running until `stop` was called and nothing waits for one, or it cannot work from the start."""
         pauses = Pauses(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         first = True
         while not self._stopping.is_set() or self._waiting:
@@ -119,7 +119,7 @@ class Kept:
             await self._pause(pause_s)
 
     def watch(self, now: float) -> None:
-        """Notes who gives no sign of life; to be called every second."""
+        """Note who gives no sign of life; to be called every second."""
         for process in self._alive:
             since = process.silent_since(now)
             if since is not None and process not in self._silent:
@@ -151,14 +151,14 @@ class Kept:
                 await self._stopping.wait()
 
     def stop(self) -> None:
-        """Starts no more processes but for items that nobody else can run."""
+        """Start no more processes but for items that nobody else can run."""
         self._stopping.set()
         for process in self._alive:
             if process.hello is None and not self._waiting:
                 process.stop(0)
 
     def kill(self) -> None:
-        """Ends all processes at once; `end` returns when they have."""
+        """End all processes at once; `end` returns when they have."""
         self._ending = True
         for process in self._alive:
             process.kill()
@@ -170,7 +170,7 @@ class Kept:
                 process.send_signal(signal.SIGUSR2)
 
     async def end(self) -> None:
-        """Ends all processes: what still runs in them is left unfinished."""
+        """End all processes: what still runs in them is left unfinished."""
         self._stopping.set()
         self._ending = True
         for lane in self.lanes.values():
@@ -194,7 +194,7 @@ class Kept:
         self._ring()
 
     def reported(self, sort: Sort, released: int) -> None:
-        """Passes the news on."""
+        """Pass the news on."""
         lane = self.lanes[sort]
         lane.released += released
         lane.outbox.bell.ring_here()

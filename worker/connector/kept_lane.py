@@ -115,7 +115,7 @@ class KeptLane:
             self._note_overdue(now)
 
     def rest(self) -> None:
-        """Notes that nothing runs; processes forget by themselves what is old."""
+        """Note that nothing runs; processes forget by themselves what is old."""
         self._note_overdue(time.monotonic())
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
@@ -161,7 +161,7 @@ class KeptLane:
             current.lanes[self._sort].deal(self.waiting.popleft(), 0)
 
     def forget_waiting(self) -> None:
-        """Drops what waits: nobody can be told anything any more."""
+        """Drop what waits: nobody can be told anything any more."""
         self.waiting.clear()
 
     def ended(self, process: TaskProcess, how: str | None, *, stopped: bool) -> None:
@@ -185,7 +185,7 @@ class KeptLane:
             self.deal_waiting()
 
     def silent(self, since: float | None) -> None:
-        """Notes that the process gives no sign of life, since when, or some again (None)."""
+        """Note that the process gives no sign of life, since when, or some again (None)."""
         if since != self.condition.silent_since:
             self.condition = replace(self.condition, silent_since=since)
             self.outbox.bell.ring_here()

@@ -147,7 +147,7 @@ class Line:
             self._wake.set()
 
     def stop(self) -> None:
-        """Takes no more items, and ends when what is here is done or the wait is over. From any thread; idempotent."""
+        """Take no more items, and end when what is here is done or the wait is over. From any thread; idempotent."""
         if self._loop is None:
             self._stop_asked = True
         else:
@@ -293,7 +293,7 @@ class Line:
                 await self._news.wait()
 
     async def _woken(self) -> None:
-        """Returns when something has finished, or the wait is over."""
+        """Return when something has finished, or the wait is over."""
         self._wake.clear()
         self._outbox.bell.armed = True
         if not self._done() and not self._outbox.pending():

@@ -55,7 +55,7 @@ class Lines:
         self._news.set()
 
     async def finished(self, beside: asyncio.Task[None] | None = None) -> int:
-        """Returns when all lines have ended: how many items still ran, and will be delivered again if they may.
+        """Return when all lines have ended: how many items still ran, and will be delivered again if they may.
 
         Args:
             beside: what it raises is raised here, too.
@@ -78,7 +78,7 @@ class Lines:
             await self._news.wait()
 
     async def close(self) -> None:
-        """Gives up those that still run."""
+        """Give up those that still run."""
         tasks = list(self._running)
         for task in tasks:
             task.cancel()

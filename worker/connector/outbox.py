@@ -91,13 +91,13 @@ class Outbox:
         return bool(self._parts)
 
     def add(self, data: bytes, count: int) -> Part:
-        """Adds entries that somebody has written."""
+        """Add entries that somebody has written."""
         part = Part(data, count)
         self._parts.append(part)
         return part
 
     def take(self, limits: Limits) -> list[Part] | None:
-        """Takes what fits into one message to a broker with these limits; None if there is nothing."""
+        """Take what fits into one message to a broker with these limits; None if there is nothing."""
         self.collect()
         parts = self._parts
         if not parts:
@@ -123,7 +123,7 @@ class Outbox:
         self.unsettled -= sum(part.count for part in parts)
 
     def give_back(self, unsettled: Sequence[Sequence[Part]], *, refused: bool) -> None:
-        """Takes messages back whose stream has ended before they were settled; they go first on the next one.
+        """Take messages back whose stream has ended before they were settled; they go first on the next one.
 
         Args:
             unsettled: in the order in which they were sent.

@@ -28,7 +28,7 @@ _WHY = {
 def take_up(
     outcomes: Sequence[tpb.EntryOutcome], parts: Iterable[Part], held: Iterable[tpb.Delivery], entries: Entries
 ) -> None:
-    """Logs outcomes at a fitting level; a result that is too large makes its task fail.
+    """Log outcomes at a fitting level; a result that is too large makes its task fail.
 
     Args:
         outcomes: other than OK.

@@ -21,7 +21,7 @@ _LONGEST_PAUSE_S = 10.0
 
 
 async def register(hello: Hello) -> None:
-    """Registers tasks and schedules, trying until a broker answers.
+    """Register tasks and schedules, trying until a broker answers.
 
     What a broker refuses is logged, and the worker goes on without it: the tasks run all the same when they are called.
 
@@ -62,12 +62,12 @@ class Registering:
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Registers now, unless that is under way."""
+        """Register now, unless that is under way."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(register(self._hello), name="dibs-worker-register")
 
     async def close(self) -> None:
-        """Gives up what is under way."""
+        """Give up what is under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

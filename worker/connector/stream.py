@@ -151,7 +151,7 @@ class WorkStream:
         self._unsettled: deque[tuple[int, list[Part]]] = deque()
 
     async def run(self, hello: pb.WorkHello) -> None:
-        """Serves until the end of the call.
+        """Serve until the end of the call.
 
         Raises:
             grpc.aio.AioRpcError: it ended otherwise than in peace.
@@ -179,7 +179,7 @@ class WorkStream:
             self._unsettled.clear()
 
     def cancel(self) -> None:
-        """Ends the call now."""
+        """End the call now."""
         self._call.cancel()
 
     def leave(self) -> None:
@@ -319,7 +319,7 @@ class WorkStream:
             bell.armed = False
 
     async def _hear_limits(self) -> None:
-        """Waits for the first message, in which the broker says what it takes; an old one may say nothing."""
+        """Wait for the first message, in which the broker says what it takes; an old one may say nothing."""
         try:
             async with asyncio.timeout(ANNOUNCED_WITHIN_SECONDS):
                 await self._heard.wait()
@@ -327,7 +327,7 @@ class WorkStream:
             return
 
     async def _watch_begun(self) -> None:
-        """Looks what has begun, as long as there are items, and has it told."""
+        """Look what has begun, as long as there are items, and have it told."""
         await self._heard.wait()
         if not self._hears_begun:
             return

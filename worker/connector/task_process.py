@@ -131,7 +131,7 @@ class TaskProcess:
 
     @classmethod
     async def start(cls, owner: Owner, outboxes: Mapping[Sort, Outbox], program: Program) -> TaskProcess:
-        """Starts one. It is executed anew, never forked: threads of gRPC do not survive a fork."""
+        """Start one. It is executed anew, never forked: threads of gRPC do not survive a fork."""
         end, far = new_pair()
         stream, memory = far.descriptors
         try:
@@ -177,17 +177,17 @@ class TaskProcess:
             self._loop.call_later(wait_s + KILL_AFTER_S, self._kill_late, "worker process does not stop, killing it")
 
     def send_signal(self, number: int) -> None:
-        """Sends it a signal, if it is still there."""
+        """Send it a signal, if it is still there."""
         with contextlib.suppress(ProcessLookupError):
             self._child.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """End it at once."""
         with contextlib.suppress(ProcessLookupError):
             self._child.kill()
 
     async def wait(self) -> None:
-        """Returns when it has ended and its owner has been told."""
+        """Return when it has ended and its owner has been told."""
         await self._watching
 
     def _kill_late(self, why: str) -> None:
@@ -234,13 +234,13 @@ class TaskProcess:
         self._loop.call_later(KILL_AFTER_S, self._kill_late, "worker process has closed its stream, killing it")
 
     def _read_all(self) -> None:
-        """Reads what the dead process had written."""
+        """Read what the dead process had written."""
         with contextlib.suppress(BlockingIOError, frames.FrameError, ValueError):
             while self._read():
                 pass
 
     def _read(self) -> bool:
-        """Reads once; False: the stream has ended."""
+        """Read once; False: the stream has ended."""
         try:
             count = self._stream.recv_into(self._buffer)
         except ConnectionError:
@@ -270,7 +270,7 @@ class TaskProcess:
         self._owner.said_hello(self, self.hello)
 
     def _write(self, *parts: bytes) -> None:
-        """Writes without a copy; what the socket does not take waits."""
+        """Write without a copy; what the socket does not take waits."""
         if self._open:
             waiting = bool(self._backlog)
             self._backlog.extend(map(memoryview, parts))
@@ -282,7 +282,7 @@ class TaskProcess:
             self._loop.remove_writer(self._stream)
 
     def _write_on(self) -> bool:
-        """Writes what waits; True: everything."""
+        """Write what waits; True: everything."""
         backlog = self._backlog
         try:
             while backlog:

@@ -32,7 +32,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Loads the tasks, and runs them until the connector says so."""
+    """Load the tasks, and run them until the connector says so."""
     words = _arguments()
     configure(words.log_level, words.log_format)
     try:

@@ -74,7 +74,7 @@ class CoroutineLane(Lane):
         self._told_at = -_TELL_EVERY_S
 
     def start(self) -> None:
-        """Starts the thread and its loop."""
+        """Start the thread and its loop."""
         self._thread.start()
 
     def wake(self, count: int) -> None:
@@ -97,7 +97,7 @@ class CoroutineLane(Lane):
         return now - max(call.since for call in calls) if len(calls) >= self.slots else 0.0
 
     def cancel(self, id: str, token: int) -> None:
-        """Cancels the asyncio task of the item."""
+        """Cancel the asyncio task of the item."""
         for call in tuple(self._calls):
             if call.running.taskid == id and call.running.lease_token <= token:
                 call.running.cancelled = True
@@ -106,7 +106,7 @@ class CoroutineLane(Lane):
                         self.loop.call_soon_threadsafe(call.task.cancel)
 
     def stop(self, timeout_s: float) -> None:
-        """Cancels what still runs, without reporting it, and ends the loop."""
+        """Cancel what still runs, without reporting it, and end the loop."""
         self._stopping = True
         if self._thread.ident is None:
             self.loop.close()
@@ -116,7 +116,7 @@ class CoroutineLane(Lane):
         self._thread.join(timeout_s + _CLEAN_UP_S)
 
     def _work(self) -> None:
-        """Runs the loop until the lane stops, whatever tasks do to it."""
+        """Run the loop until the lane stops, whatever tasks do to it."""
         while not self._stopping:
             asyncio.set_event_loop(self.loop)
             try:
@@ -221,7 +221,7 @@ class CoroutineLane(Lane):
             self._execution.failed(call.running, error)
 
     def _finish(self, call: _Call) -> bool:
-        """Counts a call as done; False: it has been counted, or need not be any more."""
+        """Count a call as done; False: it has been counted, or need not be any more."""
         if call not in self._calls:
             return False
         del self._calls[call]

@@ -26,11 +26,11 @@ class LaneCredit:
         return self._ahead.items
 
     def finished(self, count: int, busy_s: float) -> None:
-        """Counts items that were run, and the time that their slots spent on them."""
+        """Count items that were run, and the time that their slots spent on them."""
         self._ahead.finished(count, busy_s)
 
     def restart(self) -> None:
-        """Holds nothing ahead until items finish again: what was measured is old, or all slots are held up."""
+        """Hold nothing ahead until items finish again: what was measured is old, or all slots are held up."""
         self._ahead.restart()
 
     def room(self, held: int) -> int:

@@ -43,7 +43,7 @@ class Execution:
         self._ends = ends
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
-        """Makes the call ready; None if there is nothing to call, and then that has been dealt with.
+        """Make the call ready; None if there is nothing to call, and then that has been dealt with.
 
         A payload that is no call cannot heal, so it is rejected: no further attempt, and the dead letter at once if
         the item asked for it.
@@ -62,7 +62,7 @@ class Execution:
         return LeasedTask(item, args, kwargs, self._entries, self._ends)
 
     def broke_off(self, item: Item, error: BaseException) -> None:
-        """Reports an item whose slot was interrupted outside of its function, or could not even begin it."""
+        """Report an item whose slot was interrupted outside of its function, or could not even begin it."""
         delivery, _, task, _ = item
         _log.error(Said("task broke off outside of its function", task=task.name, id=delivery.id), exc_info=error)
         self._entries.nack(delivery, pb.NACK_REASON_FAILED, describe(error))
@@ -79,7 +79,7 @@ class Execution:
         return running.cancelled
 
     def succeeded(self, running: LeasedTask, result: Any) -> bool:
-        """Reports a call that returned; True: there was nothing to tell but the plain success."""
+        """Report a call that returned; True: there was nothing to tell but the plain success."""
         delivery = running.delivery
         if running.cancelled:
             self.stopped(running)
@@ -94,7 +94,7 @@ class Execution:
         return True
 
     def failed(self, running: LeasedTask, error: BaseException, *, what: str = "") -> None:
-        """Reports a call that raised.
+        """Report a call that raised.
 
         Args:
             running: the call.
@@ -123,12 +123,12 @@ class Execution:
         self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, text)
 
     def never_begins(self, running: LeasedTask) -> None:
-        """Gives back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
+        """Give back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
         _log.info(Said("task cancelled before it began", task=running.name, id=running.taskid))
         self._entries.nack(running.delivery, pb.NACK_REASON_RELEASED)
 
     def stopped(self, running: LeasedTask) -> None:
-        """Reports an item that ended because somebody cancelled it."""
+        """Report an item that ended because somebody cancelled it."""
         _log.info(Said("task cancelled", task=running.name, id=running.taskid))
         self._entries.nack(running.delivery, pb.NACK_REASON_CANCELLED)
 

@@ -61,7 +61,7 @@ class Lane(abc.ABC):
 
     @abc.abstractmethod
     def start(self) -> None:
-        """Starts threads."""
+        """Start threads."""
 
     @abc.abstractmethod
     def totals(self) -> tuple[int, float]:
@@ -81,20 +81,20 @@ class Lane(abc.ABC):
 
     @abc.abstractmethod
     def stop(self, timeout_s: float) -> None:
-        """Ends idle threads and waits for them; blocks. What runs is left alone after the timeout."""
+        """End idle threads and wait for them; blocks. What runs is left alone after the timeout."""
 
     @abc.abstractmethod
     def wake(self, count: int) -> None:
         """Sees to it that idle slots look for `count` items."""
 
     def submit(self, items: Iterable[Item], count: int) -> None:
-        """Adds items."""
+        """Add items."""
         self._submitted += count
         self.ready.extend(items)
         self.wake(count)
 
     def take_back(self, wanted: Callable[[Item], bool]) -> list[Item]:
-        """Takes items out that have not begun. The others keep their order."""
+        """Take items out that have not begun. The others keep their order."""
         if not any(wanted(item) for item in tuple(self.ready)):
             return []
         taken: list[Item] = []
@@ -117,7 +117,7 @@ class Lane(abc.ABC):
         return self._submitted - self.totals()[0]
 
     def leave_if_forked(self, running: LeasedTask, code: int) -> None:
-        """Ends a child that a task has forked and that comes back from it: two would report the same items."""
+        """End a child that a task has forked and that comes back from it: two would report the same items."""
         if self._forked:
             _log.error(Said("a forked child came back from its task; it had better end itself", task=running.name))
             os._exit(code)

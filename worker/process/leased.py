@@ -36,7 +36,7 @@ class LeasedTask(RunningTask):
         self._ends = ends
 
     def __getattr__(self, attribute: str) -> Any:
-        """Fills a field of the base class on its first use."""
+        """Fill a field of the base class on its first use."""
         delivery = self.delivery
         value: Any
         if attribute == "taskid":

@@ -63,7 +63,7 @@ class Instance(Protocol):
 
 
 def load(source: str) -> Instance:
-    """Imports what defines tasks.
+    """Import what defines tasks.
 
     Args:
         source: ``package.module`` or the path of a ``.py`` file, for the tasks of the default instance;
@@ -159,7 +159,7 @@ def module_name(source: str) -> str:
 
 
 def import_module(name: str) -> object:
-    """Imports a module.
+    """Import a module.
 
     Raises:
         LoadError: it cannot be imported; the text has the last lines of the traceback.

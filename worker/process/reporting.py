@@ -58,7 +58,7 @@ class Reporter:
         self._looked_at = 0.0
 
     def start(self, slots: Sequence[Slots], hello: bytes) -> None:
-        """Sends the hello, and starts the thread."""
+        """Send the hello, and start the thread."""
         self._slots = slots
         for one in slots:
             self.lanes[one.sort].slots = one
@@ -82,12 +82,12 @@ class Reporter:
         self.write(frames.frame(frames.RETIRE))
 
     def flush(self) -> None:
-        """Sends everything that has gathered."""
+        """Send everything that has gathered."""
         for lane in self.lanes.values():
             lane.flush()
 
     def write(self, *data: bytes) -> None:
-        """Writes frames that belong together, unless the connector is gone."""
+        """Write frames that belong together, unless the connector is gone."""
         try:
             with self._writing:
                 for one in data:
@@ -159,7 +159,7 @@ class LaneReport:
         self._told: tuple[int, int, int] | None = None
 
     def ring(self) -> None:
-        """Reports, here or in the thread. From any thread."""
+        """Report, here or in the thread. From any thread."""
         self.armed = False
         if self.slots.ready:
             self._reporter.soon()
@@ -167,7 +167,7 @@ class LaneReport:
             self.flush()
 
     def flush(self) -> None:
-        """Sends everything that has gathered."""
+        """Send everything that has gathered."""
         try:
             with self._gathering:
                 self._flush()
@@ -206,6 +206,6 @@ class LaneReport:
 
 
 def leave() -> NoReturn:
-    """Ends the process, whatever its threads are at."""
+    """End the process, whatever its threads are at."""
     logging.shutdown()
     os._exit(os.EX_SOFTWARE)

@@ -94,15 +94,15 @@ class Slots:
         return [self._lane.loop] if isinstance(self._lane, CoroutineLane) else []
 
     def start(self) -> None:
-        """Starts the threads."""
+        """Start the threads."""
         self._lane.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Ends the threads; blocks. What still runs is left alone after the timeout."""
+        """End the threads; blocks. What still runs is left alone after the timeout."""
         self._lane.stop(timeout_s)
 
     def deal(self, deliveries: Sequence[tpb.Delivery], first: int, arrived: float, on_wire: int) -> None:
-        """Gives items to the slots.
+        """Give items to the slots.
 
         Args:
             deliveries: the items.
@@ -139,7 +139,7 @@ class Slots:
             return self.dealt, min(self._credit.room(self._lane.held()), MAX_CREDIT), self._credit.ahead
 
     def gather(self) -> tuple[list[tuple[int, int]], list[tuple[int, bytes]]]:
-        """Takes what is to be reported: ranges of positions that are done, and messages with their entries.
+        """Take what is to be reported: ranges of positions that are done, and messages with their entries.
 
         An item's entry comes no later than its position. One thread at a time.
         """
@@ -215,7 +215,7 @@ def by_sort(tasks: Mapping[str, Runnable]) -> dict[Sort, dict[str, Runnable]]:
 
 
 def stop_all(slots: Iterable[Slots], timeout_s: float) -> None:
-    """Ends the threads of several lanes within one time; blocks."""
+    """End the threads of several lanes within one time; blocks."""
     deadline = time.monotonic() + timeout_s
     for one in slots:
         one.stop(max(0.0, deadline - time.monotonic()))

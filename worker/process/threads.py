@@ -51,7 +51,7 @@ class ThreadLane(Lane):
         self._stopping = False
 
     def start(self) -> None:
-        """Starts the threads."""
+        """Start the threads."""
         for number, slot in enumerate(self._slots, 1):
             slot.thread = threading.Thread(target=self._work, args=(slot,), name=f"dibs-slot-{number}", daemon=True)
             slot.thread.start()
@@ -75,13 +75,13 @@ class ThreadLane(Lane):
         return now - max(since) if since and all(since) else 0.0
 
     def cancel(self, id: str, token: int) -> None:
-        """Sets the flag that the running function may look at."""
+        """Set the flag that the running function may look at."""
         for running in self.running():
             if running.taskid == id and running.lease_token <= token:
                 running.cancelled = True
 
     def stop(self, timeout_s: float) -> None:
-        """Ends idle threads."""
+        """End idle threads."""
         self._stopping = True
         for _ in self._slots:
             self._tokens.put(None)
@@ -91,7 +91,7 @@ class ThreadLane(Lane):
                 slot.thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self, slot: _Slot) -> None:
-        """Runs items until the lane stops, whatever is raised in this thread."""
+        """Run items until the lane stops, whatever is raised in this thread."""
         broken: BaseException | None = None
         while True:
             try:
@@ -154,7 +154,7 @@ class ThreadLane(Lane):
             self._bell.ring()
 
     def _run(self, slot: _Slot, function: Callable[..., Any], running: LeasedTask) -> bool:
-        """Calls the function; True: there is nothing to tell but the plain success."""
+        """Call the function; True: there is nothing to tell but the plain success."""
         slot.running = running
         execution = self._execution
         try:

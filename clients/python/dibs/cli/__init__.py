@@ -9,7 +9,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Runs the command line of this process."""
+    """Run the command line of this process."""
     # gRPC's own lines, such as one for each handshake that fails, are in no format of ours; what matters is said by us.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:

@@ -83,7 +83,7 @@ class Dev:
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
     def stop(self) -> None:
-        """Ends both in peace, the worker first; a second call at once."""
+        """End both in peace, the worker first; a second call at once."""
         if self._stop.is_set():
             for child in self._children.values():
                 with contextlib.suppress(ProcessLookupError):
@@ -91,7 +91,7 @@ class Dev:
         self._stop.set()
 
     async def run(self) -> None:
-        """Returns when both have ended after `stop`. Raises `ChildEnded`, when the other one has ended as well."""
+        """Return when both have ended after `stop`. Raises `ChildEnded`, when the other one has ended as well."""
         async with AsyncExitStack() as stack:
             folder = Path(tempfile.mkdtemp(prefix="dibs-dev-"))
             stack.callback(shutil.rmtree, folder)
@@ -109,7 +109,7 @@ class Dev:
             await self._until_one_ends({"broker": broker, "worker": worker})
 
     def say(self, name: str, line: str) -> None:
-        """Prints a line of a process."""
+        """Print a line of a process."""
         self._console.print(Text(f"{name} │ ", style=_COLOURS[name]) + Text(line), soft_wrap=True)
 
     def _where(self, address: str) -> tuple[str, str]:
@@ -136,7 +136,7 @@ class Dev:
     async def _child(
         self, name: str, words: Sequence[str], environment: dict[str, str] | None = None
     ) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Runs inside the with; at its end it is told to stop and awaited. It ends with this process in any case.
+        """Run inside the with; at its end it is told to stop and awaited. It ends with this process in any case.
 
         Args:
             name: that its lines bear.
@@ -186,7 +186,7 @@ class Dev:
         return address
 
     async def _until_one_ends(self, children: dict[str, asyncio.subprocess.Process]) -> None:
-        """Returns when told to stop."""
+        """Return when told to stop."""
         tasks = {asyncio.create_task(child.wait()): name for name, child in children.items()}
         stopping = asyncio.create_task(self._stop.wait())
         try:
@@ -265,7 +265,7 @@ def dev(
     ] = False,
     log_level: Annotated[str, typer.Option(help="Least level to log: debug, info, warning, error.")] = "info",
 ) -> None:
-    """Runs a broker and a worker together, to develop tasks with.
+    """Run a broker and a worker together, to develop tasks with.
 
     Ctrl-C stops the worker and then the broker; a second one ends both at once. When one of them ends by itself the
     other is stopped, too, and the exit code is 1.

@@ -33,7 +33,7 @@ class TableGroup(TyperGroup):
 
 
 def load(name: str, row: Row) -> Any:
-    """Imports the command of a row; exits with one sentence when its extra is not installed."""
+    """Import the command of a row; exit with one sentence when its extra is not installed."""
     module, _, attribute = row.target.partition(":")
     try:
         command = getattr(importlib.import_module(module), attribute)

@@ -52,7 +52,7 @@ class Effort:
         self._left = self._years = years
 
     def spend(self, begin: datetime, end: datetime) -> None:
-        """Takes note of what was gone through. Raises `BadCron`."""
+        """Take note of what was gone through. Raises `BadCron`."""
         self._left -= end.year - begin.year + 1
         if self._left < 0:
             raise BadCron(
@@ -62,7 +62,7 @@ class Effort:
 
 
 def check_cron(expression: str, effort: Effort | None = None) -> None:
-    """Checks a cron expression. Raises `BadCron`.
+    """Check a cron expression. Raises `BadCron`.
 
     Five fields: minute, hour, day of the month, month, day of the week (0 and 7 are Sunday); with six, seconds come
     first. Names of days and months as well as numbers, lists, ranges, steps, ``L`` and ``#`` as croniter reads them.

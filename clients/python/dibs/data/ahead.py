@@ -21,7 +21,7 @@ class Ahead:
     __slots__ = ("_horizon_s", "_item_s", "_most", "_ramp", "_slots", "items")
 
     def __init__(self, most: int, horizon_s: float, slots: int = 1) -> None:
-        """Holds nothing yet.
+        """Hold nothing yet.
 
         Args:
             most: limit of `items`.
@@ -36,7 +36,7 @@ class Ahead:
         self._item_s: float | None = None
 
     def finished(self, count: int, busy_s: float) -> None:
-        """Counts items that were worked on, and the time that it took, summed over the slots."""
+        """Count items that were worked on, and the time that it took, summed over the slots."""
         if count <= 0:
             return
         mean = busy_s / count
@@ -49,6 +49,6 @@ class Ahead:
         self.items = min(self._ramp, worth)
 
     def restart(self) -> None:
-        """Holds nothing ahead until items are finished again: what was measured is old, or all slots are held up."""
+        """Hold nothing ahead until items are finished again: what was measured is old, or all slots are held up."""
         self._ramp = 0
         self.items = 0

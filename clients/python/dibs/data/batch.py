@@ -77,7 +77,7 @@ def ack(id: str, token: int) -> Entry:
 
 
 def release(id: str, token: int) -> Entry:
-    """Gives an item back."""
+    """Give an item back."""
     return pb.NackEntry(id=id, lease_token=token, reason=pb.NACK_REASON_RELEASED)
 
 

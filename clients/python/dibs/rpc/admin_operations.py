@@ -339,7 +339,7 @@ def _goes_on(
 
 
 def _page(name: str) -> Callable[[Any, bool], Page[Any]]:
-    """Reads a page of a list whose entries have that name."""
+    """Read a page of a list whose entries have that name."""
     return lambda reply, _: (getattr(reply, name), reply.next_page_token)
 
 

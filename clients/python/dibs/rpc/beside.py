@@ -10,7 +10,7 @@ from typing import Any
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Does `work` while the inside of the with goes on, and cancels it there; if it fails first, so does the with.
+    """Do `work` while the inside of the with goes on, and cancel it there; if it fails first, so does the with.
 
     Args:
         work: what to do; it may end before the with.

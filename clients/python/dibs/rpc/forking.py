@@ -43,17 +43,17 @@ class Forkable(Protocol):
     """Something that has to know of forks."""
 
     def before_fork(self, *, stop: bool) -> None:
-        """Runs in the parent, before; everything that is locked here must be unlocked in both processes.
+        """Run in the parent, before; everything that is locked here must be unlocked in both processes.
 
         Args:
             stop: end what keeps gRPC running. Otherwise the child cannot use gRPC anyway, and nothing is cut off.
         """
 
     def after_fork_in_parent(self) -> None:
-        """Runs in the parent, after."""
+        """Run in the parent, after."""
 
     def after_fork_in_child(self) -> None:
-        """Runs in the child, which has no other thread."""
+        """Run in the child, which has no other thread."""
 
 
 class Opener(Forkable, Protocol):
