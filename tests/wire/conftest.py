@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import grpc
@@ -54,19 +54,19 @@ def limits() -> Limits:
 @asynccontextmanager
 async def serving_channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
     """Leads to services of its own, which end with the with."""
-    engine = Engine(engine_config)
-    await engine.start()
-    server = grpc.aio.server()
-    services = Services(engine, limits, drain)
-    services.register(server)
-    services.start()
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
-    await server.stop(1)
-    await services.close()
-    await engine.close()
+    async with AsyncExitStack() as stack:
+        engine = Engine(engine_config)
+        stack.push_async_callback(engine.close)
+        await engine.start()
+        services = Services(engine, limits, drain)
+        stack.push_async_callback(services.close)
+        server = grpc.aio.server()
+        services.register(server)
+        services.start()
+        port = server.add_insecure_port("127.0.0.1:0")
+        stack.push_async_callback(server.stop, 1)
+        await server.start()
+        yield await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
 
 
 @pytest.fixture
