@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GRPCURL = Path(sys.executable).with_name("grpcurl")
-_START_S = 30.0
-_STOP_S = 30.0
+_START_S = 60.0
+_STOP_S = 60.0
 
 
 @dataclass(frozen=True)
