@@ -52,10 +52,12 @@ def limits() -> Limits:
 
 
 @asynccontextmanager
-async def serving_channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
-    """Leads to services of its own, which end with the with."""
+async def serving_channel(
+    engine_config: EngineConfig | Engine, limits: Limits, drain: Drain
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Leads to services of its own, on an engine that is started here. All of it ends with the with, in any case."""
     async with AsyncExitStack() as stack:
-        engine = Engine(engine_config)
+        engine = engine_config if isinstance(engine_config, Engine) else Engine(engine_config)
         stack.push_async_callback(engine.close)
         await engine.start()
         services = Services(engine, limits, drain)

@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.broker.border.drain import Drain
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.keys import namespace_prefix
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
@@ -30,6 +31,8 @@ PREFIX = namespace_prefix("dibs", "default")
 TERMS = {"leased": (90, 0), "leased, result": (90, 120), "once": (0, 0), "once, result": (0, 120)}
 #: Longer than anything takes, on a machine that is busy with something else; long before any lease runs out.
 SOON_S = 40
+#: How long the broker waits for an answer that is lost: no longer than needed, and as long as one may take that is not.
+LOST_S = 2.5
 #: What a call of a script has in it; the subscription asks for signs of life, and is to get them.
 SCRIPT = b"EVALSHA"
 
@@ -56,13 +59,13 @@ def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 async def lossy(proxy: Proxy) -> AsyncIterator[Stub]:
     """A broker behind the proxy; `stub` is one on the same Redis without it."""
-    # As long as the broker waits for an answer that is lost, and as Redis may take for one that is not.
-    config = EngineConfig(f"redis://{proxy.target}", timeout_s=2.5)
-    async with serving_channel(config, Limits(), Drain()) as channel:
+    engine = Engine(EngineConfig(f"redis://{proxy.target}", timeout_s=20.0))
+    async with serving_channel(engine, Limits(), Drain()) as channel:
         stub = cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
         # Redis knows the scripts from here on: else the answer that gets lost is that it does not.
         await stub.Enqueue(pb.EnqueueRequest(namespace="other", items=[item("a")]))
         await deliveries(stub.Lease(pb.LeaseRequest(namespace="other", kind=tpb.QUEUE_KIND_TASK)))
+        engine._pipe._timeout_s = LOST_S
         yield stub
 
 
