@@ -100,7 +100,8 @@ def broker(redis_server: RedisServer) -> Iterator[BrokerThread]:
 @pytest.fixture
 def app(broker: BrokerThread) -> Iterator[Dibs]:
     """A blocking client of `broker`."""
-    with Dibs(broker.target, timeout=20) as app:
+    # One try: a lease whose answer takes long would be made again, and the items of the first come back late.
+    with Dibs(broker.target, timeout=20, try_timeout=20) as app:
         yield app
 
 
