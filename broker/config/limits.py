@@ -148,6 +148,12 @@ class Limits(BaseModel):
         description="Most names of queues that all Lease and Work streams of this broker wait for; streams that name "
         "the same ones count once.",
     )
+    max_priorities: int = Field(
+        default=10_000,
+        ge=10,
+        le=1_000_000,
+        description="Most queues of one kind in one namespace that may have a priority, used or not.",
+    )
     hello_timeout: Span = Field(
         default=timedelta(seconds=10),
         ge=timedelta(milliseconds=100),

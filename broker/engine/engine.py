@@ -26,7 +26,7 @@ from .peers import FORMAT, Peers
 from .queues import Queues
 from .receipts import Receipts
 from .removal import Removal
-from .replies import item_status, lease_reply
+from .replies import bytes_told, item_status, lease_reply
 from .schedules import Schedules
 from .scripts import Scripts
 from .snapshots import Snapshots
@@ -578,9 +578,20 @@ class Engine:
         return [None] * len(entries)
 
     async def _lookup(self, namespace: str, ids: IdList, until: Until, *, bodies: bool) -> list[ItemStatus]:
-        args: list[Argument] = [until.value, _WATCH_US, int(bodies), self.config.reply_bytes, len(ids), *ids]
-        replies = await self._call("lookup", namespace, args)
-        return [item_status(id, reply) for id, reply in zip(ids, replies, strict=True)]
+        room, told = self.config.reply_bytes, False
+        found: list[ItemStatus] = []
+        while len(found) < len(ids):
+            # One call reads only so much: what is left is asked for in the next, and others get their turn.
+            some = ids[len(found) :]
+            args: list[Argument] = [until.value, _WATCH_US, int(bodies), room, len(some), *some, int(told)]
+            replies = await self._call("lookup", namespace, args)
+            for id, reply in zip(some, replies, strict=False):
+                status = item_status(id, reply)
+                size = bytes_told(reply, bodies=bodies)
+                room = 0 if status.truncated else max(room - size, 0)
+                told = told or size > 0
+                found.append(status)
+        return found
 
 
 def _weigh_enqueues(calls: Sequence[EnqueueCall]) -> int:

@@ -111,10 +111,15 @@ class Queues:
                 counts.append(_counts(name, *reply) if known else None)
         return counts
 
-    async def set_priority(self, namespace: str, kind: Kind, queue: str, priority: float | None) -> None:
-        """Set the priority of a queue, or take it away; the queue need not be known."""
+    async def set_priority(self, namespace: str, kind: Kind, queue: str, priority: float | None, *, most: int) -> bool:
+        """Set the priority of a queue, or take it away; the queue need not be known.
+
+        Returns:
+            False: `most` other queues of that kind have one, and nothing was done.
+        """
         text = "" if priority is None else repr(float(priority))
-        await self._create("set_priority", namespace, [kind.value, queue, text])
+        done = await self._create("set_priority", namespace, [kind.value, queue, text, most])
+        return bool(done)
 
     async def redrive_aside(
         self, namespace: str, kind: Kind, queue: str, ids: IdList, *, most: int

@@ -38,6 +38,12 @@ def lease_reply(
     )
 
 
+def bytes_told(reply: list[Any], *, bodies: bool) -> int:
+    """Bytes of a reply about one item that count against the room of a lookup, as ``lua/lookup.lua`` counts them."""
+    _, _, _, _, _, record, error, ending, _ = reply
+    return len(error) + (len(record) if bodies else 0) + (len(ending) if ending != b"-" else 0)
+
+
 def item_status(id: str, reply: list[Any]) -> ItemStatus:
     """What ``lua/lookup.lua`` replied about one item."""
     state, deliveries, cancel, kind, queue, record, error, ending, left_out = reply

@@ -41,7 +41,13 @@ class QueueHandlers:
         """Set or clear the priority of a queue."""
         call = read_queue(request, self._limits)
         priority = read_priority(request)
-        await self._engine.queues.set_priority(call.namespace, call.kind, call.queue, priority)
+        most = self._limits.max_priorities
+        if not await self._engine.queues.set_priority(call.namespace, call.kind, call.queue, priority, most=most):
+            raise PreconditionFailed(
+                "TOO_MANY_PRIORITIES",
+                f"{most} queues of that kind have a priority in namespace {call.namespace!r}, the most that may "
+                "(max_priorities): take away those that are not needed",
+            )
         return pb.SetPriorityResponse()
 
     async def PauseQueue(

@@ -23,8 +23,8 @@ from ..support.processes import run_dibs, running_broker
 from ..support.waiting import until
 from ..support.worker_process import running_worker
 
-#: Far below the leases of the tasks, which are 600 s.
-SOON_S = 20
+#: Far below the leases of the tasks, which are 600 s, and enough for a process to start on a machine that is busy.
+SOON_S = 60
 
 
 @dataclass

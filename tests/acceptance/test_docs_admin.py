@@ -46,6 +46,8 @@ def read(page: str) -> list[Step]:
 
 
 STEPS = read(PAGE)
+#: For a machine that is busy with something else.
+PATIENTLY = ("--timeout", "60s")
 
 
 def matches(shown: str, printed: str) -> bool:
@@ -65,7 +67,7 @@ def test_every_line_of_the_page_does_what_it_says(broker: Broker) -> None:
     for step in STEPS:
         words = shlex.split(step.command.replace("localhost:7411", broker.address))
         if words[0] == "dibs":
-            said = operating.dibs(broker.address, *words[1:], width=160)
+            said = operating.dibs(broker.address, *words[1:], *PATIENTLY, width=160)
             code, printed = said.code, said.err + said.out
         else:
             assert words[0] == "grpcurl"

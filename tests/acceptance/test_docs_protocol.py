@@ -11,6 +11,9 @@ import pytest
 from google.protobuf.message_factory import GetMessageClass
 
 from dibs.broker.border.errors import TABLE
+from dibs.broker.config.limits import Limits
+from dibs.broker.config.settings import Settings
+from dibs.contract.heartbeats import DEFAULT, Rhythm
 from dibs.rpc import repeating
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 
@@ -77,4 +80,46 @@ def test_every_status_of_the_broker_has_its_line(code: str, reason: str) -> None
 
 def test_no_line_tells_of_a_reason_that_there_is_not() -> None:
     told = {reason for line in rows("| status | reason | what to do |\n") for reason in names(line[1])}
-    assert told - {row.reason for row in TABLE.values()} == {"LOCK_HELD"}
+    own = re.compile(r'PreconditionFailed\(\s*"([A-Z_]+)"')
+    failed = {reason for file in (ROOT / "broker").rglob("*.py") for reason in own.findall(file.read_text())}
+    assert told - {row.reason for row in TABLE.values()} == failed
+
+
+@pytest.mark.parametrize("message", ["WorkHello", "WorkRequest", "WorkResponse", "EnqueueStreamResponse"])
+def test_every_part_of_a_stream_is_told_of(message: str) -> None:
+    fields = {field.name for field in broker_pb2.DESCRIPTOR.message_types_by_name[message].fields}
+    assert fields - set(re.findall(r"\w+", PAGE)) == set()
+
+
+def test_every_way_with_a_known_id_is_told_of() -> None:
+    ways = broker_pb2.DESCRIPTOR.enum_types_by_name["OnConflict"].values_by_name
+    told = set(re.findall(r"`([A-Z_]+)`", PAGE))
+    assert {way.removeprefix("ON_CONFLICT_") for way in ways} - told == {"UNSPECIFIED"}
+
+
+def test_its_numbers_of_a_whole_broker_are_the_settings() -> None:
+    settings, limits = Settings(), Limits()
+    told = {name: most for what, most, _ in rows("| what | at most | beyond it |\n") for name in names(what)[-1:]}
+    assert told.pop("max_hello_bytes") == "1 MiB"
+    assert limits.max_hello_bytes == 1024**2
+    spans = {
+        "hello_timeout": limits.hello_timeout,
+        "max_connection_idle": settings.max_connection_idle,
+    }
+    numbers = {
+        "max_waiting_queues": limits.max_waiting_queues,
+        "max_pending_calls": settings.max_pending_calls,
+        "max_concurrent_streams": settings.max_concurrent_streams,
+        "max_connections": settings.max_connections,
+    }
+    assert told == {
+        **{name: f"{span.total_seconds():g} s" for name, span in spans.items() if span is not None},
+        **{name: f"{number:,}" for name, number in numbers.items()},
+    }
+
+
+def test_its_numbers_of_heartbeats_are_those_of_the_contract() -> None:
+    (interval,) = re.findall(r"`Heartbeats.interval` \((\d+) s", PAGE)
+    (timeout,) = re.findall(r"`Heartbeats.timeout` \((\d+) s", PAGE)
+    assert Rhythm(float(interval), float(timeout)) == DEFAULT
+    assert f"wait for it as for a heartbeat: {DEFAULT.timeout_s:g} s" in PAGE

@@ -233,8 +233,7 @@ def test_a_process_that_is_told_to_end_retires_and_another_takes_its_place(
         assert running.get(timeout=SOON_S) == old
         # What is delivered at most once cannot go back; the old process runs it before it ends.
         assert {handle.get(timeout=SOON_S) for handle in waiting} <= {old, *pids}
-        psutil.wait_procs([psutil.Process(old)] if psutil.pid_exists(old) else [], timeout=SOON_S)
-        assert {one.pid for one in children(worker)} == pids
+        until(lambda: {one.pid for one in children(worker)} == pids, "the old process is gone", SOON_S)
         assert "crashed" not in worker.output
 
 

@@ -101,8 +101,8 @@ async def test_the_oldest_ready_item_is_told_past_stale_entries(still: Engine, c
 async def test_names_are_in_the_order_in_which_queues_are_served(engine: Engine) -> None:
     for name in ("b", "a", "c"):
         await put(engine, name, spec=LEASED._replace(queue=name))
-    await engine.queues.set_priority(NS, Kind.TASK, "c", 0.5)
-    await engine.queues.set_priority(NS, Kind.TASK, "new", -1e12)
+    await engine.queues.set_priority(NS, Kind.TASK, "c", 0.5, most=10)
+    await engine.queues.set_priority(NS, Kind.TASK, "new", -1e12, most=10)
     assert await engine.queues.names(NS, Kind.TASK) == [
         (-1e12, "new"),
         (0.5, "c"),
@@ -190,9 +190,9 @@ async def test_bodies_can_be_cut_off_and_large_ones_end_a_page(engine: Engine) -
 async def test_a_queue_that_is_not_known_is_told(engine: Engine) -> None:
     assert not (await page(engine)).known
     assert await counts(engine) is None
-    await engine.queues.set_priority(NS, Kind.TASK, "q", 1)
+    await engine.queues.set_priority(NS, Kind.TASK, "q", 1, most=10)
     assert (await page(engine)).known
-    await engine.queues.set_priority(NS, Kind.TASK, "q", None)
+    await engine.queues.set_priority(NS, Kind.TASK, "q", None, most=10)
     assert await counts(engine) is None
 
 
@@ -261,7 +261,7 @@ async def test_clearing_wakes_those_who_wait_for_its_items(engine: Engine, raw: 
 
 
 async def test_only_an_empty_queue_is_forgotten(engine: Engine, raw: redis.Redis) -> None:
-    await engine.queues.set_priority(NS, Kind.TASK, "q", 1)
+    await engine.queues.set_priority(NS, Kind.TASK, "q", 1, most=10)
     await put(engine, "a")
     await engine.queues.pause(NS, Kind.TASK, "q", paused=True)
     assert not await engine.queues.forget(NS, Kind.TASK, "q")

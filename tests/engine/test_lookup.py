@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import Ack, Kind, NackReason, State
+from dibs.broker.engine.types import Ack, Kind, LeaseQuery, NackReason, State
 
 from .helpers import HOUR_US, KEPT, LEASED, NS, ROOM, SECOND_US, Clock, ack, lease, lease_one, nack, new, put
 
@@ -81,6 +81,17 @@ async def test_more_results_than_fit_are_left_out_and_say_so(engine: Engine) -> 
     assert {status.result for status in found if status.truncated} == {None}
     # One at a time there is room.
     assert (await engine.lookup(NS, ids[-1:]))[0].result == BIG
+
+
+async def test_results_are_left_out_of_items_with_the_longest_names_as_well(engine: Engine) -> None:
+    queue = "q" * 1024
+    ids = [f"i{n}" for n in range(20)]
+    await put(engine, *ids, spec=KEPT._replace(queue=queue))
+    for item in await lease(engine, query=LeaseQuery(Kind.TASK, (), None)):
+        await engine.ack(NS, [Ack(item.id, item.token, BIG)])
+    found = await engine.lookup(NS, ids)
+    assert {(status.state, status.queue) for status in found} == {(State.SUCCEEDED, queue)}
+    assert len([status for status in found if status.truncated]) == 20 - ROOM // (len(BIG) + 1)
 
 
 async def test_more_bodies_than_fit_are_left_out_and_say_so(engine: Engine) -> None:

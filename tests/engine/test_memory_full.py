@@ -178,7 +178,7 @@ async def test_items_can_be_looked_at_and_waited_for(still: Engine, leased: list
 async def test_operators_can_make_room(still: Engine, leased: list[Leased]) -> None:
     await still.nack(NS, [Nack(item.id, item.token, NackReason.REJECTED) for item in leased])
     assert await still.queues.pause(NS, Kind.TASK, "q", paused=True)
-    await still.queues.set_priority(NS, Kind.TASK, "before", 1)
+    await still.queues.set_priority(NS, Kind.TASK, "before", 1, most=10)
     assert [step async for step in still.dead_letters.redrive(NS, Kind.TASK, "dead", ["leased0", "leased1"])] == [
         (2, 0)
     ]

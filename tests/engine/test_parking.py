@@ -135,7 +135,7 @@ async def test_queues_are_served_by_priority_parked_or_not(engine: Engine, raw: 
     await sift(engine, known, 1)
     for queue in ("x", "y", "z"):
         await put_task(engine, "known", f"k{queue}2", queue=queue)
-    await engine.queues.set_priority(NS, Kind.TASK, "y", 1)
+    await engine.queues.set_priority(NS, Kind.TASK, "y", 1, most=10)
     assert ids_of(await lease(engine)) == ["uy", "ky2", "ux", "kx2", "uz", "kz2"]
 
 

@@ -276,7 +276,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule(via=brokers, kind=kinds, queue=queues, priority=st.none() | st.integers(-1, 2))
     def set_priority(self, via: int, kind: Kind, queue: str, priority: int | None) -> None:
-        self.run(self.engines[via].queues.set_priority(self.namespace, kind, queue, priority))
+        self.run(self.engines[via].queues.set_priority(self.namespace, kind, queue, priority, most=100))
         self.model.priority.pop((kind, queue), None)
         if priority is not None:
             self.model.priority[kind, queue] = priority

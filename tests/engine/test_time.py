@@ -12,6 +12,7 @@ from dibs.broker.engine.types import Kind, Outcome, State, Until, decode_record
 
 from .conftest import MakeEngine
 from .helpers import (
+    HOUR_US,
     KEPT,
     LEASED,
     NS,
@@ -24,6 +25,7 @@ from .helpers import (
     lease,
     lease_one,
     nack,
+    new,
     put,
     scores,
     state_of,
@@ -51,8 +53,10 @@ async def test_due_items_come_out_on_time_and_never_before(make_engine: MakeEngi
     ready = asyncio.Event()
     with engine.hints.on_ready(NS, Kind.TASK, (), ready.set):
         await until(engine.hints.subscribed)
-        for n in range(5):
-            await put(engine, f"i{n}", due=f"+{(5 - n) * 20_000}")
+        # The timer is set for a time far ahead, and must be set for an earlier one. The others come in one call: five
+        # could take longer than what lies between them.
+        await put(engine, "far", due=f"+{HOUR_US}")
+        await engine.enqueue(NS, "", [new(f"i{n}", due=f"+{(5 - n) * 20_000}") for n in range(5)])
         for n in reversed(range(5)):
             id, due_us, leased_us = await wait_for_one(engine, ready)
             assert id == f"i{n}"

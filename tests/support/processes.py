@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,13 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 GRPCURL = Path(sys.executable).with_name("grpcurl")
-_START_S = 30.0
-_STOP_S = 30.0
+_START_S = 60.0
+_STOP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,20 @@ def running_broker(
                 time.sleep(0.01)
             yield Broker(dibs.process, dibs.log, folder, tuple(ready.read_text().split()))
     finally:
+        _until_redis_is_gone(folder / "redis")
         shutil.rmtree(folder)
+
+
+def _until_redis_is_gone(data_dir: Path) -> None:
+    """Returns when nothing works in a data folder any more: the Redis of a killed broker outlives it a little."""
+    lock = data_dir / "redis.lock"
+    deadline = time.monotonic() + _STOP_S
+    while lock.exists():
+        with lock.open("rb") as file, suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        assert time.monotonic() < deadline, f"a Redis still works in {data_dir}"
+        time.sleep(0.01)
 
 
 def run_dibs(*words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,7 @@ class Proxy:
         #: Clients that hear nothing, and those of whom nothing is heard.
         self._deaf: list[socket.socket] = []
         self._mute: list[socket.socket] = []
+        self._word = b""
         self._held_up: set[socket.socket] = set()
         self._dropped: set[socket.socket] = set()
         self._deliver = threading.Event()
@@ -48,9 +49,14 @@ class Proxy:
         with self._lock:
             self._deaf = [client for client, _ in self._pairs]
 
-    def hold(self) -> None:
-        """From now on what clients send on open connections is held up; connections that come are well."""
+    def hold(self, word: bytes = b"") -> None:
+        """From now on what clients send on open connections is held up; connections that come are well.
+
+        Args:
+            word: only where that is in it, from there on.
+        """
         with self._lock:
+            self._word = word
             self._deliver.clear()
             self._held_up.clear()
             self._mute = [client for client, _ in self._pairs]
@@ -125,7 +131,7 @@ class Proxy:
             while data := source.recv(65536):
                 with self._lock:
                     lost = from_server and client in self._deaf
-                    mute = not from_server and client in self._mute
+                    mute = not from_server and client in self._mute and self._word in data
                 if mute:
                     self._held_up.add(client)
                     self.held.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import grpc
@@ -53,21 +53,23 @@ def limits() -> Limits:
 
 
 @asynccontextmanager
-async def serving_channel(engine_config: EngineConfig, limits: Limits, drain: Drain) -> AsyncIterator[grpc.aio.Channel]:
-    """Leads to services of its own, which end with the with."""
-    engine = Engine(engine_config)
-    await engine.start()
-    server = grpc.aio.server(interceptors=[Border(limits)])
-    services = Services(engine, limits, drain)
-    services.register(server)
-    services.start()
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield channel
-    await server.stop(1)
-    await services.close()
-    await engine.close()
+async def serving_channel(
+    engine_config: EngineConfig | Engine, limits: Limits, drain: Drain
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Leads to services of its own, on an engine that is started here. All of it ends with the with, in any case."""
+    async with AsyncExitStack() as stack:
+        engine = engine_config if isinstance(engine_config, Engine) else Engine(engine_config)
+        stack.push_async_callback(engine.close)
+        await engine.start()
+        services = Services(engine, limits, drain)
+        stack.push_async_callback(services.close)
+        server = grpc.aio.server(interceptors=[Border(limits)])
+        services.register(server)
+        services.start()
+        port = server.add_insecure_port("127.0.0.1:0")
+        stack.push_async_callback(server.stop, 1)
+        await server.start()
+        yield await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
 
 
 @pytest.fixture
@@ -99,7 +101,8 @@ def broker(redis_server: RedisServer) -> Iterator[BrokerThread]:
 @pytest.fixture
 def app(broker: BrokerThread) -> Iterator[Dibs]:
     """A blocking client of `broker`."""
-    with Dibs(broker.target, timeout=20) as app:
+    # One try: a lease whose answer takes long would be made again, and the items of the first come back late.
+    with Dibs(broker.target, timeout=20, try_timeout=20) as app:
         yield app
 
 

@@ -87,6 +87,25 @@ def waiting(stub: Stub, first: int, count: int) -> Any:
     return stub.Lease(pb.LeaseRequest(kind=TASK, queues=queues, get_timeout=Duration(seconds=20)))
 
 
+@pytest.mark.parametrize("limits", [Limits(max_priorities=10)], ids=["10"])
+async def test_queues_with_a_priority_are_bounded(admin: AdminStub) -> None:
+    def priority(queue: str, kind: Any = TASK, priority: float | None = 1, **fields: Any) -> Any:
+        return admin.SetPriority(apb.SetPriorityRequest(queue=queue, kind=kind, priority=priority, **fields))
+
+    for n in range(10):
+        await priority(f"q{n}")
+    await refused(priority("one-more"), grpc.StatusCode.FAILED_PRECONDITION, reason="TOO_MANY_PRIORITIES")
+    # Those that have one may get another; other kinds and namespaces have their own.
+    await priority("q9", priority=2)
+    await priority("one-more", tpb.QUEUE_KIND_DATA)
+    await priority("one-more", namespace="other")
+    await priority("unknown", priority=None)
+    await priority("q0", priority=None)
+    await priority("one-more")
+    queues = (await admin.ListQueues(apb.ListQueuesRequest(kind=TASK))).queues
+    assert {queue.name for queue in queues} == {*(f"q{n}" for n in range(1, 10)), "one-more"}
+
+
 @pytest.mark.parametrize("limits", [Limits(max_waiting_queues=1000)], ids=["1000"])
 async def test_names_of_queues_that_are_waited_for_are_bounded(stub: Stub, raw: redis.Redis) -> None:
     calls = [waiting(stub, 0, 600), waiting(stub, 0, 600), waiting(stub, 600, 400)]

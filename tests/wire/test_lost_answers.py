@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.broker.border.drain import Drain
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
+from dibs.broker.engine.engine import Engine
 from dibs.broker.engine.keys import namespace_prefix
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
@@ -27,7 +28,13 @@ from .streams import Worker
 
 PREFIX = namespace_prefix("dibs", "default")
 #: Lease and time that the result is kept, in seconds, by the kind of delivery; items have the default of one attempt.
-TERMS = {"leased": (30, 0), "leased, result": (30, 60), "once": (0, 0), "once, result": (0, 60)}
+TERMS = {"leased": (90, 0), "leased, result": (90, 120), "once": (0, 0), "once, result": (0, 120)}
+#: Longer than anything takes, on a machine that is busy with something else; long before any lease runs out.
+SOON_S = 40
+#: How long the broker waits for an answer that is lost: no longer than needed, and as long as one may take that is not.
+LOST_S = 2.5
+#: What a call of a script has in it; the subscription asks for signs of life, and is to get them.
+SCRIPT = b"EVALSHA"
 
 
 def of_kind(kind: str, id: str) -> pb.EnqueueItem:
@@ -52,12 +59,13 @@ def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
 @pytest.fixture
 async def lossy(proxy: Proxy) -> AsyncIterator[Stub]:
     """A broker behind the proxy; `stub` is one on the same Redis without it."""
-    config = EngineConfig(f"redis://{proxy.target}", timeout_s=1.0)
-    async with serving_channel(config, Limits(), Drain()) as channel:
+    engine = Engine(EngineConfig(f"redis://{proxy.target}", timeout_s=20.0))
+    async with serving_channel(engine, Limits(), Drain()) as channel:
         stub = cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
         # Redis knows the scripts from here on: else the answer that gets lost is that it does not.
         await stub.Enqueue(pb.EnqueueRequest(namespace="other", items=[item("a")]))
         await deliveries(stub.Lease(pb.LeaseRequest(namespace="other", kind=tpb.QUEUE_KIND_TASK)))
+        engine._pipe._timeout_s = LOST_S
         yield stub
 
 
@@ -76,9 +84,9 @@ async def deliveries(call: grpc.aio.UnaryStreamCall[pb.LeaseRequest, pb.LeaseRes
 
 
 async def leased(stub: Stub, count: int) -> list[tpb.Delivery]:
-    """So many items within 8 s; long before any lease of theirs runs out."""
+    """So many items, and soon."""
     found: list[tpb.Delivery] = []
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         while len(found) < count:
             found += await deliveries(stub.Lease(request(count - len(found))))
     return found
@@ -95,7 +103,7 @@ def each_once(found: list[tpb.Delivery], *ids: str) -> None:
 
 async def until_waiting(lossy: Stub, raw: redis.Redis) -> None:
     """Returns when somebody waits at the broker for items: Redis has been told."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON_S):
         while not raw.exists(PREFIX + "hungry:t"):  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.005)
 
@@ -129,7 +137,7 @@ async def test_who_waits_gets_what_a_lost_answer_had_leased(
     proxy.swallow()
     # Its own answer is lost, too; the lease goes down the same connection, right behind it.
     await refused(put(lossy, *EVERY), grpc.StatusCode.UNAVAILABLE, reason="REDIS_UNAVAILABLE", retry=True)
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         each_once(await waiting, *IDS)
     await nothing_left(stub)
 
@@ -142,7 +150,7 @@ async def test_who_follows_gets_what_a_lost_answer_had_leased(
     proxy.swallow()
     await refused(put(lossy, *EVERY), grpc.StatusCode.UNAVAILABLE, reason="REDIS_UNAVAILABLE", retry=True)
     await put(stub, of_kind("leased", "last"))
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         each_once(await following, *IDS, "last")
     await nothing_left(stub)
 
@@ -169,7 +177,7 @@ async def test_what_was_leased_for_somebody_who_is_gone_goes_back(
     await until_waiting(lossy, raw)
     proxy.swallow()
     putting = asyncio.ensure_future(put(lossy, *EVERY))
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         while raw.exists(PREFIX + "hungry:t"):  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.005)
         # What was put in has been leased.
@@ -186,11 +194,11 @@ async def test_a_lease_call_that_was_held_up_and_given_up_leases_to_nobody(
     stub: Stub, lossy: Stub, proxy: Proxy, raw: redis.Redis, kind: str
 ) -> None:
     await deliveries(lossy.Lease(request(wait_s=0)))
-    proxy.hold()
+    proxy.hold(SCRIPT)
     await refused(
         lossy.Lease(request(wait_s=0)).read(), grpc.StatusCode.UNAVAILABLE, reason="REDIS_UNAVAILABLE", retry=True
     )
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         # The broker has asked again, for what was its second call.
         while not any(raw.getrange(key, 0, 14) == "2".zfill(15) for key in raw.keys(PREFIX + "answer:*")):  # noqa: ASYNC110
             await asyncio.sleep(0.005)
@@ -204,11 +212,11 @@ async def test_a_lease_call_that_comes_after_its_repetition_was_answered_leases_
 ) -> None:
     waiting = asyncio.ensure_future(deliveries(lossy.Lease(request(1, wait_s=20))))
     await until_waiting(lossy, raw)
-    proxy.hold()
+    proxy.hold(SCRIPT)
     await put(stub, of_kind("once", "a"))
     each_once(await waiting, "a")
     assert proxy.held.is_set()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(SOON_S):
         # The answer has arrived, and Redis has been told.
         while raw.keys(PREFIX + "copies:*"):  # noqa: ASYNC110 - Redis tells nobody
             await asyncio.sleep(0.005)

@@ -2,22 +2,27 @@
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, until ("n" now, "s" started, "d" done), watch for this many us, records wanted (1 or 0),
---          bytes wanted at most, number of ids (1-1000), ids
--- Reply    for each id {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending, left out}
+--          bytes wanted at most, number of ids (1-1000), ids, "1" if some bytes were told in an earlier call
+-- Reply    for each id, or for the first of them if those have records of 4 MiB, {state, deliveries, cancel (1 or 0), kind, queue, record or "", last error, ending, left out}
 --          with "" as kind, queue and record as far as they cannot be read
 --          state    "S" succeeded, "F" failed, "C" cancelled (then ending is "R<result>", "E<error>" or "-"),
 --                   "X" dead or set aside, "L" started, "W" waiting (here or with a worker), "D" delayed, "A" late (due, not yet moved),
 --                   "U" unknown
 --          left out 1 if body, result or error would have been too much in all: ask again; the first one never is
+--          Ids without a reply are to be asked for in another call.
 --          An id that has not come as far as `until` is watched: the next change of its state is published.
--- Cost     O(log n) an id.
+-- Cost     O(log n) an id. Reads at most 4 MiB of records and one more, and of endings what it tells and one more.
 --- @drains
 --- @include clock
 --- @include records
 --- @include aside
 
 local until_state, watch, with_record, room = ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
-local full, some = false, false
+local count = tonumber(ARGV[7])
+local full, some = false, ARGV[8 + count] == '1'
+local unread = 4 * 1024 * 1024
+-- Of an ending that is not told, as much as holds everything before it.
+local HEAD = 2048
 
 -- Whether there is room for that many bytes more; if not, there is no more room for anything.
 local function fits(size)
@@ -31,13 +36,24 @@ local function fits(size)
   return not full
 end
 
+-- The ending of an item, read only if it may fit; "" none. And whether that is all of it.
+local function read_ending(id)
+  local key = P .. 'end:' .. id
+  local size = redis.call('STRLEN', key)
+  if size > HEAD and (full or (some and size - HEAD > room)) then
+    full = true
+    return redis.call('GETRANGE', key, 0, HEAD - 1), false
+  end
+  return size > 0 and redis.call('GET', key) or '', true
+end
+
 -- The reply for an item that has ended.
-local function ended(ending)
+local function ended(ending, all)
   local state, used, kind, queue, content = string.match(ending, '^([SFC]) (%d+) (%a) (%S+) (.*)$')
   if not state then
     return { 'U', 0, 0, '', '', '', '', '-', 0 }
   end
-  local whole = content == '-' or fits(#content)
+  local whole = content == '-' or (all and fits(#content))
   return { state, tonumber(used), 0, kind, queue, '', '', whole and content or '-', whole and 0 or 1 }
 end
 
@@ -67,15 +83,15 @@ local function stand(id, run, spec)
 end
 
 local function describe(id)
-  -- When full, only as much as holds everything but the result or error.
-  local ending = full and redis.call('GETRANGE', P .. 'end:' .. id, 0, 511) or redis.call('GET', P .. 'end:' .. id)
-  if ending and ending ~= '' then
-    return ended(ending)
+  local ending, all = read_ending(id)
+  if ending ~= '' then
+    return ended(ending, all)
   end
   local record = redis.call('HGET', P .. 'item', id)
   if not record then
     return { 'U', 0, 0, '', '', '', '', '-', 0 }
   end
+  unread = unread - #record
   local text = redis.call('HGET', P .. 'run', id)
   local run = text and parse_run(text) or nil
   local readable = record_spec(record)
@@ -94,7 +110,10 @@ end
 
 local ENDED = { S = true, F = true, C = true, X = true, U = true }
 local replies, watched = {}, {}
-for i = 1, tonumber(ARGV[7]) do
+for i = 1, count do
+  if unread <= 0 then
+    break
+  end
   local id = ARGV[7 + i]
   local reply = describe(id)
   replies[i] = reply

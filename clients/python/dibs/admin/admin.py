@@ -117,6 +117,7 @@ class Admin(BaseAdmin):
 
         Raises:
             InvalidArgument: the priority is out of range.
+            FailedPrecondition: 10,000 other queues have one (a setting of the broker), with reason TOO_MANY_PRIORITIES.
         """
         self._dibs.run(self._set_priority(queue, priority, is_data))
 

@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Calls:
     """One broker and one namespace. Close when done.
 
-    What is asked for by one command only, that command takes from `admin_flows`; here is what several ask for. Every
-    method raises `dibs.BrokerError` when the broker refuses or cannot be reached.
+    What is asked for by one command only, that command takes from `dibs.admin.flows`; here is what several ask for.
+    Every method raises `dibs.BrokerError` when the broker refuses or cannot be reached.
 
     Args:
         connection: where the broker is.

@@ -1,4 +1,4 @@
-"""What `Dibs` and `AsyncDibs` do to queues as a whole: thin faces of the flows in `queues`."""
+"""What `Dibs` and `AsyncDibs` do to queues as a whole: thin faces of the flows in `dibs.admin.queues`."""
 
 from __future__ import annotations
 

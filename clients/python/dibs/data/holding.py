@@ -5,7 +5,7 @@ learns to ask ahead, for what they will have begun a moment later, so that they 
 than that moment, what was asked for ahead is given back. What it holds it refreshes; what its caller has finished it
 acknowledges, over the next stream if this one breaks.
 
-Nothing here waits or locks: `stream` carries it with threads, `aio_stream` with asyncio.
+Nothing here waits or locks: `consumer` carries it with threads, `aio_consumer` with asyncio.
 """
 
 from __future__ import annotations

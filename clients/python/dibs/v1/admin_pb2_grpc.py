@@ -159,7 +159,8 @@ class AdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetPriority(self, request, context):
-        """Sets or clears the priority of a queue.
+        """Sets or clears the priority of a queue. FAILED_PRECONDITION with reason TOO_MANY_PRIORITIES if 10,000 other queues
+        of that kind (a broker setting) have one in that namespace, used or not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class AdminServiceStub:
         dibs.v1.admin_pb2.SetPriorityRequest,
         dibs.v1.admin_pb2.SetPriorityResponse,
     ]
-    """Sets or clears the priority of a queue."""
+    """Sets or clears the priority of a queue. FAILED_PRECONDITION with reason TOO_MANY_PRIORITIES if 10,000 other queues
+    of that kind (a broker setting) have one in that namespace, used or not.
+    """
 
     PauseQueue: grpc.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.PauseQueueRequest,
@@ -189,7 +191,9 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.SetPriorityRequest,
         dibs.v1.admin_pb2.SetPriorityResponse,
     ]
-    """Sets or clears the priority of a queue."""
+    """Sets or clears the priority of a queue. FAILED_PRECONDITION with reason TOO_MANY_PRIORITIES if 10,000 other queues
+    of that kind (a broker setting) have one in that namespace, used or not.
+    """
 
     PauseQueue: grpc.aio.UnaryUnaryMultiCallable[
         dibs.v1.admin_pb2.PauseQueueRequest,
@@ -341,7 +345,9 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         request: dibs.v1.admin_pb2.SetPriorityRequest,
         context: _ServicerContext,
     ) -> typing.Union[dibs.v1.admin_pb2.SetPriorityResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.SetPriorityResponse]]:
-        """Sets or clears the priority of a queue."""
+        """Sets or clears the priority of a queue. FAILED_PRECONDITION with reason TOO_MANY_PRIORITIES if 10,000 other queues
+        of that kind (a broker setting) have one in that namespace, used or not.
+        """
 
     @abc.abstractmethod
     def PauseQueue(
