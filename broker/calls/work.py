@@ -178,6 +178,7 @@ class WorkSession:
             with (
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._note_cancelled),
                 self._engine.peers.on_data_lost(self._note_data_lost),
+                self._engine.hints.on_deleted(self._note_deleted),
                 self._roster.on(self._namespace, self, tasks),
             ):
                 async with asyncio.TaskGroup() as parts:
@@ -318,6 +319,10 @@ class WorkSession:
     def _note_data_lost(self) -> None:
         self._register_again = True
         self._something_to_write.set()
+
+    def _note_deleted(self, namespace: str) -> None:
+        if namespace == self._namespace:
+            self._note_data_lost()
 
     async def _settle(self) -> None:
         while True:

@@ -113,8 +113,11 @@ class Engine:
             keys.format_channel(config.key_prefix, FORMAT),
         )
         self._scripts = Scripts(self._pipe, channel, config.clock)
-        self._timers = Timers(self._advance, self._pause_s)
-        self.hints = Hints(self._client, channel, of_format, self._timers.hasten)
+        self._timers = Timers(self._look, self._pause_s)
+        #: Known to be among those in use.
+        self._namespaces: set[str] = set()
+        # Without hints it may have been missed that some are gone.
+        self.hints = Hints(self._client, channel, of_format, self._timers.hasten, self._namespaces.clear)
         self.cancel_wishes = CancelWishes(self._read_cancel_wishes)
         self.peers = Peers(self._count_listeners, self._read_generation, self.hints.subscribed)
         self._hearing = ExitStack()
@@ -129,7 +132,6 @@ class Engine:
         self.locks = Locks(self._call, self._call_known)
         self.schedules = Schedules(self._call, self._call_known)
         self.removal = Removal(self._call, self._command, config.key_prefix, self._tell_deleted)
-        self._namespaces: set[str] = set()
         self._enqueues: dict[str, Coalescer[EnqueueCall, str]] = {}
         self._acks: dict[str, Coalescer[Ack, Outcome]] = {}
         self._nacks: dict[str, Coalescer[Nack, Outcome]] = {}
@@ -441,7 +443,7 @@ class Engine:
 
     def tidy(self) -> None:
         """Forgets what is kept for namespaces where nothing is under way; it is made anew when it is needed."""
-        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes):
+        for coalescers in (self._enqueues, self._acks, self._nacks, self._refreshes, self._begun):
             for namespace in [name for name, one in coalescers.items() if one.idle]:
                 del coalescers[namespace]
         self.receipts.tidy()
@@ -459,8 +461,17 @@ class Engine:
     def _forget(self, namespace: str) -> None:
         """The namespace is gone; the next call to it puts it among those in use again."""
         self._namespaces.discard(namespace)
-        if namespace not in self.hints.waiting:
-            self._timers.remove(namespace)
+        # That somebody waits there is gone from Redis, too.
+        self.hints.resync(namespace)
+
+    async def _is_used(self, namespace: str) -> bool:
+        """Whether to go on looking after a namespace: it may have been deleted, and used again since."""
+        if namespace in self._namespaces or namespace in self.hints.waiting:
+            return True
+        async with self._translated("namespaces"):
+            if await self._pipe.call("SISMEMBER", keys.namespaces(self.config.key_prefix), namespace):
+                self._namespaces.add(namespace)
+        return namespace in self._namespaces
 
     def _check_open(self, operation: str) -> None:
         if not self._open:
@@ -503,6 +514,12 @@ class Engine:
         if namespace in waiting:
             return max(self.config.poll_interval_s, len(waiting) / _MOST_LOOKS_A_SECOND)
         return max(self.config.poll_interval_s, self.config.idle_poll_interval_s)
+
+    async def _look(self, namespace: str) -> tuple[int, int] | None:
+        if await self._is_used(namespace):
+            return await self._advance(namespace)
+        self._timers.remove(namespace)
+        return None
 
     async def _advance(self, namespace: str) -> tuple[int, int]:
         due, now, look, *ready = await self._call("advance", namespace, (MAX_BATCH,))

@@ -53,6 +53,7 @@ class Hints:
         channel: of the hints.
         of_format: listened to as well, on the same connection, so that others can tell what this engine knows.
         on_waiting: told of a namespace when the first one waits there.
+        on_missed: called when hints may have been missed, before everybody is woken.
 
     Attributes:
         origin: marks hints about what this engine has put in: it has told its own waiters by then.
@@ -61,11 +62,17 @@ class Hints:
     """
 
     def __init__(
-        self, client: redis_async.Redis, channel: str, of_format: str, on_waiting: Callable[[str], None]
+        self,
+        client: redis_async.Redis,
+        channel: str,
+        of_format: str,
+        on_waiting: Callable[[str], None],
+        on_missed: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._channels = (channel, of_format)
         self._on_waiting = on_waiting
+        self._on_missed = on_missed
         self.waiting: dict[str, int] = {}
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
@@ -273,6 +280,7 @@ class Hints:
                 self._pauses.reset()
                 self._lost.end(None)
                 self.subscribed.set()
+                self._on_missed()
                 self.resync()
             elif message["type"] == "message":
                 self._receive(message["data"])

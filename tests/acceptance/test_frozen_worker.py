@@ -13,6 +13,7 @@ from dibs import Dibs, Task
 
 from ..support import redis as redis_support
 from ..support.processes import Broker, running_broker
+from ..support.waiting import until
 from ..support.worker_process import running_worker
 
 
@@ -25,6 +26,11 @@ def broker() -> Iterator[Broker]:
     programs = redis_support.found_programs()
     with redis_support.running(programs[max(programs)]) as server, running_broker("--redis", server.url) as broker:
         yield broker
+
+
+def delivered(app: Dibs) -> int:
+    """What the workers have been sent, in all."""
+    return sum(worker.delivered for worker in app.admin.workers())
 
 
 @pytest.mark.parametrize("frozen", ["whole worker", "task process"])
@@ -55,3 +61,22 @@ def test_what_a_frozen_worker_was_sent_meanwhile_runs_once(broker: Broker, froze
         for name, handle in handles.items():
             handle.get(timeout=20)
             assert runs(f"{name}-meanwhile") == 1
+
+
+def test_a_slow_rhythm_of_heartbeats_makes_nothing_older_than_it_is(tmp_path: Path) -> None:
+    programs = redis_support.found_programs()
+    slow = ("--heartbeat-interval", "15s", "--heartbeat-timeout", "45s")
+    with (
+        redis_support.running(programs[max(programs)]) as server,
+        running_broker("--redis", server.url, *slow) as broker,
+        running_worker(broker.address, tmp_path, module="tests.acceptance.frozen_jobs"),
+        Dibs(broker.address) as app,
+    ):
+        until(app.admin.workers, "the worker is there", 20)
+        # Idle for longer than a lease lasts.
+        time.sleep(8)
+        task = app.task(name="plain", vis_timeout=5, attempts=5, save_results=60)(nothing)
+        task.execute("at-once").get(timeout=20)
+        until(lambda: delivered(app), "its broker has said what it delivered", 20)
+        # It was not handed back as one whose lease is over.
+        assert delivered(app) == 1

@@ -10,6 +10,7 @@ from dibs.data.batch import DataBatch, Marks, ack, release
 from dibs.data.holding import Holding
 from dibs.data.leases import Leases
 from dibs.rpc.known_limits import KnownLimits
+from dibs.rpc.times import to_duration
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -412,3 +413,97 @@ def test_a_broker_that_announces_nothing_is_waited_for_a_moment_only(monkeypatch
     time.sleep(pause)
     holding.look()
     assert credit(holding) == 10
+
+
+class Time:
+    """The clock of a consumer that has heartbeats."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
+
+    def consumer(self, lease_s: float) -> Holding:
+        holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, lease_s, 0, KnownLimits())
+        holding.begin()
+        beats = tpb.Heartbeats(interval=to_duration(5), timeout=to_duration(15))
+        holding.receive(pb.WorkResponse(limits=tpb.Limits(max_credit=10_000), heartbeats=beats))
+        return holding
+
+    def awake(self, holding: Holding, seconds: float) -> None:
+        for _ in range(round(seconds * 4)):
+            self.now += 0.25
+            holding.look()
+
+
+def leased(at: float, *ids: str, batch: int = 1) -> pb.WorkResponse:
+    """Items that were leased then, by Redis's clock."""
+    response = items(*ids, batch=batch)
+    response.lease_time.FromMicroseconds(int(at * 1e6))
+    return response
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
+    return Time(monkeypatch)
+
+
+def released(holding: Holding) -> list[str]:
+    message = holding.message()
+    return [] if message is None else [nack.id for nack in message.nacks]
+
+
+def test_what_came_during_a_freeze_goes_back_if_its_lease_is_over(clock: Time) -> None:
+    holding = clock.consumer(lease_s=10)
+    holding.receive(leased(clock.now, "before"))
+    holding.finish([delivery.id for delivery in holding.take(10)])
+    holding.want(10)
+    holding.message()
+    clock.awake(holding, 3)
+    frozen_at = clock.now
+    clock.now += 30
+    holding.receive(leased(frozen_at + 1, "over", batch=2))
+    holding.receive(leased(frozen_at + 25, "good", batch=3))
+    assert [delivery.id for delivery in holding.take(10)] == ["good"]
+    assert released(holding) == ["over"]
+    # Its lease is refreshed as if it had come when it was leased.
+    clock.awake(holding, 1)
+    message = holding.message()
+    assert message is not None
+    assert [refresh.id for refresh in message.refreshes] == ["good"]
+
+
+def test_what_waited_through_a_freeze_goes_back_if_its_lease_is_over(clock: Time) -> None:
+    holding = clock.consumer(lease_s=10)
+    holding.want(10)
+    holding.receive(leased(clock.now, "a", "b"))
+    clock.now += 30
+    # Whoever is awake first.
+    holding.look()
+    assert holding.take(10) == []
+    assert sorted(released(holding)) == ["a", "b"]
+
+
+def test_more_is_asked_for_when_it_is_certain_how_old_it_is(clock: Time) -> None:
+    holding = clock.consumer(lease_s=10)
+    holding.want(1)
+    assert credit(holding) == 1
+    clock.awake(holding, 3)
+    clock.now += 30
+    holding.receive(leased(clock.now, "a"))  # nobody can tell: nothing had come before
+    assert holding.take(1) == []
+    holding.want(1)
+    assert credit(holding) == 0
+    clock.awake(holding, 3)
+    assert credit(holding) == 1
+    holding.receive(leased(clock.now, "a", batch=2))
+    assert [delivery.id for delivery in holding.take(1)] == ["a"]
+
+
+def test_consumers_look_at_the_time_often_enough_whatever_the_heartbeats(clock: Time) -> None:
+    holding = Holding("default", "q", tpb.QUEUE_KIND_DATA, 30, 0, KnownLimits())
+    holding.begin()
+    beats = tpb.Heartbeats(interval=to_duration(60), timeout=to_duration(180))
+    holding.receive(pb.WorkResponse(limits=tpb.Limits(max_credit=10_000), heartbeats=beats))
+    pause = holding.look()
+    assert pause is not None
+    assert pause <= 0.5

@@ -17,11 +17,21 @@ class Worker:
     """One Work stream."""
 
     def __init__(
-        self, stub: Stub, *, credit: int = 10, received_tokens: Sequence[int] = (), task_names: Sequence[str] = ()
+        self,
+        stub: Stub,
+        *,
+        credit: int = 10,
+        received_tokens: Sequence[int] = (),
+        task_names: Sequence[str] = (),
+        namespace: str = "",
     ) -> None:
         self._up: asyncio.Queue[pb.WorkRequest | None] = asyncio.Queue()
         hello = pb.WorkHello(
-            kind=tpb.QUEUE_KIND_TASK, worker_id="test", received_tokens=received_tokens, task_names=task_names
+            namespace=namespace,
+            kind=tpb.QUEUE_KIND_TASK,
+            worker_id="test",
+            received_tokens=received_tokens,
+            task_names=task_names,
         )
         self.say(hello=hello, add_credit=credit)
         self.call = stub.Work(self._requests())

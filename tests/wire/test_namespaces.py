@@ -24,7 +24,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..support.redis import RedisServer
 from .conftest import AdminStub, Stub, item
 from .statuses import refused
-from .streams import Worker
+from .streams import Worker, ids_of
 
 PREFIX = keys.namespace_prefix("dibs", "going")
 TASK = tpb.QUEUE_KIND_TASK
@@ -105,6 +105,68 @@ async def test_it_can_be_used_again_and_is_known_again_through_every_broker(
         assert [delivery.id async for response in call for delivery in response.deliveries] == ["a"]
     finally:
         await other.close()
+
+
+async def test_workers_that_stay_are_told_to_register_again_and_get_what_comes(
+    redis_server: RedisServer, stub: Stub, admin: AdminStub, raw: redis.Redis
+) -> None:
+    other = Engine(EngineConfig(redis_server.url, poll_interval_s=3600))
+    await other.start()
+    staying, elsewhere = Worker(stub, namespace="going"), Worker(stub)
+    try:
+        for worker in (staying, elsewhere):
+            await worker.hear()
+        assert (await delete(admin, force=True))[-1].deleted
+        async with asyncio.timeout(10):
+            while not (await staying.hear()).register_again:
+                pass
+        # Put in elsewhere: the broker hears of it only if Redis knows that somebody waits.
+        async with asyncio.timeout(10):
+            while not raw.keys(f"{PREFIX}hungry*"):  # noqa: ASYNC110 - the broker asks again
+                await asyncio.sleep(0.01)
+        await other.enqueue("going", "", [NewItem("new", Spec(Kind.TASK, "q").encode(), "", "k", b"")])
+        assert ids_of(await staying.items()) == ["new"]
+        await stub.Enqueue(bpb.EnqueueRequest(items=[item("other")]))
+        heard = await elsewhere.hear()
+        assert not heard.register_again
+        assert ids_of(heard) == ["other"]
+    finally:
+        staying.half_close()
+        elsewhere.half_close()
+        await other.close()
+
+
+async def test_word_that_comes_late_does_no_harm_to_what_was_put_in_since(
+    redis_server: RedisServer, raw: redis.Redis
+) -> None:
+    engine = Engine(EngineConfig(redis_server.url))
+    await engine.start()
+    try:
+        await asyncio.wait_for(engine.hints.subscribed.wait(), 20)
+        delayed = f"{PREFIX}delayed:{Kind.TASK.value}:q"
+        spec = Spec(Kind.TASK, "q").encode()
+        delays = {"soon": "+100000", "later": "+2000000"}
+        await engine.enqueue("going", "", [NewItem(id, spec, delay, "k", b"") for id, delay in delays.items()])
+        async with asyncio.timeout(10):
+            while raw.zcard(delayed) > 1:  # noqa: ASYNC110 - time's work
+                await asyncio.sleep(0.05)
+        raw.publish(keys.hints_channel("dibs"), "d going -")
+        assert raw.exists(delayed)
+        async with asyncio.timeout(10):
+            while raw.exists(delayed):  # noqa: ASYNC110 - time's work
+                await asyncio.sleep(0.05)
+        # And what is gone and stays away is not looked at any more.
+        raw.srem("dibs:namespaces", "going")
+        raw.publish(keys.hints_channel("dibs"), "d going -")
+        async with asyncio.timeout(10):
+            while "going" in engine._namespaces:  # noqa: ASYNC110 - heard of as a hint
+                await asyncio.sleep(0.01)
+        engine._timers.due("going", 0)
+        async with asyncio.timeout(10):
+            while "going" in engine._timers._next:  # noqa: ASYNC110 - at its next look
+                await asyncio.sleep(0.05)
+    finally:
+        await engine.close()
 
 
 async def test_one_where_items_are_leased_or_workers_are_connected_stays(stub: Stub, admin: AdminStub) -> None:

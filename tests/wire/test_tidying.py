@@ -33,7 +33,8 @@ async def work_in(stub: Stub, namespace: str) -> None:
     )
     await stub.Nack(pb.NackRequest(namespace=namespace, entries=[pb.NackEntry(id=one.id, lease_token=one.lease_token)]))
     hello = pb.WorkHello(namespace=namespace, kind=TASK, worker_id="w")
-    stream = stub.Work(iter([pb.WorkRequest(hello=hello, add_credit=2)]))
+    begun = [pb.BegunEntry(id="nothing", lease_token=1)]
+    stream = stub.Work(iter([pb.WorkRequest(hello=hello, begun=begun), pb.WorkRequest(add_credit=2)]))
     async for _ in stream:
         pass
 
@@ -41,7 +42,7 @@ async def work_in(stub: Stub, namespace: str) -> None:
 def kept(engine: Any, services: Any) -> list[int]:
     """How many namespaces each part of the broker keeps something for."""
     dispatch = services._dispatch
-    coalescers = (engine._enqueues, engine._acks, engine._nacks, engine._refreshes)
+    coalescers = (engine._enqueues, engine._acks, engine._nacks, engine._refreshes, engine._begun)
     others = (engine.receipts._untold, dispatch._callers._free, dispatch.returns._lines, services._roster._namespaces)
     return [len(one) for one in (*coalescers, *others)]
 

@@ -30,10 +30,10 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
-from dibs.contract.heartbeats import DEFAULT
 from dibs.contract.limits import ANNOUNCED_WITHIN_SECONDS, CONTRACT
 from dibs.rpc.beside import beside
 from dibs.rpc.connection import Metadata
+from dibs.rpc.dating import LOOK_SECONDS, Dating
 from dibs.rpc.heart import Heart
 from dibs.rpc.known_limits import is_too_large
 from dibs.rpc.status import error_from_call
@@ -45,7 +45,6 @@ from ..limits import MAX_CREDIT
 from ..unknown import UnknownTasks
 from .condition import Condition
 from .credit import credit_change
-from .dating import Dating
 from .envelope import Envelope
 from .events import Announcer, EventName
 from .hands import Hands
@@ -190,7 +189,7 @@ class WorkStream:
         """Sees to it that we say something now and then, and that the broker does."""
         heart = self._heart
         while True:
-            await asyncio.sleep(heart.look_s or DEFAULT.look_s)
+            await asyncio.sleep(min(heart.look_s or LOOK_SECONDS, LOOK_SECONDS))
             self._dating.look(time.monotonic())
             heart.look()
             if heart.beat_due:

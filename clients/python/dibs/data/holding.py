@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from ..contract.limits import ANNOUNCED_WITHIN_SECONDS, ENTRY_OVERHEAD
 from ..errors import BrokerError, InvalidArgument
+from ..rpc.dating import CATCH_UP_SECONDS, LOOK_SECONDS, Dating
 from ..rpc.defaults import NO_DEFAULTS, Defaults
 from ..rpc.heart import Heart
 from ..rpc.known_limits import KnownLimits
@@ -73,6 +74,7 @@ class Holding:
         #: Of the open stream, and when to look at it again.
         self._heart = Heart()
         self._heart_at: float | None = None
+        self._dating = Dating()
         self._hello = pb.WorkHello(
             namespace=namespace,
             queues=[queue],
@@ -84,6 +86,8 @@ class Holding:
         defaults.apply(self._hello)
         self.lost: frozenset[str] = frozenset()
         self._refresh_after = lease_timeout * _REFRESH_AFTER
+        #: So long after it was to be refreshed a lease is over.
+        self._over_after = lease_timeout - self._refresh_after
         #: Leased here: token, and when the lease is to be refreshed, on the monotonic clock.
         self._held: dict[str, tuple[int, float]] = {}
         #: When to look through what is held; the first of those times, or one before it. None: nothing was received.
@@ -104,8 +108,9 @@ class Holding:
         #: Whether the caller works on a batch or waits for one, and since when.
         self._working = False
         self._since = time.monotonic()
-        #: Items that the broker may still send, as far as it was told.
+        #: Items that the broker may still send, as far as it was told; and when to ask for more again, None: now.
         self._credit = 0
+        self._ask_at: float | None = None
         self._batch = 0
         self._said_batch = 0
         #: When what there is to say has to be out; None: there is nothing, or a wish for credit alone.
@@ -128,6 +133,7 @@ class Holding:
         self._speak_at = time.monotonic() + ANNOUNCED_WITHIN_SECONDS
         self._heart = Heart()
         self._heart_at = time.monotonic()
+        self._dating.begin(self._heart_at)
         return pb.WorkRequest(hello=self._hello)
 
     def hear_refusal(self, error: BrokerError) -> bool:
@@ -195,6 +201,8 @@ class Holding:
         target = self._wanted + ahead
         change = max(target - len(self._waiting), 0) - self._credit
         change = min(change, self._limits.now.max_credit - self._credit)
+        if change > 0 and self._ask_at is not None:
+            return 0
         if change > 0:
             # Below 0 it is as it should be: what was on its way when credit was taken back has come.
             late = self._credit < 0 and not target
@@ -229,14 +237,32 @@ class Holding:
             _log.warning("%d items of %s were settled too late: their leases were lost", late, self._hello.queues[0])
         deliveries = response.deliveries
         if deliveries and not self._left:  # else the broker takes back what was not received
-            refresh_at = time.monotonic() + self._refresh_after
+            refresh_at = self._leased_at(response) + self._refresh_after
             self._batch = response.batch
             self._say_within(_GATHER_SECONDS)
             self._credit -= len(deliveries)
             self._waiting.extend(deliveries)
             self._held.update((delivery.id, (delivery.lease_token, refresh_at)) for delivery in deliveries)
-            if self._look_at is None:
+            if self._look_at is None or refresh_at < self._look_at:
                 self._look_at = refresh_at
+
+    def _leased_at(self, response: pb.WorkResponse) -> float:
+        """When what comes was leased, on the monotonic clock: as a rule just now."""
+        now = time.monotonic()
+        if self._heart.look_s is None:  # an old broker: nobody looks often enough to know
+            return now
+        return self._dating.date(response.lease_time.ToMicroseconds() / 1e6, now)
+
+    def _is_over(self, refresh_at: float, now: float) -> bool:
+        """Whether a lease is over: this process was frozen, or held up for long."""
+        return refresh_at + self._over_after <= now
+
+    def _give_up(self, ids: Collection[str], now: float) -> None:
+        """Give back what the caller has not got and whose lease is over."""
+        if ids:
+            self._settle(ids, release)
+            # Until it is certain how old it is what comes again would go back again.
+            self._ask_at = now + CATCH_UP_SECONDS
 
     # The caller
 
@@ -246,13 +272,19 @@ class Holding:
 
     def take(self, items: int) -> list[Delivery]:
         """A batch of what has come; the caller begins to work on it. Empty: nothing has come."""
+        now = time.monotonic()
         batch: list[Delivery] = []
+        lapsed: list[str] = []
         while self._waiting and len(batch) < items:
             delivery = self._waiting.popleft()
             held = self._held.get(delivery.id)
             # It may be lost, or have come again over another stream.
             if held is not None and held[0] == delivery.lease_token:
-                batch.append(delivery)
+                if self._is_over(held[1], now):
+                    lapsed.append(delivery.id)
+                else:
+                    batch.append(delivery)
+        self._give_up(lapsed, now)
         if batch:
             self._wanted = 0
             self._open = {delivery.id for delivery in batch}
@@ -323,6 +355,8 @@ class Holding:
         now = time.monotonic()
         if self._speak_at is not None and now >= self._speak_at:
             self._speak_at = None
+        if self._ask_at is not None and now >= self._ask_at:
+            self._ask_at = None
         self.look_at_heart()
         if self._look_at is not None and now >= self._look_at:
             self._look_at = self._refresh(now)
@@ -340,7 +374,9 @@ class Holding:
         now = time.monotonic()
         if self._heart_at is not None and now >= self._heart_at:
             self._heart.look()
-            self._heart_at = None if self._heart.look_s is None else now + self._heart.look_s
+            self._dating.look(now)
+            look_s = self._heart.look_s
+            self._heart_at = None if look_s is None else now + min(look_s, LOOK_SECONDS)
         return None if self._heart_at is None else max(self._heart_at - now, 0.0)
 
     @property
@@ -361,11 +397,13 @@ class Holding:
         say_at = self._say_at
         if self._speak_at is not None and (say_at is None or say_at < self._speak_at):
             say_at = self._speak_at
-        times = (self._look_at, say_at, restart_at, self._heart_at)
+        times = (self._look_at, say_at, restart_at, self._heart_at, self._ask_at)
         return min((at for at in times if at is not None), default=None)
 
     def _refresh(self, now: float) -> float | None:
         """Refresh what is due; when the next is, None: nothing is held."""
+        waiting = {delivery.id for delivery in self._waiting} - self._open
+        self._give_up([id for id in waiting if id in self._held and self._is_over(self._held[id][1], now)], now)
         next_at = now + self._refresh_after
         for id, (token, refresh_at) in self._held.items():
             if refresh_at <= now:

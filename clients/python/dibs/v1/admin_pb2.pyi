@@ -1706,8 +1706,8 @@ class DeleteNamespaceRequest(google.protobuf.message.Message):
     namespace: builtins.str
     """Namespace to remove. Required: there is no default."""
     force: builtins.bool
-    """Also while workers are connected or items are leased. What runs then ends without a trace; workers that stay must be
-    started again to be known.
+    """Also while workers are connected or items are leased. What runs then ends without a trace; workers that stay are told
+    to register again.
     """
     def __init__(
         self,

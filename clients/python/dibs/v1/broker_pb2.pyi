@@ -757,8 +757,8 @@ class WorkResponse(google.protobuf.message.Message):
     drain: builtins.bool
     """The broker is going away: finish what was received, open a stream elsewhere."""
     register_again: builtins.bool
-    """Redis has lost its data since this stream or this broker began: register tasks and schedules again, as at the start
-    of a worker. What was queued is gone.
+    """Redis has lost its data since this stream or this broker began, or the namespace was deleted: register tasks and
+    schedules again, as at the start of a worker. What was queued is gone.
     """
     hears_begun: builtins.bool
     """In the first message of a stream: the broker knows says_begun and begun."""

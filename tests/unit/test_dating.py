@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dibs.worker.connector.dating import Dating
+from dibs.rpc.dating import Dating
 
 #: What Redis's clock says when ours says 0.
 EPOCH = 1_795_000_000.0
@@ -80,3 +80,24 @@ def test_a_clock_of_redis_that_was_set_meanwhile_makes_nothing_older_than_the_fr
     worker.now += 30
     assert worker.reads(EPOCH - 600) == 10
     assert worker.reads(EPOCH + 900) == 40
+
+
+def test_one_that_is_held_up_again_and_again_takes_nothing_for_older_than_two_of_its_pauses(worker: Worker) -> None:
+    for _ in range(100):
+        worker.now += 1.5
+        worker._dating.look(worker.now)
+    assert worker.reads(EPOCH + worker.now) == worker.now - 3
+
+
+def test_what_waited_through_two_pauses_is_not_taken_for_younger(worker: Worker) -> None:
+    worker.awake(10)
+    worker.now += 30
+    worker._dating.look(worker.now)
+    worker.now += 1
+    assert worker.reads(EPOCH + 15) == 10
+
+
+def test_what_comes_on_a_stream_is_no_older_than_the_stream(worker: Worker) -> None:
+    worker.now += 30
+    worker._dating.begin(worker.now)
+    assert worker.reads(EPOCH + 5) == 30
