@@ -27,6 +27,9 @@ from typing import TYPE_CHECKING, Any
 if "grpc" not in sys.modules:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
+# From now on forks are watched: what a child may do with gRPC depends on what its parent did, with or without dibs.
+importlib.import_module(".rpc.forking", __name__)
+
 
 # A public name is written twice: below for type checkers, which take `X as X` for a name that is meant to be used from
 # here, and in the table of homes, which is what programs get it by.

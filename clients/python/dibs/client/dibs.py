@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,8 +88,7 @@ class Dibs(Administration, TaskMaking):
         #: The tasks of this instance, by name.
         self.registry: Registry[BaseTask[..., Any]] = Registry()
         self._known_tasks = KnownTasks()
-        self._lock = threading.Lock()
-        forking.watch_lock(self._lock)
+        self._lock = forking.Mutex()
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None

@@ -52,12 +52,7 @@ class Consumer(Marks):
         self._holding = holding
         self._items = items
         self._value = value
-        # Guards everything below and the holding.
-        lock = threading.RLock()
-        #: Notified whenever something has changed; the caller and the reader wait for that.
-        self._changed = threading.Condition(lock)
-        #: Notified when there is something to be said, or nothing more ever; the thread of gRPC waits for that.
-        self._news = threading.Condition(lock)
+        self._make_locks()
         self._call: Any = None
         self._requests: _Requests | None = None
         #: This process forks at the moment.
@@ -69,6 +64,14 @@ class Consumer(Marks):
         self._error: Exception | None = None
         self._reader = threading.Thread(target=self._read, name="dibs-stream", daemon=True)
         forking.watch(self)
+
+    def _make_locks(self) -> None:
+        # Guards everything else and the holding.
+        self._lock = threading.RLock()
+        #: Notified whenever something has changed; the caller and the reader wait for that.
+        self._changed = threading.Condition(self._lock)
+        #: Notified when there is something to be said, or nothing more ever; the thread of gRPC waits for that.
+        self._news = threading.Condition(self._lock)
 
     @property
     def lost(self) -> frozenset[str]:  # type: ignore[override]  # it is read only
@@ -191,8 +194,8 @@ class Consumer(Marks):
                     return
                 _log.warning("the stream of a data queue broke, opening another: %s", problem)
             finally:
-                self._idle.set()
                 requests.end()
+                self._idle.set()
             with self._changed:
                 self._call = self._requests = None
                 self._changed.wait_for(lambda: not self._forking)
@@ -211,36 +214,37 @@ class Consumer(Marks):
 
     # Forks
 
-    def before_fork(self, *, stop: bool) -> None:
-        """End the stream, unless it may stay. The parent opens another."""
-        if stop:
-            self._end_stream()
-        self._changed.acquire()
-
-    def _end_stream(self) -> None:
-        with self._changed:
-            self._forking = True
+    def before_fork(self, hold: forking.Hold) -> None:
+        """End the stream. The parent opens another."""
+        # From now on the reader opens none; one that it opens at this moment is noted when the lock is free.
+        self._forking = True
+        if not self._lock.acquire(timeout=FORK_SECONDS):
+            raise forking.GivenUp
+        try:
             call = self._call
             if self._requests is not None:
                 self._requests.finish()
+        finally:
+            self._lock.release()
         if call is not None and not self._idle.wait(FORK_SECONDS):
             call.cancel()
             self._idle.wait(FORK_SECONDS)
+        hold(self._lock)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
-        self._forking = False
-        self._changed.notify_all()
-        self._changed.release()
+        with self._changed:
+            self._forking = False
+            self._changed.notify_all()
 
     def after_fork_in_child(self) -> None:
         """The stream is the parent's, and what it holds."""
+        self._make_locks()
         self._forking = False
         forking.abandon(self._call)
         self._call = self._requests = None
         self._error = DibsError("the stream of a data queue stays with the process that began it")
         self._holding.abandon()
-        self._changed.release()
 
 
 def forgivable(problem: BrokerError) -> bool:

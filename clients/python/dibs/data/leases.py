@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -28,8 +27,7 @@ class Leases:
 
     def __init__(self, most: int = MAX_REMEMBERED) -> None:
         self._most = most
-        self._lock = threading.Lock()
-        forking.watch_lock(self._lock)
+        self._lock = forking.Mutex()
         self._tokens: dict[str, int] = {}
 
     def __len__(self) -> int:

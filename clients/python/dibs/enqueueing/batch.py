@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import grpc
 
 from ..errors import BrokerError
-from ..rpc import operations
+from ..rpc import forking, operations
 from ..rpc.encoding import EncodedRequest
 from ..rpc.retry import Attempts, is_transient
 from ..rpc.runner import Runner
@@ -74,8 +74,9 @@ class Batch(Gathering[Runner]):
             self._sent.append(request)
             stream = self._stream
             if stream is None and len(self._sent) == 1:
+                transport = self.owner.transport
                 with self._lock:
-                    stream = self._stream = EnqueueStream(self.owner.transport)
+                    stream = self._stream = EnqueueStream(transport)
             if stream is not None:
                 stream.send(request)
 
@@ -129,22 +130,18 @@ class Batch(Gathering[Runner]):
         if stream is not None:
             stream.close()
 
-    def before_fork(self, *, stop: bool) -> None:
-        """End the stream, unless it may stay. What was sent goes again, with its request_id."""
-        self._lock.acquire()
-        if stop and self._stream is not None:
+    def before_fork(self, hold: forking.Hold) -> None:
+        """End the stream. What was sent goes again, with its request_id."""
+        hold(self._lock)
+        if self._stream is not None:
             self._stream.halt()
             self._stream = None
 
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
-
     def after_fork_in_child(self) -> None:
         """Forget what is the parent's."""
+        self._lock = threading.Lock()
         super().after_fork_in_child()
         if self._stream is not None:
             self._stream.abandon()
             self._stream = None
         self._sent.clear()
-        self._lock.release()

@@ -92,7 +92,7 @@ class Gathering(Generic[Owner]):
             first.add_note(f"and {len(self.refusals) - 1} more calls of the batch were refused")
         raise first
 
-    def before_fork(self, *, stop: bool) -> None:
+    def before_fork(self, hold: forking.Hold) -> None:
         """Nothing to stop."""
 
     def after_fork_in_parent(self) -> None:

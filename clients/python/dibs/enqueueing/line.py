@@ -252,20 +252,20 @@ class EnqueueLine:
         """End the stream. Calls that wait go on, on their own."""
         self._drop_stream()
 
-    def before_fork(self, *, stop: bool) -> None:
-        """End the stream, unless it may stay. A leader goes on with a unary call."""
-        self._lock.acquire()
+    def before_fork(self, hold: forking.Hold) -> None:
+        """End the stream. A leader goes on with a unary call."""
+        hold(self._lock)
         stream = self._stream
-        if stop and stream is not None:
+        if stream is not None:
             self._close_stream()
             stream.halt()
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
+        """Nothing has changed."""
 
     def after_fork_in_child(self) -> None:
         """Forget the callers that are the parent's, and its stream."""
+        self._lock = threading.Lock()
         if self._stream is not None:
             self._stream.abandon()
             self._stream = None
@@ -274,7 +274,6 @@ class EnqueueLine:
             self._stop_stream = None
         self._waiting.clear()
         self._led = False
-        self._lock.release()
 
 
 def _wake(ticket: _Ticket) -> None:

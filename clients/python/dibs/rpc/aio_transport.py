@@ -212,7 +212,7 @@ class AioTransport:
         # In the next turn of the loop what was cut off lets go of gRPC, which a fork after this waits for.
         await asyncio.sleep(0)
 
-    def before_fork(self, *, stop: bool) -> None:
+    def before_fork(self, hold: forking.Hold) -> None:
         """Drop what nobody can use any more: it would keep gRPC running."""
         if self._loop is not None and self._loop.is_closed():
             self._drop()

@@ -231,9 +231,10 @@ class Connection:
         credentials = self.credentials()
         # Replies that are streams are read without a thread each: a third of the time of a call.
         options = (*self.options, (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1))
-        if credentials is None:
-            return grpc.insecure_channel(self.target, options)
-        return grpc.secure_channel(self.target, credentials, options)
+        with forking.opening():
+            if credentials is None:
+                return grpc.insecure_channel(self.target, options)
+            return grpc.secure_channel(self.target, credentials, options)
 
     def open_aio_channel(self) -> grpc.aio.Channel:
         """A new channel for the running event loop; the caller closes it.
@@ -243,9 +244,10 @@ class Connection:
         """
         forking.check()
         credentials = self.credentials()
-        if credentials is None:
-            channel = grpc.aio.insecure_channel(self.target, self.options)
-        else:
-            channel = grpc.aio.secure_channel(self.target, credentials, self.options)
-        forking.opened(channel, asyncio.get_running_loop())
+        with forking.opening():
+            if credentials is None:
+                channel = grpc.aio.insecure_channel(self.target, self.options)
+            else:
+                channel = grpc.aio.secure_channel(self.target, credentials, self.options)
+            forking.opened(channel, asyncio.get_running_loop())
         return channel

@@ -21,6 +21,11 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _START_FIELD = 19
 
 
+def can_see() -> bool:
+    """Whether this system tells the names of threads."""
+    return os.path.isdir(_TASKS)
+
+
 def core_is_seen() -> bool:
     """Whether there are threads by those names. Where the kernel tells no names there are none."""
     return any(_is_cores(name) for name, _ in _look()[0].values())

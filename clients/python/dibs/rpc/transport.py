@@ -254,21 +254,20 @@ class Transport:
         """Whether it has a channel."""
         return self._channel is not None or bool(self._left)
 
-    def before_fork(self, *, stop: bool) -> None:
+    def before_fork(self, hold: forking.Hold) -> None:
         """Let no call begin until the fork is over, and close the channel; calls that may be made again then are.
 
         One that may not gets a second to end. If it does not, the channel stays open.
         """
-        self._lock.acquire()
-        if not stop:
-            return
+        hold(self._lock)
         self._forks += 1
         for call, (_, safe) in tuple(self._calls.items()):
             if safe:
                 call.cancel()
-        if self._calls_end():
-            for channel in self._take_channels():
-                channel.close()
+        if not self._calls_end():
+            raise forking.GivenUp
+        for channel in self._take_channels():
+            channel.close()
 
     def _calls_end(self) -> bool:
         """Wait until no thread is inside of gRPC for a call; whether that is so."""
@@ -281,15 +280,14 @@ class Transport:
         return True
 
     def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._lock.release()
+        """Nothing has changed."""
 
     def after_fork_in_child(self) -> None:
         """Forget what is open: it is the parent's."""
+        self._lock = threading.Lock()
         for channel in self._take_channels():
             forking.abandon(channel)
         for call in self._calls:
             forking.abandon(call)
         self._calls = {}
         self._ended = threading.Event()
-        self._lock.release()
