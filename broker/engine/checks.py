@@ -63,6 +63,7 @@ async def check_rights(call: Call, pipe: Pipe, channel: str) -> None:
         # Scripts that Redis remembers from earlier on run without it.
         await pipe.call("EVAL", "return 1", 0)
         await pipe.call("PUBSUB", "NUMSUB", channel)
+        await pipe.call("SCAN", "0", "COUNT", 1)
     except Exception as error:
         raise translate(error, "rights") from error
     lacking: list[bytes] = await call("rights", "probe", ())

@@ -162,7 +162,7 @@ def test_sigterm_lets_what_runs_finish_and_leaves_the_rest(scene: Scene) -> None
 def test_what_does_not_finish_within_the_wait_is_left_and_the_exit_is_orderly(scene: Scene) -> None:
     with scene.worker("--wait", "0.1") as worker:
         scene.put("running")
-        scene.until_written("begun running")
+        until(lambda: scene.state("running") == tpb.ITEM_STATE_STARTED, "it is told to have begun")
         worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
         assert "they are left unfinished" in worker.output

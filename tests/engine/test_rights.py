@@ -22,7 +22,7 @@ from .helpers import put
 
 RIGHTS = documented_rights()
 #: What is called outside of scripts alone.
-OUTSIDE = {"ping", "info", "select", "subscribe", "pubsub|numsub", "eval", "evalsha"}
+OUTSIDE = {"ping", "info", "select", "subscribe", "pubsub|numsub", "scan", "eval", "evalsha"}
 
 
 @dataclass(frozen=True)

@@ -56,21 +56,21 @@ def test_a_pair_that_fits_is_read_with_its_end(tmp_path: Path, authority: Author
     pair = authority.pair(key=key, ends=40 * DAY)
     found = read(tmp_path, pair)
     assert (found.cert, found.key, found.client_ca, found.client_ca_expires) == (pair.cert, pair.key, None, None)
-    assert abs(found.expires - NOW - 40 * DAY) < timedelta(minutes=5)
+    assert abs(found.expires - NOW - 40 * DAY) < timedelta(hours=1)
     assert "PRIVATE" not in repr(found)
 
 
 def test_a_chain_ends_with_the_first_of_it_that_ends(tmp_path: Path, authority: Authority) -> None:
     pair = authority.pair(ends=40 * DAY)
     chain = Pair(pair.cert + Authority("between", ends=20 * DAY).pem, pair.key)
-    assert abs(read(tmp_path, chain).expires - NOW - 20 * DAY) < timedelta(minutes=5)
+    assert abs(read(tmp_path, chain).expires - NOW - 20 * DAY) < timedelta(hours=1)
 
 
 def test_an_authority_that_is_over_may_stand_beside_its_successor(tmp_path: Path, authority: Authority) -> None:
     over, next_one = Authority(ends=-DAY).pem, Authority(ends=30 * DAY).pem
     found = read(tmp_path, authority.pair(), over + next_one)
     assert found.client_ca_expires is not None
-    assert abs(found.client_ca_expires - NOW - 30 * DAY) < timedelta(minutes=5)
+    assert abs(found.client_ca_expires - NOW - 30 * DAY) < timedelta(hours=1)
     assert "--tls-client-ca" in (text := refusal(tmp_path, authority.pair(), over))
     assert "has expired on" in text
 
