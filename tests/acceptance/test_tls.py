@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -105,7 +106,8 @@ def test_the_command_calls_over_tls_and_says_what_is_the_matter_if_it_cannot(fil
         # It asks once; of many attempts older releases of gRPC tell how the last one was cut off.
         failed = run("health", env=env)
         assert failed.returncode == 4
-        [line] = failed.stderr.splitlines()
+        # Beside ours there may be lines that gRPC's core writes by itself when a machine is slow.
+        [line] = [line for line in failed.stderr.splitlines() if not re.match(r"[EWI]\d{4} ", line)]
         assert line.startswith(f"dibs: no broker answers at https://{broker.address} (")
         return line
 
