@@ -8,7 +8,7 @@ import time
 import redis
 
 from dibs.broker.engine.engine import MAX_BATCH, Engine
-from dibs.broker.engine.types import Kind, Outcome, State, Until, decode_record
+from dibs.broker.engine.types import Kind, Outcome, Refresh, State, Until, decode_record
 
 from .conftest import MakeEngine
 from .helpers import (
@@ -179,3 +179,38 @@ async def test_ten_thousand_queues_with_leases_do_not_slow_one_down(still: Engin
     assert await ack(still, await lease_one(still)) is Outcome.OK
     assert time.perf_counter() - begun < 0.5
     assert await state_of(still, "i0") is State.STARTED
+
+
+async def test_a_clock_that_is_set_back_makes_only_those_wait_who_had_a_time(still: Engine, clock: Clock) -> None:
+    lease_us, back_us = 10 * SECOND_US, 300 * SECOND_US
+    spec = LEASED._replace(attempts=5, lease_us=lease_us)
+    await put(still, "held", "orphan", spec=spec)
+    held, orphan = await lease(still, 2)
+    await put(still, "delayed", due=f"+{SECOND_US}")
+    clock.passes(-back_us)
+
+    # A living consumer refreshes and finishes what it has; and what is new comes at once.
+    (refreshed,) = await still.refresh(NS, [Refresh(held.id, held.token)])
+    assert refreshed.outcome is Outcome.OK
+    assert await ack(still, held) is Outcome.OK
+    await put(still, "new", spec=spec)
+    (new,) = await lease(still, 10)
+    assert new.id == "new"
+    # Its lease goes by the new clock.
+    clock.passes(lease_us)
+    assert ids_of(await lease(still, 10)) == ["new"]
+
+    # The rest has as long to wait as the clock was set back.
+    clock.passes(back_us - lease_us - 1)
+    assert ids_of(await lease(still, 10)) == ["new"]
+    clock.passes(lease_us + 1)
+    assert sorted(ids_of(await lease(still, 10))) == ["delayed", "new", orphan.id]
+
+
+async def test_a_clock_that_is_set_forward_ends_leases_and_delays(still: Engine, clock: Clock) -> None:
+    await put(still, "held", spec=LEASED._replace(attempts=5))
+    (held,) = await lease(still, 1)
+    await put(still, "delayed", due=f"+{SECOND_US}")
+    clock.passes(LEASED.lease_us + 300 * SECOND_US)
+    assert sorted(ids_of(await lease(still, 10))) == ["delayed", "held"]
+    assert await ack(still, held) is Outcome.LEASE_SUPERSEDED

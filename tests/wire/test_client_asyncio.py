@@ -190,3 +190,37 @@ def test_at_module_level_it_serves_one_loop_after_the_other(broker: BrokerThread
 def test_of_goes_without_other_arguments(app: Dibs) -> None:
     with pytest.raises(ValueError, match="of goes without"):
         AsyncDibs("127.0.0.1:1", of=app)
+
+
+async def under_way(adibs: AsyncDibs, count: int) -> None:
+    """Returns when so many calls have been sent and not answered."""
+    while adibs._transport is None or len(adibs._transport._calls) < count:  # noqa: ASYNC110 - nothing tells it
+        await asyncio.sleep(0.01)
+
+
+async def test_calls_under_way_when_it_is_closed_fail_and_are_not_cancelled(
+    adibs: AsyncDibs, add: AsyncTask[[int, int], int], app: Dibs
+) -> None:
+    handle = await add.execute(1, 2)
+    calls = [
+        asyncio.create_task(adibs.Data("empty", vis_timeout=5).get_data(get_timeout=30)),
+        asyncio.create_task(handle.get(30)),
+    ]
+    async with asyncio.timeout(10):
+        await under_way(adibs, 2)
+        await adibs.close()
+        # A group would take a cancelled task for one that was told to end, and say nothing.
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            assert isinstance(outcome, DibsError)
+            assert "has been closed" in str(outcome)
+
+
+async def test_a_call_that_its_caller_cancels_is_cancelled(adibs: AsyncDibs) -> None:
+    waiting = asyncio.create_task(adibs.Data("empty", vis_timeout=5).get_data(get_timeout=30))
+    async with asyncio.timeout(10):
+        await under_way(adibs, 1)
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+    assert waiting.cancelled()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(adibs.Data("empty", vis_timeout=5).get_data(get_timeout=30), 0.2)

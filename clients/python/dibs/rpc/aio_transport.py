@@ -128,6 +128,12 @@ class AioTransport:
         self._calls[call] = self.generation
         try:
             return await (self._replies(operation, call) if operation.rpc.streams else call)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody has cancelled us: the channel was closed, for which gRPC has no other word.
+            raise DibsError("this client has been closed") from None
         finally:
             self._calls.pop(call, None)
 
