@@ -188,6 +188,28 @@ def after_close(does: Callable[[], int], children: int) -> Counter[str]:
     return asyncio.run(main())
 
 
+def after_errors(does: Callable[[], int], children: int) -> Counter[str]:
+    """The same, and the program has kept what was raised there."""
+
+    async def main() -> Counter[str]:
+        kept: list[BaseException] = []
+        async with dibs.AsyncDibs(of=dibs.default()) as adibs:
+            never = await note.on(adibs).execute("parent", delay=3600)
+            waiting = asyncio.create_task(never.wait(3600))
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            for call in (waiting, asyncio.wait_for(never.wait(3600), 0.1), adibs.clear_queue("no name\n")):
+                try:
+                    await call
+                except (asyncio.CancelledError, TimeoutError, dibs.DibsError) as error:
+                    kept.append(error)
+        ends = Counter([await asyncio.to_thread(end_of, fork(does)) for _ in range(children)])
+        assert len(kept) == 3
+        return ends
+
+    return asyncio.run(main())
+
+
 def by_multiprocessing(method: str) -> Callable[[Callable[[], int], int], Counter[str]]:
     def run(does: Callable[[], int], children: int) -> Counter[str]:
         ends: Counter[str] = Counter()
@@ -228,6 +250,7 @@ WAYS: dict[str, tuple[Callable[[Callable[[], int], int], Counter[str]], Callable
     "asyncio is over, uses": (after_asyncio, use),
     "asyncio was closed, uses": (after_close, use),
     "asyncio was closed, uses asyncio": (after_close, use_asyncio),
+    "asyncio was closed, errors are kept": (after_errors, use),
     "fork": (by_multiprocessing("fork"), use),
     "spawn": (by_multiprocessing("spawn"), use),
     "forkserver": (by_multiprocessing("forkserver"), use),

@@ -74,8 +74,9 @@ def test_children_end_as_they_should(target: str, way: str) -> None:
 def test_children_of_tasks_end_as_they_should(target: str, number: int) -> None:
     module = "tests.acceptance.fork_jobs"
     children = 8
-    options = ("--target", target, "--queues", "forks", "--threads", "2")
-    with Dibs(target) as client, running_dibs("worker", module, *options, cwd=SOURCES) as worker:
+    options = ("--queues", "forks", "--threads", "2")
+    env = {"DIBS_TARGET": target}
+    with Dibs(target) as client, running_dibs("worker", module, *options, cwd=SOURCES, env=env) as worker:
         worker.until_printed("registered")
         # Before anything in the process has used gRPC, and then beside an AsyncDibs that is open.
         assert jobs.plain.on(client).execute(children).get(SOON_S) == {str(WELL): children}
@@ -86,6 +87,19 @@ def test_children_of_tasks_end_as_they_should(target: str, number: int) -> None:
         pools = [jobs.pool.on(client).execute(method) for method in ("fork", "spawn", "forkserver")]
         pools.append(jobs.pool_in_loop.on(client).execute("fork"))
         assert [one.get(SOON_S) for one in pools] == [[0, 2, 4, 6]] * 4
+        using = [jobs.using_pool_in_loop.on(client).execute(method) for method in ("fork", "spawn", "forkserver")]
+        assert [one.get(SOON_S) for one in using] == [[TOLD] * 4, [WELL] * 4, [WELL] * 4]
+        # One after the other: multiprocessing takes no care of two threads that wait for processes of its own.
+        for task in (jobs.programs, jobs.programs_in_loop):
+            assert task.on(client).execute(children).get(SOON_S) == {str(WELL): children + 3}
+
+
+def test_pools_of_plain_tasks_use_the_client(target: str) -> None:
+    module = "tests.acceptance.fork_jobs"
+    env = {"DIBS_TARGET": target}
+    with Dibs(target) as client, running_dibs("worker", module, "--queues", "forks", cwd=SOURCES, env=env):
+        using = [jobs.using_pool.on(client).execute(method) for method in ("fork", "spawn", "forkserver")]
+        assert [one.get(SOON_S) for one in using] == [[WELL] * 4] * 3
 
 
 @pytest.mark.parametrize("number", range(PROGRAMS))

@@ -172,6 +172,82 @@ for batch in queue.stream(items=1, get_timeout=1):
 print(len(ends), *queue.currently_available())
 """
 
+#: Another thread holds whatever locks there are, for ever; nobody has used gRPC.
+LOCKED_UNUSED = """
+from dibs.rpc import forking
+from dibs.rpc.transport import Transport
+transport = dibs.default().transport
+locks = [forking._lock, forking._one_fork, transport._lock, dibs.default()._lock._lock]
+held = threading.Event()
+def hold():
+    for lock in locks:
+        lock.acquire()
+    held.set()
+    threading.Event().wait()
+threading.Thread(target=hold, daemon=True).start()
+held.wait()
+child = os.fork()
+if not child:
+    note.execute("child")
+    os._exit(0)
+end_of(child)
+os._exit(0)
+"""
+
+#: The same of one that a fork has to take.
+LOCKED_USED = """
+note.execute("parent")
+lock = dibs.default().transport._lock
+held = threading.Event()
+over = threading.Event()
+def hold():
+    with lock:
+        held.set()
+        over.wait()
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait()
+child = os.fork()
+if not child:
+    try:
+        note.execute("child")
+    except dibs.DibsError as error:
+        print(str(error).partition(":")[0], flush=True)
+    os._exit(0)
+end_of(child)
+over.set()
+holding.join()
+note.execute("parent")
+"""
+
+#: A handler of the standard library is registered, and its lock used all the time, while a fork waits.
+REGISTERED_MEANWHILE = """
+import grpc
+other = grpc.insecure_channel(os.environ["DIBS_TARGET"])
+grpc.channel_ready_future(other).result(20)
+note.execute("parent")
+over = threading.Event()
+failed = []
+def submit():
+    try:
+        from concurrent.futures import ThreadPoolExecutor
+        with ThreadPoolExecutor(1) as executor:
+            while not over.is_set():
+                executor.submit(int)
+                over.wait(0.0001)
+    except BaseException as error:
+        failed.append(error)
+threading.Timer(0.2, submit).start()
+child = os.fork()
+if not child:
+    os._exit(0)
+end_of(child)
+over.wait(0.5)
+over.set()
+assert not failed, failed
+print("done", flush=True)
+"""
+
 
 class SlowFlush(grpc.aio.ServerInterceptor):
     """Flushes wait here.
@@ -204,7 +280,7 @@ def run(program: str, target: str, **variables: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + program], env=environment, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
 
 
@@ -265,3 +341,20 @@ def test_a_call_that_must_not_be_made_twice_is_not_cut_off(
 def test_a_child_that_ends_leaves_what_is_open_to_its_parent(app: Dibs, broker: BrokerThread) -> None:
     assert run(MAIN_DOOR, broker.target) == "2 0 0\n"
     assert notes(app) == {"parent": 5_000}
+
+
+def test_a_fork_waits_for_no_lock_where_grpc_was_not_used(app: Dibs, broker: BrokerThread) -> None:
+    run(LOCKED_UNUSED, broker.target)
+
+    assert notes(app) == {"child": 1}
+
+
+def test_a_fork_does_without_a_lock_that_is_not_to_be_had(app: Dibs, broker: BrokerThread) -> None:
+    said = run(LOCKED_USED, broker.target)
+
+    assert said == "gRPC was in use when this process was forked and does not work in it\n"
+    assert notes(app) == {"parent": 2}
+
+
+def test_a_handler_that_is_registered_while_a_fork_waits_lets_go_no_lock_of_others(broker: BrokerThread) -> None:
+    assert run(REGISTERED_MEANWHILE, broker.target) == "done\n"

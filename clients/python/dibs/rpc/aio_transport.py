@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from .connection import Connection
 from .dividing import divided
 from .flow import Flow
 from .known_limits import KnownLimits
+from .letting_go import let_go
 from .operations import Operation
 from .retry import Attempts
 from .rpcs import Rpc
@@ -126,16 +128,22 @@ class AioTransport:
             wait_for_ready=operation.waits_for_broker or None,
         )
         self._calls[call] = self.generation
+        outside = sys.exception()
         try:
             return await (self._replies(operation, call) if operation.rpc.streams else call)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            let_go(error, outside)
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             # Nobody has cancelled us: the channel was closed, for which gRPC has no other word.
             raise DibsError("this client has been closed") from None
+        except BaseException as error:
+            let_go(error, outside)
+            raise
         finally:
             self._calls.pop(call, None)
+            del call
 
     async def _replies(self, operation: Operation[Any], call: Any) -> list[Any]:
         replies: list[Any] = []
