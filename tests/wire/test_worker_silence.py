@@ -51,6 +51,7 @@ def breaks(worker: Watched) -> list[str]:
 async def test_a_worker_that_hears_nothing_opens_a_stream_on_a_new_channel(
     broker: BrokerThread, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     with between(broker.target) as proxy, Dibs(broker.target) as app:
         task = app.task(name="task", vis_timeout=60, save_results=60)(lambda: "")
         async with working(proxy.target, {"task": Job("task", lambda: "done")}) as worker:
@@ -62,6 +63,7 @@ async def test_a_worker_that_hears_nothing_opens_a_stream_on_a_new_channel(
             assert time.monotonic() - began < SILENCE_S + 6
             assert breaks(worker) == [f"nothing was heard for {SILENCE_S:g} s"]
     assert sum("the broker has fallen silent" in message for message in caplog.messages) == 1
+    assert sum("a broker is there again" in message for message in caplog.messages) == 1
 
 
 async def test_a_broker_that_hears_nothing_gives_others_what_the_worker_has_not_received(

@@ -101,6 +101,8 @@ class Line:
         self._again = False
         #: Nothing came any more on the last one.
         self._silent = False
+        #: It has been said that there is no broker.
+        self._missed = False
         self._brings_items = False
         self._stop_begun = False
         self._seen_finished = 0
@@ -228,6 +230,7 @@ class Line:
             takes=self._takes,
             announce=self._announce,
             register_again=self._register_again,
+            heard=self._note_heard,
             target=target,
         )
         began = time.monotonic()
@@ -240,9 +243,10 @@ class Line:
             if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
                 raise problem from error
             if not self._out_of_time:
+                self._missed = True
                 await self._pause(error)
         except SilentBroker as error:
-            self._silent = True
+            self._silent = self._missed = True
             self._announce(EventName.DISCONNECTED, target=target, reason=str(error), error=True)
             self._ever_taken_on = self._ever_taken_on or stream.answered
             _log.warning(
@@ -260,6 +264,11 @@ class Line:
         finally:
             self._stream = None
             self._again = True
+
+    def _note_heard(self) -> None:
+        if self._missed:
+            self._missed = False
+            _log.info(Said("a broker is there again", target=self._connection.target, stream=self._hello.worker_id))
 
     def _next_hello(self) -> pb.WorkHello:
         """The hello of the next stream: receipts that an earlier one has lost are made good by it."""

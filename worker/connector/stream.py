@@ -92,6 +92,7 @@ class WorkStream:
         takes: whether to ask for items. The answer may turn to False, not back.
         announce: told of what happens.
         register_again: called when the broker wants tasks and schedules registered anew.
+        heard: called when the broker has sent something, once.
         target: what the call was made to, for those who are told.
     """
 
@@ -107,6 +108,7 @@ class WorkStream:
         takes: Callable[[], bool],
         announce: Announcer,
         register_again: Callable[[], None],
+        heard: Callable[[], None],
         target: str,
     ) -> None:
         self.answered = False
@@ -127,6 +129,7 @@ class WorkStream:
         self._takes = takes
         self._announce = announce
         self._register_again = register_again
+        self._tell_heard = heard
         self._target = target
         #: Credit that the broker has, as far as we know.
         self._on_wire = 0
@@ -210,6 +213,7 @@ class WorkStream:
         if not self.answered:
             self.answered = True
             self._heard.set()
+            self._tell_heard()
         self._hears_begun = self._hears_begun or response.hears_begun
         self._hears_state = self._hears_state or response.hears_state
         self._heart.hear(response)
