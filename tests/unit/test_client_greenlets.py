@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from types import SimpleNamespace
 
+import grpc.experimental.gevent  # noqa: F401 - patched below
 import pytest
 
 from dibs.rpc import greenlets
+
+#: What stands for the pool of threads of gevent's hub.
+POOL: list[str] = []
 
 
 def patched(*modules: str) -> SimpleNamespace:
@@ -18,8 +22,9 @@ def patched(*modules: str) -> SimpleNamespace:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
-    monkeypatch.setattr(greenlets, "init_gevent", lambda: made.append("init"))
-    monkeypatch.setattr(greenlets, "_prepared", [])
+    monkeypatch.setattr("grpc.experimental.gevent.init_gevent", lambda: made.append("init"))
+    monkeypatch.setitem(sys.modules, "gevent", SimpleNamespace(get_hub=lambda: SimpleNamespace(threadpool=POOL)))
+    monkeypatch.setattr(greenlets, "_hubs", [])
     return made
 
 
@@ -45,3 +50,13 @@ def test_it_is_not_done_without_gevent(monkeypatch: pytest.MonkeyPatch, calls: l
     monkeypatch.delitem(sys.modules, "gevent.monkey", raising=False)
     greenlets.prepare()
     assert calls == []
+
+
+def test_a_thread_of_the_pool_that_is_at_work_is_no_rest(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    monkeypatch.setitem(sys.modules, "gevent.monkey", patched("threading"))
+    monkeypatch.setitem(globals(), "POOL", ["what gRPC gave it"])
+    assert greenlets.at_rest()  # gRPC knows of no greenlets yet
+    greenlets.prepare()
+    assert not greenlets.at_rest()
+    POOL.clear()
+    assert greenlets.at_rest()

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from . import greenlets
 from .core_threads import can_see, core_is_seen, core_runs
 
 if TYPE_CHECKING:
@@ -299,11 +300,13 @@ def _can_be_watched(openers: tuple[Opener, ...]) -> bool:
 
 def _core_ends() -> bool:
     """Wait for that; whether it has happened. Not for long if it did not the last time."""
-    ended = _within(
-        _END_AGAIN_SECONDS if _Process.kept else _END_SECONDS, lambda: not (_Process.opening or core_runs())
-    )
+    ended = _within(_END_AGAIN_SECONDS if _Process.kept else _END_SECONDS, _is_at_rest)
     _Process.kept = not (ended or _asyncio_is_open())
     return ended
+
+
+def _is_at_rest() -> bool:
+    return not (_Process.opening or core_runs()) and greenlets.at_rest()
 
 
 def _within(seconds: float, condition: Callable[[], bool]) -> bool:
