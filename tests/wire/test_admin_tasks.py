@@ -110,7 +110,7 @@ async def test_a_connected_worker_is_listed_until_it_goes(stub: Stub, admin: Adm
 
 async def parked(admin: AdminStub, count: int) -> pb.QueueInfo:
     """The queue, once so many of its items are parked."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             (queue,) = (await admin.ListQueues(pb.ListQueuesRequest(names=["q"]))).queues
             if sum(task.items for task in queue.parked_tasks) == count:

@@ -23,6 +23,9 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..support.broker_thread import BrokerThread
 
+#: A lease that is waited for, in seconds. Long enough for the receipt: one that comes later uses no attempt.
+SHORT = 1.0
+
 
 def until_dead(queue: Data, count: int, *, dead: str = DEADLETTER_QUEUE) -> dict[str, Any]:
     """The dead letters, as soon as there are so many; they are left where they are."""
@@ -139,7 +142,7 @@ def test_the_wait_ends_with_the_first_item(app: Dibs) -> None:
 
 
 def test_an_item_comes_back_until_its_attempts_are_used_up(app: Dibs) -> None:
-    queue = app.Data("q", attempts=2, vis_timeout=0.1, use_dead=True)
+    queue = app.Data("q", attempts=2, vis_timeout=SHORT, use_dead=True)
     (id,) = queue.put_data(["poison"])
     for _ in range(2):
         assert queue.get_data(get_timeout=5) == {id: "poison"}
@@ -154,15 +157,15 @@ def test_an_item_comes_back_until_its_attempts_are_used_up(app: Dibs) -> None:
 
 
 def test_attempts_are_given_at_the_put_and_at_the_get(app: Dibs) -> None:
-    queue = app.Data("q", attempts=1, vis_timeout=0.3)
+    queue = app.Data("q", attempts=1, vis_timeout=SHORT)
     (more,) = queue.put_data(["more"], attempts=2)
     assert list(queue.get_data(get_timeout=5)) == [more]
     assert list(queue.get_data(get_timeout=5)) == [more]
-    assert queue.get_data(get_timeout=0.8) == {}
+    assert queue.get_data(get_timeout=SHORT + 0.8) == {}
     (again,) = queue.put_data(["again"])
     assert list(queue.get_data(get_timeout=5, attempts=2)) == [again]
     assert list(queue.get_data(get_timeout=5, attempts=2)) == [again]
-    assert queue.get_data(get_timeout=0.8) == {}
+    assert queue.get_data(get_timeout=SHORT + 0.8) == {}
     assert queue.currently_available() == (0, 0)
 
 
@@ -175,7 +178,7 @@ def settled(app: Dibs, broker: BrokerThread) -> Dibs:
 
 def test_what_was_put_without_a_number_has_the_attempts_of_who_gets_it(settled: Dibs) -> None:
     (id,) = settled.Data("q").put_data(["poison"])
-    reader = settled.Data("q", attempts=2, vis_timeout=0.1, use_dead=True)
+    reader = settled.Data("q", attempts=2, vis_timeout=SHORT, use_dead=True)
     for _ in range(2):
         assert reader.get_data(get_timeout=5) == {id: "poison"}
     assert until_dead(reader, 1)[id][3]["attempts"] == 2
@@ -183,9 +186,9 @@ def test_what_was_put_without_a_number_has_the_attempts_of_who_gets_it(settled: 
 
 def test_what_was_put_with_numbers_keeps_them(settled: Dibs) -> None:
     settled.Data("q", attempts=1, use_dead=False).put_data(["poison"])
-    reader = settled.Data("q", attempts=5, vis_timeout=0.1, use_dead=True)
+    reader = settled.Data("q", attempts=5, vis_timeout=SHORT, use_dead=True)
     assert list(reader.get_data(get_timeout=5).values()) == ["poison"]
-    assert reader.get_data(get_timeout=0.8) == {}
+    assert reader.get_data(get_timeout=SHORT + 0.8) == {}
     assert settled.Data(DEADLETTER_QUEUE).get_data(vis_timeout=-1) == {}
 
 
@@ -262,7 +265,7 @@ def test_ids_from_elsewhere_are_refreshed_and_done_whoever_has_them(app: Dibs) -
 
 
 def test_dead_letters_are_taken_once(app: Dibs) -> None:
-    queue = app.Data("q", vis_timeout=0.05, use_dead=True)
+    queue = app.Data("q", vis_timeout=SHORT, use_dead=True)
     put = queue.put_data([1, 2, 3])
     queue.get_data(3)
     dead = app.Data(DEADLETTER_QUEUE)
@@ -285,7 +288,7 @@ def test_a_dead_letter_is_waited_for(app: Dibs) -> None:
 
 
 def test_dead_letters_have_a_queue_of_a_name(app: Dibs) -> None:
-    queue = app.Data("q", vis_timeout=0.05, use_dead="broken")
+    queue = app.Data("q", vis_timeout=SHORT, use_dead="broken")
     (mine,) = queue.put_data(["mine"])
     (common,) = queue.put_data(["common"], use_dead=True)
     (nowhere,) = queue.put_data(["nowhere"], use_dead=False)
@@ -296,7 +299,7 @@ def test_dead_letters_have_a_queue_of_a_name(app: Dibs) -> None:
 
 
 def test_dead_letters_go_back_where_they_came_from(app: Dibs) -> None:
-    queue = app.Data("q", attempts=2, vis_timeout=0.05, use_dead=True)
+    queue = app.Data("q", attempts=2, vis_timeout=SHORT, use_dead=True)
     put = queue.put_data([1, 2, 3])
     for _ in range(2):
         found: dict[str, Any] = {}
@@ -327,7 +330,7 @@ def test_a_task_queue_is_read_in_its_own_form(app: Dibs) -> None:
     assert id == handle.taskid
     assert abs(entry[4] - time.time()) < 60
     assert queue.currently_available() == (1, 0)
-    assert list(queue.get_data(vis_timeout=0.05)) == [id]
+    assert list(queue.get_data(vis_timeout=SHORT)) == [id]
     dead = app.Data(DEADLETTER_QUEUE, is_tasks=True)
     ((id, letter),) = dead.get_data(get_timeout=10).items()
     assert letter[:4] == [handle.taskid, "add", [1], {"b": 2}]

@@ -32,7 +32,7 @@ PREFIX = namespace_prefix("dibs", "default")
 @pytest.fixture
 async def elsewhere(redis_server: RedisServer) -> AsyncIterator[Stub]:
     """Another broker on the same Redis as `stub`'s."""
-    async with serving_channel(EngineConfig(redis_server.url), Limits(), Drain()) as channel:
+    async with serving_channel(EngineConfig(redis_server.url, timeout_s=20.0), Limits(), Drain()) as channel:
         yield cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
 
 
@@ -190,7 +190,7 @@ async def test_one_call_tells_of_all_receipts_of_a_stream(stub: Stub, raw: redis
 
 async def test_a_draining_broker_leaves_no_answers_behind(redis_server: RedisServer, raw: redis.Redis) -> None:
     drain = Drain()
-    async with serving_channel(EngineConfig(redis_server.url), Limits(), drain) as channel:
+    async with serving_channel(EngineConfig(redis_server.url, timeout_s=20.0), Limits(), drain) as channel:
         stub = cast(Stub, broker_pb2_grpc.BrokerServiceStub(channel))
         await put(stub, item("a", lease_s=0, keep_s=0))
         worker = Worker(stub, credit=1)

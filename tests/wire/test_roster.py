@@ -33,7 +33,7 @@ class Worker:
 
 @pytest.fixture
 async def engine(redis_server: RedisServer) -> AsyncIterator[Engine]:
-    engine = Engine(EngineConfig(redis_server.url))
+    engine = Engine(EngineConfig(redis_server.url, timeout_s=20.0))
     await engine.start()
     yield engine
     await engine.close()
