@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
+from dibs.contract.standing import Standing
+
 from .errors import EngineError
-from .standing import Standing
 
 _log = logging.getLogger(__name__)
 

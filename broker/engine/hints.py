@@ -20,9 +20,9 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 
 from .faults import translate
-from .standing import Standing
 from .types import Kind
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 
 from .errors import EngineError
-from .standing import Standing
 
 _log = logging.getLogger(__name__)
 

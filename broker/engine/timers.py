@@ -13,8 +13,9 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 
+from dibs.contract.standing import Standing
+
 from .errors import EngineError
-from .standing import Standing
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,10 @@ from collections.abc import Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from dibs.contract.standing import Standing
+
 from ..border.errors import Busy
 from ..engine.engine import Engine
-from ..engine.standing import Standing
 from ..engine.types import LeaseQuery, LeaseReply
 from ..engine.workers import skill_set
 from .callers import Callers

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 
 from ..engine.engine import MAX_BATCH, Engine
 from ..engine.errors import EngineError
-from ..engine.standing import Standing
 from ..engine.types import Leased, LeaseQuery, LeaseReply
 from .callers import Callers
 from .orphans import Orphans

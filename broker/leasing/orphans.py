@@ -7,9 +7,9 @@ import logging
 from collections import deque
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 
 from ..engine.errors import EngineError, LateCall, NotSent
-from ..engine.standing import Standing
 from ..engine.types import LeaseQuery
 from .callers import Caller, Callers
 from .returns import Returns

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 
 from ..engine.engine import MAX_BATCH, Engine
 from ..engine.errors import EngineError
-from ..engine.standing import Standing
 from ..engine.types import Leased, Nack, NackReason
 
 _log = logging.getLogger(__name__)

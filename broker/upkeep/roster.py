@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from dibs.contract.standing import Standing
 from dibs.v1 import admin_pb2 as pb
 
 from ..engine.engine import Engine
 from ..engine.errors import EngineError
-from ..engine.standing import Standing
 from ..engine.workers import ANY_TASK, NO_TASK, WorkerReport, skill_set
 
 _log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dibs.broker.engine.engine import MAX_BATCH, Engine
-from dibs.broker.engine.standing import Standing
 from dibs.broker.engine.types import Kind, Leased, LeaseQuery
 from dibs.broker.leasing.callers import Callers
 from dibs.broker.leasing.groups import Group, by_size, by_token
 from dibs.broker.leasing.orphans import Orphans
 from dibs.broker.leasing.returns import Returns
+from dibs.contract.standing import Standing
 
 
 class Taker:

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from dibs.broker.engine import standing
-from dibs.broker.engine.standing import Standing
+from dibs.contract import standing
+from dibs.contract.standing import Standing
 
 LOG = logging.getLogger("dibs.test")
 

@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from dibs.contract.pauses import Pauses
+from dibs.contract.standing import Standing
 from dibs.rpc.asking import CHECK, ask_around_aio
 from dibs.rpc.beside import beside
 from dibs.rpc.connection import Connection
@@ -101,8 +102,8 @@ class Line:
         self._again = False
         #: Nothing came any more on the last one.
         self._silent = False
-        #: It has been said that there is no broker.
-        self._missed = False
+        again = Said("a broker is there again", target=connection.target, stream=settings.worker_id)
+        self._missing = Standing(_log, again)
         self._brings_items = False
         self._stop_begun = False
         self._seen_finished = 0
@@ -243,14 +244,13 @@ class Line:
             if (error.code() in _HOPELESS or is_too_large(problem)) and not self._ever_taken_on:
                 raise problem from error
             if not self._out_of_time:
-                self._missed = True
                 await self._pause(error)
         except SilentBroker as error:
-            self._silent = self._missed = True
+            self._silent = True
             self._announce(EventName.DISCONNECTED, target=target, reason=str(error), error=True)
             self._ever_taken_on = self._ever_taken_on or stream.answered
-            _log.warning(
-                Said("the broker has fallen silent, looking for another one", target=target, reason=str(error))
+            self._missing.note(
+                None, Said("the broker has fallen silent, looking for another one", target=target, reason=str(error))
             )
         except asyncio.CancelledError:
             # The call was cancelled at the end of the wait, or this worker by its owner.
@@ -266,9 +266,7 @@ class Line:
             self._again = True
 
     def _note_heard(self) -> None:
-        if self._missed:
-            self._missed = False
-            _log.info(Said("a broker is there again", target=self._connection.target, stream=self._hello.worker_id))
+        self._missing.end(None)
 
     def _next_hello(self) -> pb.WorkHello:
         """The hello of the next stream: receipts that an earlier one has lost are made good by it."""
@@ -287,14 +285,15 @@ class Line:
 
     async def _pause(self, error: grpc.aio.AioRpcError) -> None:
         pause_s = self._pauses.next_s()
-        _log.warning(
+        self._missing.note(
+            None,
             Said(
                 "no stream to a broker, trying again",
                 target=self._connection.target,
                 code=error.code().name,
                 reason=why_not_connected(error.details() or "", tls=self._connection.tls),
                 pause=pause_s,
-            )
+            ),
         )
         self._news.clear()
         with suppress(TimeoutError):

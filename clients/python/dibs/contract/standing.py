@@ -23,7 +23,7 @@ class Standing:
         level: of the lines while it lasts.
     """
 
-    def __init__(self, log: logging.Logger, over: str, level: int = logging.WARNING) -> None:
+    def __init__(self, log: logging.Logger, over: object, level: int = logging.WARNING) -> None:
         self._log = log
         self._over = over
         self._level = level
@@ -36,7 +36,7 @@ class Standing:
         """Whether anybody is in it."""
         return bool(self._who)
 
-    def note(self, who: Hashable, text: str, *args: object) -> None:
+    def note(self, who: Hashable, text: object, *args: object) -> None:
         """Says that somebody is in it, still or anew; the text is logged unless one was a moment ago."""
         self._who.add(who)
         now = time.monotonic()
