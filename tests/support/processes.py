@@ -78,7 +78,8 @@ class Broker(Dibs):
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without settings of dibs, and with what is given."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("DIBS_")}
+    # Nor the width of a terminal that processes of pytest-xdist may be told of: it would wrap sentences.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("DIBS_") and name != "COLUMNS"}
     return {**own, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
