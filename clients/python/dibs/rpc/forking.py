@@ -315,7 +315,7 @@ def _within(seconds: float, condition: Callable[[], bool]) -> bool:
         # An asyncio channel that is opened meanwhile stays.
         if time.monotonic() > deadline or _asyncio_is_open():
             return False
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)  # gRPC tells nobody that its threads have ended
     return True
 
 
