@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 stamp=.venv/installed-$(cksum <pyproject.toml | cut -d' ' -f1)
 if [ ! -e "$stamp" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-cache-dir -e '.[dev]'
   rm -f .venv/installed-*
   touch "$stamp"
 fi

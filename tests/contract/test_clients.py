@@ -16,6 +16,16 @@ import pytest
 from ..support.processes import Broker, environment, running_broker
 
 CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
+#: What the tools fetch and keep stays in the checkout.
+CACHE = Path(__file__).parents[2] / ".cache" / "clients"
+CACHES = {
+    "CARGO_HOME": str(CACHE / "cargo"),
+    "GOFLAGS": "-modcacherw",
+    "GOMODCACHE": str(CACHE / "go"),
+    "MAVEN_OPTS": f"-Dmaven.repo.local={CACHE / 'maven'}",
+    "XDG_CACHE_HOME": str(CACHE),
+    "npm_config_cache": str(CACHE / "npm"),
+}
 #: Some compile what they depend on, once; that takes a minute on an idle machine.
 BUILD_S = 900
 
@@ -74,7 +84,7 @@ def broker() -> Iterator[Broker]:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    env = environment({"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
+    env = environment({**CACHES, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     return subprocess.run(
         command.split(), cwd=folder, env=env, capture_output=True, text=True, timeout=BUILD_S, check=False
     )
