@@ -20,6 +20,9 @@ CLIENTS = Path(__file__).parents[2] / "examples" / "clients"
 CACHE = Path(__file__).parents[2] / ".cache" / "clients"
 CACHES = {
     "CARGO_HOME": str(CACHE / "cargo"),
+    # The folder of configurations is moved for go's counters of its own calls; its settings are those of the machine.
+    "GOENV": os.environ.get("GOENV", str(Path.home() / ".config" / "go" / "env")),
+    "XDG_CONFIG_HOME": str(CACHE / "config"),
     "GOFLAGS": "-modcacherw",
     "GOMODCACHE": str(CACHE / "go"),
     "MAVEN_OPTS": f"-Dmaven.repo.local={CACHE / 'maven'}",
