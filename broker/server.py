@@ -16,9 +16,9 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 
 from .border import health
+from .border.crossing import Border
 from .border.drain import Drain
 from .border.health import Health
-from .border.interceptor import Border, Unregistered
 from .border.listening import most_connections, open_listeners, server_options
 from .border.reflection import add_reflection
 from .border.tls import Tls
@@ -106,12 +106,12 @@ class Server:
             connected = await _connect(engine)
             services = Services(engine, settings, self._drain, self._tls)
             stack.push_async_callback(self._close, services)
-            server = grpc.aio.server(interceptors=[Border(settings)], options=server_options(settings))
+            server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
-            plain: Any = Unregistered(server)
-            health_pb2_grpc.add_HealthServicer_to_server(self.health, plain)
-            add_reflection(server, (*services.names, health.NAME))
+            border: Any = Border(server, settings)
+            health_pb2_grpc.add_HealthServicer_to_server(self.health, border)
+            add_reflection(border, (*services.names, health.NAME))
             self.addresses = open_listeners(server, settings.listen, self._tls)
             if self._tls is not None:
                 self._tls.start()

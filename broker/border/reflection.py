@@ -16,6 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import FileDescriptor
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from .crossing import Border
 from .errors import InvalidField
 from .reading import whole
 
@@ -28,11 +29,11 @@ _MOST_BYTES = 4096
 NAMES = (f"{_V1}.{_SERVICE}", f"{_ALPHA}.{_SERVICE}")
 
 
-def add_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
-    """Add reflection to a server that has a `Border` and has not started.
+def add_reflection(border: Border, names: Iterable[str]) -> None:
+    """Add reflection to a server that has not started.
 
     Args:
-        server: it.
+        border: of the server.
         names: full names of its other services.
     """
     servicer = Reflection((*names, *NAMES), pool=Descriptors())
@@ -42,7 +43,8 @@ def add_reflection(server: grpc.aio.Server, names: Iterable[str]) -> None:
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     methods = {"ServerReflectionInfo": handler}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, methods) for name in NAMES])
+    for name in NAMES:
+        border.add_registered_method_handlers(name, methods)
 
 
 _Servicer: Any = reflection.aio.ReflectionServicer

@@ -9,8 +9,8 @@ import grpc
 
 from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock_pb2, lock_pb2_grpc
 
+from ..border.crossing import Border
 from ..border.drain import Drain
-from ..border.interceptor import Unregistered
 from ..border.tls import Tls
 from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
@@ -53,11 +53,11 @@ class Services:
         self._tidying: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add the services to a server that has a `Border` and has not started."""
-        plain: Any = Unregistered(server)
-        broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, plain)
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, plain)
-        lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, plain)
+        """Add the services to a server that has not started."""
+        border: Any = Border(server, self._limits)
+        broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
+        lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)
 
     def start(self) -> None:
         """Begins what goes on without anybody's call."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import grpc.aio
 
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -80,7 +79,7 @@ class BrokerThread:
 
     async def _serve_from(self, engine: Engine) -> None:
         drain = Drain()
-        server = grpc.aio.server(interceptors=[*self.interceptors, Border(self.limits)])
+        server = grpc.aio.server(interceptors=self.interceptors)
         services = Services(engine, self.limits, drain)
         services.register(server)
         services.start()

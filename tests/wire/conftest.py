@@ -12,7 +12,6 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs import Dibs
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -63,7 +62,7 @@ async def serving_channel(
         await engine.start()
         services = Services(engine, limits, drain)
         stack.push_async_callback(services.close)
-        server = grpc.aio.server(interceptors=[Border(limits)])
+        server = grpc.aio.server()
         services.register(server)
         services.start()
         port = server.add_insecure_port("127.0.0.1:0")

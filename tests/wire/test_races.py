@@ -18,7 +18,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -87,7 +86,7 @@ async def start_broker(stack: AsyncExitStack, redis_url: str) -> Stub:
     await engine.start()
     services = Services(engine, Limits(), Drain())
     stack.push_async_callback(services.close)
-    server = grpc.aio.server(interceptors=[Border(Limits())])
+    server = grpc.aio.server()
     services.register(server)
     services.start()
     port = server.add_insecure_port("127.0.0.1:0")

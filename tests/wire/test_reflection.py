@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
-from dibs.broker.border.interceptor import Border
+from dibs.broker.border.crossing import Border
 from dibs.broker.border.reflection import add_reflection
 from dibs.broker.config.limits import Limits
 from dibs.broker.config.settings import Settings
@@ -31,8 +31,8 @@ FILES = (admin_pb2, broker_pb2, lock_pb2, types_pb2)
 @pytest.fixture
 async def address() -> AsyncIterator[str]:
     """Where a server listens that has nothing but reflection."""
-    server = grpc.aio.server(interceptors=[Border(Limits())])
-    add_reflection(server, Services.names)
+    server = grpc.aio.server()
+    add_reflection(Border(server, Limits()), Services.names)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -16,7 +16,6 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -205,7 +204,7 @@ class Fleet:
         await engine.start()
         services = Services(engine, Limits(), Drain())
         stack.push_async_callback(services.close)
-        server = grpc.aio.server(interceptors=[Border(Limits())])
+        server = grpc.aio.server()
         services.register(server)
         services.start()
         port = server.add_insecure_port("127.0.0.1:0")

@@ -8,7 +8,6 @@ from typing import Any, cast
 import grpc
 
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -50,7 +49,7 @@ def kept(engine: Any, services: Any) -> list[int]:
 async def test_nothing_is_kept_where_nothing_happens(redis_server: RedisServer) -> None:
     engine = Engine(EngineConfig(redis_server.url))
     await engine.start()
-    server = grpc.aio.server(interceptors=[Border(Limits())])
+    server = grpc.aio.server()
     services = Services(engine, Limits(), Drain())
     services.register(server)
     services.start()

@@ -14,7 +14,6 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from dibs.broker.border.drain import Drain
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.engine import Engine
@@ -77,7 +76,7 @@ async def start_broker(redis_server: RedisServer) -> AsyncIterator[StartBroker]:
             services = Services(engine, Limits(), drain)
             stack.push_async_callback(services.close)
             streams = Streams()
-            server = grpc.aio.server(interceptors=[streams, Border(Limits())])
+            server = grpc.aio.server(interceptors=[streams])
             services.register(server)
             services.start()
             port = server.add_insecure_port("127.0.0.1:0")

@@ -13,8 +13,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from dibs.broker.border.crossing import Border
 from dibs.broker.border.errors import InvalidField
-from dibs.broker.border.interceptor import Border
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.errors import OutOfMemory, Unavailable
 from dibs.v1 import broker_pb2 as pb
@@ -80,8 +80,9 @@ class Failing(stubs.BrokerServiceServicer):
 @pytest.fixture
 async def failing() -> AsyncIterator[tuple[Failing, stubs.BrokerServiceAsyncStub]]:
     servicer = Failing()
-    server = grpc.aio.server(interceptors=[Border(Limits())])
-    stubs.add_BrokerServiceServicer_to_server(servicer, server)
+    server = grpc.aio.server()
+    border: Any = Border(server, Limits())
+    stubs.add_BrokerServiceServicer_to_server(servicer, border)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -189,18 +190,18 @@ async def test_a_generator_is_closed_when_it_raises(failing: tuple[Failing, stub
     assert servicer.ended == ["lease"]
 
 
-async def test_a_method_that_there_is_not_is_told_as_such_and_not_remembered() -> None:
-    border = Border(Limits())
-    server = grpc.aio.server(interceptors=[border])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        unknown: Any = channel.unary_unary("/dibs.v1.BrokerService/Nothing")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await unknown(b"")
-    await server.stop(None)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert border._wrapped == {}
+async def test_only_asynchronous_handlers_are_taken() -> None:
+    def plain(request: pb.AckRequest, context: Context) -> pb.AckResponse:
+        """A handler of the thread-pool server."""
+        return pb.AckResponse()
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        plain,
+        request_deserializer=pb.AckRequest.FromString,
+        response_serializer=pb.AckResponse.SerializeToString,
+    )
+    with pytest.raises(TypeError, match="plain"):
+        Border(grpc.aio.server(), Limits()).add_registered_method_handlers("dibs.v1.Some", {"Ack": handler})
 
 
 @pytest.mark.parametrize("name", ["Ack", "Lease"])
