@@ -82,3 +82,44 @@ class Coalescer(Generic[T, R]):
             if not future.done():
                 future.set_result(results[at : at + count])
             at += count
+
+
+class Coalescers(Generic[T, R]):
+    """A `Coalescer` for each namespace, made when it is needed.
+
+    Args:
+        run: performs a batch of a namespace; answers one result per entry, in order.
+        limit: as for `Coalescer`.
+        weigh: as for `Coalescer`.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[str, list[T]], Awaitable[Sequence[R]]],
+        limit: int,
+        weigh: Callable[[Sequence[T]], int] = len,
+    ) -> None:
+        self._run = run
+        self._limit = limit
+        self._weigh = weigh
+        self._made: dict[str, Coalescer[T, R]] = {}
+
+    def __len__(self) -> int:
+        """Of how many namespaces there is one."""
+        return len(self._made)
+
+    def submit(self, namespace: str, entries: Sequence[T]) -> Awaitable[Sequence[R]]:
+        """Perform the entries with the next batch of their namespace; raise what that batch raised."""
+        one = self._made.get(namespace)
+        if one is None:
+            one = self._made[namespace] = Coalescer(lambda batch: self._run(namespace, batch), self._limit, self._weigh)
+        return one.submit(entries)
+
+    def tidy(self) -> None:
+        """Forget those where nothing is under way."""
+        for namespace in [name for name, one in self._made.items() if one.idle]:
+            del self._made[namespace]
+
+    async def close(self) -> None:
+        """Wait for what is in flight."""
+        await asyncio.gather(*(one.close() for one in self._made.values()))

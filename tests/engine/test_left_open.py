@@ -9,10 +9,10 @@ import redis
 
 from dibs.broker.engine import keys
 from dibs.broker.engine.engine import Engine
-from dibs.broker.engine.types import Kind, LeaseQuery, State
+from dibs.broker.engine.types import Conflict, Kind, LeaseQuery, State
 
 from .conftest import MakeEngine
-from .helpers import KEPT, NS, PREFIX, SECOND_US, Clock, lease, lease_one, nack, put, state_of, until
+from .helpers import KEPT, NS, PREFIX, SECOND_US, Clock, lease, lease_one, nack, new, put, state_of, until
 
 OPEN = KEPT._replace(kind=Kind.DATA, attempts=1, lease_us=0, open="ad")
 PLAIN = LeaseQuery(Kind.DATA, ("q",), 10 * SECOND_US)
@@ -120,3 +120,15 @@ async def test_beside_a_broker_of_an_earlier_version_nothing_is_left_open(engine
     record: Any = raw.hget(PREFIX + "item", "a")
     assert b"open=" not in record
     assert (await lease_one(engine, ASKING)).attempts == 1
+
+
+async def test_a_dead_one_can_be_put_in_anew(engine: Engine) -> None:
+    await put(engine, "a", spec=OPEN)
+    for _ in range(3):
+        await nack(engine, await lease_one(engine, ASKING))
+    assert await state_of(engine, "a") is State.DEAD
+    await engine.enqueue(NS, "", [new("a", OPEN, conflict=Conflict.REPLACE)])
+    assert await engine.dead_letters.queues(NS, Kind.DATA) == []
+    (counts,) = await engine.queues.describe(NS, Kind.DATA, ["q"])
+    assert counts is not None
+    assert (counts.ready, counts.dead) == (1, 0)

@@ -1,6 +1,9 @@
 """The engine on a real Redis does what a simple model does, whatever is asked of it in whatever order.
 
 Time stands still but for the steps that move it. ``DIBS_THOROUGH=1`` makes the search longer.
+
+The rules stand in one class, as Hypothesis wants them: each is a few lines, and most share what earlier ones have
+leased. What they draw from is in ``strategies.py``, how Redis is read in ``redis_reading.py``.
 """
 
 from __future__ import annotations
@@ -51,7 +54,9 @@ from dibs.broker.engine.types import (
 
 from ..support.history import History
 from ..support.redis import RedisServer
-from .model import NO_PRIORITY, Model, QueueKey, in_order, index_member
+from .model import Model
+from .model_places import NO_PRIORITY, QueueKey, in_order, index_member
+from .redis_reading import STATES, leases_of, numbers, numbers_of, read_namespace
 from .strategies import (
     BEGIN_US,
     DEAD_QUEUES,
@@ -71,9 +76,6 @@ from .strategies import (
 )
 
 T = TypeVar("T")
-
-STATES = {b"L": State.STARTED, b"O": State.STARTED, b"X": State.DEAD}
-
 
 #: Those that say something of a lease without a mark.
 REASONS = [one for one in NackReason if one not in (NackReason.UNRECEIVED, NackReason.CRASHED)]
@@ -382,14 +384,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @invariant()
     def redis_holds_what_the_model_has(self) -> None:
-        with self.raw.pipeline(transaction=False) as pipe:
-            names = []
-            for name, command in self._reads():
-                names.append(name)
-                # Old releases of redis-py pair members and scores only when told so beside the command.
-                options = {"withscores": True} if "WITHSCORES" in command else {}
-                pipe.execute_command(*command, **options)  # type: ignore[no-untyped-call]
-            found: dict[str, Any] = dict(zip(names, pipe.execute(), strict=True))
+        found = read_namespace(self.raw, self.prefix)
         model = self.model
         assert found["item"] == {item.id.encode(): item.record for item in model.items.values()}
         runs = {id: run.split(b" ", 7) for id, run in found["run"].items()}
@@ -451,27 +446,6 @@ class EngineMachine(RuleBasedStateMachine):
                 dead = {id.decode(): int(score) for id, score in found[f"dead:{kind.value}:{name}"]}
                 assert dead == model.dead.get((kind, name), {})
 
-    def _reads(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        def read(command: str, name: str, *args: str) -> tuple[str, tuple[str, ...]]:
-            return name, (command, self.prefix + name, *args)
-
-        yield from (read("HGETALL", name) for name in ("item", "run", "error"))
-        yield read("ZRANGE", "due", "0", "-1", "WITHSCORES")
-        for kind in Kind:
-            k = kind.value
-            yield from (read("HGETALL", f"{name}:{k}") for name in ("stale", "seen", "done", "deaths"))
-            yield from (read("SMEMBERS", f"{name}:{k}") for name in ("paused", "deadqueues"))
-            yield read("ZRANGE", f"ready:{k}", "0", "-1", "WITHSCORES")
-            yield read("SMEMBERS", f"hungry:{k}")
-            for queue in QUEUES:
-                yield read("LRANGE", f"queue:{k}:{queue}", "0", "-1")
-                yield read("ZRANGE", f"delayed:{k}:{queue}", "0", "-1", "WITHSCORES")
-                yield read("ZRANGE", f"leased:{k}:{queue}", "0", "-1", "WITHSCORES")
-                yield read("HGETALL", f"shareids:{k}:{queue}")
-                yield read("HGETALL", f"shareleft:{k}:{queue}")
-            for name in DEAD_QUEUES:
-                yield read("ZRANGE", f"dead:{k}:{name}", "0", "-1", "WITHSCORES")
-
     def teardown(self) -> None:
         """Works everything off: whatever was put in must come to an end."""
         for kind, queue in tuple(self.model.paused):
@@ -500,31 +474,6 @@ class EngineMachine(RuleBasedStateMachine):
 
 def token_of(item: Leased, which: str) -> int | None:
     return {"right": item.token, "wrong": item.token + 1, "unfenced": None}[which]
-
-
-def leases_of(
-    entries: Sequence[tuple[bytes, float]], shares: dict[bytes, bytes], runs: dict[bytes, list[bytes]]
-) -> dict[str, int]:
-    """Ends of leases by id, in their order, those that stand together one by one."""
-    found = {}
-    for member, score in entries:
-        if not member.startswith(b"*"):
-            found[member.decode()] = int(score)
-            continue
-        token, deadline = member[1:].split(b".")
-        for id in shares[member[1:]].split(b"\n"):
-            run = runs.get(id)
-            if run and run[0] in (b"L", b"O") and (run[1], run[5]) == (token, deadline):
-                found[id.decode()] = int(score)
-    return found
-
-
-def numbers(counts: dict[bytes, bytes]) -> dict[str, int]:
-    return {queue.decode(): int(count) for queue, count in counts.items() if int(count)}
-
-
-def numbers_of(counts: dict[QueueKey, int], kind: Kind) -> dict[str, int]:
-    return {queue: count for (of, queue), count in counts.items() if of is kind and count}
 
 
 # Long enough to make a failure simple.

@@ -41,9 +41,8 @@ async def work_in(stub: Stub, namespace: str) -> None:
 def kept(engine: Any, services: Any) -> list[int]:
     """How many namespaces each part of the broker keeps something for."""
     dispatch = services._dispatch
-    coalescers = (engine._enqueues, engine._acks, engine._nacks, engine._refreshes, engine._begun)
     others = (engine.receipts._untold, dispatch._callers._free, dispatch.returns._lines, services._roster._namespaces)
-    return [len(one) for one in (*coalescers, *others)]
+    return [len(one) for one in (*engine._coalescers, *others)]
 
 
 async def test_nothing_is_kept_where_nothing_happens(redis_server: RedisServer) -> None:

@@ -1,4 +1,5 @@
--- Takes a known item out of wherever it stands, before it is removed or replaced.
+-- Takes a known item out of wherever it stands, before it is removed or replaced. Its run, if it has one, says that better
+-- than its record: what the producer left open stands in the run alone.
 --- @include aside
 --- @include dead
 --- @include leased
@@ -7,6 +8,7 @@
 --- @include records
 local function detach(id, spec, run)
   local state = run and run.state or 'W'
+  spec = run and run.spec or spec
   if leave_aside(id) then
     return
   elseif state == 'L' or state == 'O' then
