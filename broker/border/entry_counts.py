@@ -71,7 +71,13 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Field:
-    """One field of a message. `most` 0: it is not repeated; `inside` None: no message whose fields matter."""
+    """One field of a message.
+
+    Attributes:
+        most: entries that it may have; 0: it is not repeated.
+        inside: the fields of the message that it is; None: it is none.
+        free: fields of that message which are not counted: name and value of a header.
+    """
 
     name: str
     wire_type: int
@@ -79,6 +85,7 @@ class _Field:
     most: int
     limit: str
     inside: _Shape | None
+    free: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,11 +153,12 @@ class EntryCounts:
             first = field.number << 3 & 0x7F | wire_type
             self._beginnings |= {first, first | 0x80}
             self._packed = self._packed or wire_type != _BYTES
-        inside = None
+        inside, free = None, 0
         kind: Any = field.message_type
-        if kind is not None and not kind.GetOptions().map_entry:
+        if kind is not None:
             inside = self._shape_of(kind, limits, known)
-        return _Field(field.name, wire_type, field.is_repeated and wire_type != _BYTES, most, limit, inside)
+            free = 2 if kind.GetOptions().map_entry else 0
+        return _Field(field.name, wire_type, field.is_repeated and wire_type != _BYTES, most, limit, inside, free)
 
     def _walk(self, data: bytes, at: int, end: int, shape: _Shape, path: str, deep: bool, left: int) -> int:
         """Goes through the fields of one message; how many more there may be after it."""
@@ -202,7 +210,7 @@ class EntryCounts:
                 here = f"{path}.{field.name}" if path else field.name
                 if field.most:
                     here += f"[{count - 1}]"
-                left = self._walk(data, start, at, field.inside, here, deep, left)
+                left = min(left, self._walk(data, start, at, field.inside, here, deep, left + field.free))
         if unknown and deep:
             raise _unknown(unknown, path)
         return left

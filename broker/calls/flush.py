@@ -43,7 +43,7 @@ async def flush(
 
 async def _snapshot(engine: Engine, limits: Limits, call: FlushCall) -> list[str]:
     """Ids of the tasks to wait for, each once."""
-    known = [name for _, name in await engine.queues.names(call.namespace, Kind.TASK)]
+    known = dict.fromkeys(name for _, name in await engine.queues.names(call.namespace, Kind.TASK))
     for queue in call.queues:
         if queue not in known:
             raise NotFound("queue", queue)

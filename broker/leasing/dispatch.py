@@ -79,11 +79,11 @@ class Dispatch:
         key = (*wanted, skill_set(task_names) if task_names else "", says_begun)
         group = self._groups.get(key)
         if group is None:
-            self._alike[wanted] += 1
             if self._waiting + len(query.queues) > self._most_waiting:
                 raise Busy(
                     f"queues: {self._most_waiting} names are waited for here, the most that may be: call another broker"
                 )
+            self._alike[wanted] += 1
             self._waiting += len(query.queues)
             group = self._groups[key] = Group(
                 self._engine,

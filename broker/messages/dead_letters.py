@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dibs.contract.names import DEADLETTER_QUEUE
 from dibs.v1 import admin_pb2 as pb
 
 from ..config.limits import Limits
@@ -13,9 +14,8 @@ from ..engine.engine import MAX_BATCH
 from ..engine.queues import Section
 from ..engine.types import Kind
 from . import validation as check
-from .delivery_policy import DEAD_LETTER_QUEUE
 from .enums import KIND_FROM_WIRE, KIND_TO_WIRE, timestamp
-from .items import ListItemsCall, _body_bytes
+from .items import ListItemsCall, wanted_body_bytes
 from .paging import read_page
 from .queues import QueueCall, read_kinds
 
@@ -52,7 +52,7 @@ def read_list_dead_queues(request: pb.ListDeadLetterQueuesRequest, limits: Limit
 def read_dead_queue(request: DeadRequest, limits: Limits) -> QueueCall:
     """The dead-letter queue that a request names."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
-    queue = check.name(request.queue or DEAD_LETTER_QUEUE, "queue", limits.max_name_length)
+    queue = check.name(request.queue or DEADLETTER_QUEUE, "queue", limits.max_name_length)
     return QueueCall(namespace, check.choice(request.kind, "kind", KIND_FROM_WIRE), queue)
 
 
@@ -60,7 +60,7 @@ def read_list_dead_letters(request: pb.ListDeadLettersRequest, limits: Limits) -
     """A ListDeadLettersRequest."""
     queue = read_dead_queue(request, limits)
     page = read_page(request)
-    return ListItemsCall(queue, Section.DEAD, page, page.position(), _body_bytes(request.include_content, limits))
+    return ListItemsCall(queue, Section.DEAD, page, page.position(), wanted_body_bytes(request.include_content, limits))
 
 
 def read_take(request: pb.TakeDeadLettersRequest, limits: Limits) -> TakeCall:

@@ -1,4 +1,4 @@
-""""""
+"""How an item is delivered, between a producer's policy and the engine's spec; and checks of what it carries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from google.protobuf.duration_pb2 import Duration
 
+from dibs.contract.names import DEADLETTER_QUEUE
 from dibs.v1 import types_pb2 as tpb
 
 from ..border.errors import InvalidField
@@ -41,8 +42,6 @@ def retry_policy(retry: Retry) -> tpb.RetryPolicy:
     )
 
 
-#: Where dead items go whose producer named no dead-letter queue.
-DEAD_LETTER_QUEUE = "DEADLETTER_QUEUE"
 #: Most processes that an item may ask to be allowed to kill.
 _MOST_CRASHES = 1000
 
@@ -71,10 +70,10 @@ def _policy(
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
-        lease_us = _lease_us(policy.lease_timeout, "policy.lease_timeout", limits)
+        lease_us = lease_length_us(policy.lease_timeout, "policy.lease_timeout", limits)
     dead_queue = None
     if policy.use_dead_letter:
-        dead_queue = policy.dead_letter_queue or DEAD_LETTER_QUEUE
+        dead_queue = policy.dead_letter_queue or DEADLETTER_QUEUE
         check.name(dead_queue, "policy.dead_letter_queue", limits.max_name_length)
     elif policy.dead_letter_queue:
         raise InvalidField("policy.dead_letter_queue", "needs use_dead_letter")
@@ -98,7 +97,7 @@ def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:
     return Retry(initial, multiplier, most, check.number(retry.jitter, "policy.retry.jitter", 0, 1))
 
 
-def _lease_us(duration: Duration, field_name: str, limits: Limits) -> int:
+def lease_length_us(duration: Duration, field_name: str, limits: Limits) -> int:
     """0 (at most once), or 1 ms and more."""
     most = limits.max_lease_timeout_us
     return check.duration_us(duration, field_name, most, minimum_us=1000, zero_allowed=True)

@@ -1,4 +1,4 @@
-""""""
+"""`Enqueue`: items that are put into queues, and what became of each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""""""
+"""Kinds, states and times: between the engine's and the wire's."""
 
 from __future__ import annotations
 

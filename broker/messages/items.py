@@ -84,11 +84,11 @@ def read_list_items(request: pb.ListItemsRequest, limits: Limits) -> ListItemsCa
     queue = read_queue(request, limits)
     section = check.choice(request.section, "section", _SECTIONS)
     page = read_page(request)
-    return ListItemsCall(queue, section, page, page.position(), _body_bytes(request.include_content, limits))
+    return ListItemsCall(queue, section, page, page.position(), wanted_body_bytes(request.include_content, limits))
 
 
-def _body_bytes(include_content: bool, limits: Limits) -> int:
-    # Without the content the task's name is still wanted, which stands in front.
+def wanted_body_bytes(include_content: bool, limits: Limits) -> int:
+    """How much of each body is wanted: without the content still the task's name, which stands in front."""
     return 2**53 if include_content else HEAD_BYTES + 4 * limits.max_task_name_length
 
 

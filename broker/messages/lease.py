@@ -11,7 +11,7 @@ from ..border.errors import InvalidField
 from ..config.limits import Limits
 from ..engine.types import LeaseQuery
 from . import validation as check
-from .delivery_policy import _lease_us
+from .delivery_policy import lease_length_us
 from .enums import KIND_FROM_WIRE
 
 
@@ -43,13 +43,13 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
         timeout_s = check.wait_us(request.get_timeout, "get_timeout", limits.max_wait_us) / 1e6
     lease_us = None
     if request.HasField("lease_timeout"):
-        lease_us = _lease_us(request.lease_timeout, "lease_timeout", limits)
+        lease_us = lease_length_us(request.lease_timeout, "lease_timeout", limits)
     query = LeaseQuery(
         check.choice(request.kind, "kind", KIND_FROM_WIRE),
-        _queues(request.queues, "queues", limits),
+        read_queues(request.queues, "queues", limits),
         lease_us,
         request.attempts or None,
-        *_defaults(request, "", limits),
+        *read_defaults(request, "", limits),
     )
     return LeaseCall(
         namespace,
@@ -62,7 +62,7 @@ def read_lease(request: pb.LeaseRequest, limits: Limits) -> LeaseCall:
     )
 
 
-def _defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) -> tuple[int | None, str | None]:
+def read_defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) -> tuple[int | None, str | None]:
     """Attempts and dead-letter queue for items whose producers left them open."""
     attempts = check.integer(found.default_attempts, f"{path}default_attempts", 0, limits.max_attempts)
     dead_queue = found.default_dead_letter_queue
@@ -71,7 +71,8 @@ def _defaults(found: pb.LeaseRequest | pb.WorkHello, path: str, limits: Limits) 
     return attempts or None, dead_queue or None
 
 
-def _queues(names: Sequence[str], field_name: str, limits: Limits) -> tuple[str, ...]:
+def read_queues(names: Sequence[str], field_name: str, limits: Limits) -> tuple[str, ...]:
+    """Names of the queues that are wanted, each once."""
     if len(names) > limits.max_queues_per_lease:
         most = limits.max_queues_per_lease
         raise InvalidField(field_name, f"must be at most {most}", ("max_queues_per_lease", most))

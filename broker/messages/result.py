@@ -1,4 +1,4 @@
-""""""
+"""`Result` and `Cancel`: how items stand, and the end of those that are not wanted any more."""
 
 from __future__ import annotations
 

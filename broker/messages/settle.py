@@ -1,4 +1,4 @@
-""""""
+"""What becomes of leased items: acks, nacks, refreshes and beginnings, unary and on a `Work` stream, both ways."""
 
 from __future__ import annotations
 

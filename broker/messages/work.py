@@ -12,9 +12,9 @@ from ..border.errors import InvalidField
 from ..config.limits import Limits
 from ..engine.types import LeaseQuery
 from . import validation as check
-from .delivery_policy import _lease_us
+from .delivery_policy import lease_length_us
 from .enums import KIND_FROM_WIRE
-from .lease import _defaults, _queues
+from .lease import read_defaults, read_queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,13 @@ def read_hello(request: pb.WorkRequest, limits: Limits) -> Hello:
     namespace = check.namespace(hello.namespace, limits.max_name_length, "hello.namespace")
     lease_us = None
     if hello.HasField("lease_timeout"):
-        lease_us = _lease_us(hello.lease_timeout, "hello.lease_timeout", limits)
+        lease_us = lease_length_us(hello.lease_timeout, "hello.lease_timeout", limits)
     query = LeaseQuery(
         check.choice(hello.kind, "hello.kind", KIND_FROM_WIRE),
-        _queues(hello.queues, "hello.queues", limits),
+        read_queues(hello.queues, "hello.queues", limits),
         lease_us,
         None,
-        *_defaults(hello, "hello.", limits),
+        *read_defaults(hello, "hello.", limits),
     )
     check.text(hello.worker_id, "hello.worker_id", 256)
     if len(hello.task_names) > MOST_TASK_NAMES:

@@ -209,8 +209,8 @@ def test_a_broker_of_the_version_before_delivers_items_as_they_were_put(
             raise InvalidField(path.rstrip("."), "carries fields that this broker does not know: number 10, 11")
         return None, None
 
-    monkeypatch.setattr(lease, "_defaults", unknown)
-    monkeypatch.setattr(work, "_defaults", unknown)
+    monkeypatch.setattr(lease, "read_defaults", unknown)
+    monkeypatch.setattr(work, "read_defaults", unknown)
     app.Data("q").put_data(["a", "b"])
     reader = app.Data("q", attempts=5, vis_timeout=30, use_dead=True)
     assert list(reader.get_data().values()) == ["a"]
