@@ -121,6 +121,21 @@ def test_a_range_may_go_over_several_batches() -> None:
     assert held.count == 0
 
 
+def test_a_range_may_go_over_a_position_that_a_later_batch_has_taken() -> None:
+    held = Held(Table.new())
+    (long,) = held.place(Batch.of(deliveries("a", "b", "c"), 0.0))
+    held.report([(1, 1)])
+    # Goes round once, and finds the one that is free.
+    (rest,) = held.place(Batch.of(deliveries(*("x" for _ in range(RING - 3))), 0.0))
+    held.report([(rest.first, rest.count)])
+    (later,) = held.place(Batch.of(deliveries("d"), 0.0))
+    assert later.first == 1
+    assert report(held, (0, 2)) == [long, later]
+    assert (held.count, held_ids(held)) == (1, ["c"])
+    assert report(held, (2, 1)) == [long]
+    assert (held.count, held_ids(held)) == (0, [])
+
+
 @pytest.mark.parametrize("position", [5, RING, RING + 5])
 def test_a_report_of_what_is_not_held_is_refused(position: int) -> None:
     held = Held(Table.new())

@@ -132,6 +132,10 @@ class Held:
                 if batch is None:
                     raise ValueError(f"no item is at position {first}")
                 here = min(count, batch.first + batch.count - first)
+                owners = self._owners[first : first + here]
+                if owners.count(batch) != here:
+                    # Another batch has one of its positions by now.
+                    here = next(at for at, owner in enumerate(owners) if owner is not batch)
                 end = first + here
                 self._used[first:end] = bytes(here)
                 self._owners[first:end] = [None] * here
