@@ -97,12 +97,12 @@ class Kept:
                 process.stop(0)
             _log.info(Said("worker process started", number=self._number, pid=process.pid))
             await process.left.wait()
+            is_first, first = first, False
             if process.code is None:  # it retires
                 continue
-            if first and process.hello is None and process.code == EXIT_UNFIT:
+            if is_first and process.hello is None and process.code == EXIT_UNFIT:
                 self.unfit = True
                 return
-            first = False
             if time.monotonic() - began >= _LIVED_S:
                 pauses.reset()
             pause_s = pauses.next_s()
