@@ -64,17 +64,18 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
-    registering = Registering(hello_of(instance, group or main_module(), {}))
+    registering = Registering()
+    hello = hello_of(instance, group or main_module(), {})
     worker = Worker(
         instance.connection,
         registry.find,
         registry.names(),
         settings,
         observer,
-        register_again=registering.begin,
+        register_again=registering.again,
     )
     with _restored_handlers():
-        return asyncio.run(_run(worker, registering))
+        return asyncio.run(_run(worker, registering, hello))
 
 
 def execute_tasks(
@@ -139,9 +140,9 @@ def run_processes(
         return asyncio.run(Connector(program, processes, greeted=greeted, refused=refused or _say).run())
 
 
-async def _run(worker: Worker, registering: Registering) -> int:
+async def _run(worker: Worker, registering: Registering, hello: Hello) -> int:
     loop = asyncio.get_running_loop()
-    registering.begin()
+    registering.know(hello)
 
     def stop(number: signal.Signals) -> None:
         if worker.stopping:
