@@ -105,6 +105,8 @@ def test_a_result_that_cannot_be_read_fails_its_task_and_nothing_else(
     assert (nack.id, nack.reason) == ("bad", pb.NACK_REASON_FAILED)
     assert nack.error.startswith("the result of task bad cannot be read:\n")
     assert f"{error.__name__}: while it was read" in nack.error
+    # From the user's own frames on.
+    assert nack.error.splitlines()[2].startswith(f'  File "{__file__}"')
 
 
 class Unspeakable(Exception):

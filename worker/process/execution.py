@@ -10,6 +10,7 @@ import traceback
 from typing import Any
 
 from dibs.errors import PayloadError
+from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
 from dibs.v1 import broker_pb2 as pb
 
@@ -21,6 +22,8 @@ from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
 
+#: Packages whose code stands between a slot and the task's own: slots, and the codec that reads results.
+_OURS = (__package__, codec.__package__)
 #: Ages below this are not compared with the lease: nearly all items are younger, and leases are longer.
 _YOUNG_S = 0.05
 
@@ -153,7 +156,7 @@ def describe(error: BaseException) -> str:
     """The traceback of an error, from the task's own frames on. Never raises, whatever the error's own code does."""
     try:
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
+        while trace is not None and trace.tb_frame.f_globals.get("__package__") in _OURS:
             trace = trace.tb_next
         return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as another:  # noqa: BLE001 - it must be told in some way
