@@ -21,12 +21,12 @@ from .connector.connector import Connector
 from .connector.events import Observer
 from .connector.registering import Registering
 from .connector.task_process import Program
-from .hello import Hello
-from .logs import Said
 from .process.load import Instance, hello_of, import_module, module_name
 from .runtime import Worker
-from .settings import WorkerSettings, queue_names
-from .stacks import printed_on_signal
+from .shared.hello import Hello
+from .shared.logs import Said
+from .shared.settings import WorkerSettings, queue_names
+from .shared.stacks import printed_on_signal
 
 _log = logging.getLogger("dibs.worker")
 

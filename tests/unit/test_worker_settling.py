@@ -10,11 +10,11 @@ import pytest
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
 from dibs.worker.connector.envelope import Envelope
 from dibs.worker.connector.held import Batch, Held
 from dibs.worker.connector.settling import Settled, Verdict, how_ended, settle
-from dibs.worker.shared_memory import Table
+from dibs.worker.shared.begun import BEGUN, ENDED, NOT_BEGUN, RING
+from dibs.worker.shared.memory import Table
 
 BACK = Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN)
 CRASHED = Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, "worker process crashed (SIGSEGV)", lost=True)

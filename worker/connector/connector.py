@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dibs.errors import BrokerError
 from dibs.rpc.beside import beside
 
-from ..hello import Hello
-from ..logs import Said
-from ..settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
-from ..sorts import Sort, worker_name
-from ..stacks import print_stacks
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
+from ..shared.sorts import Sort, worker_name
+from ..shared.stacks import print_stacks
 from .keeping import Kept
 from .line import Line
 from .lines import Lines

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import frames
-from ..shared_memory import Table
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.memory import Table
+from ..shared.sorts import Sort
 from .hands import Standing
 from .held import Batch, Held
 from .outbox import Outbox

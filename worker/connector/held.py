@@ -9,9 +9,9 @@ from typing import Protocol
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..begun import BEGUN, RING
-from ..leases import lease_seconds
-from ..shared_memory import Table
+from ..shared.begun import BEGUN, RING
+from ..shared.leases import lease_seconds
+from ..shared.memory import Table
 from .condition import Overdue
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.

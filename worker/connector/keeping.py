@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from dibs.contract.pauses import Pauses
 
-from ..hello import Hello
-from ..logs import Said
-from ..settings import EXIT_UNFIT
-from ..sorts import Sort
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.settings import EXIT_UNFIT
+from ..shared.sorts import Sort
 from .kept_lane import KeptLane
 from .settling import how_ended
 from .task_process import Program, TaskProcess

@@ -11,8 +11,8 @@ from dibs.errors import BrokerError
 from dibs.rpc.aio_transport import AioTransport
 from dibs.rpc.retry import is_transient
 
-from ..hello import Hello
-from ..logs import Said
+from ..shared.hello import Hello
+from ..shared.logs import Said
 
 _log = logging.getLogger("dibs.worker")
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from .. import frames
-from ..hello import Hello, UnknownFormat
-from ..logs import Said
-from ..pair import End, new_pair
-from ..settings import WorkerSettings
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.hello import Hello, UnknownFormat
+from ..shared.logs import Said
+from ..shared.pair import End, new_pair
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
 from .dealt import Dealt
 from .outbox import Outbox
 
@@ -43,7 +43,7 @@ class Program:
     Attributes:
         source: what to load, as for `dibs.worker.process.load.load`.
         settings: of each process.
-        log_level: as for `dibs.worker.logs.configure`.
+        log_level: as for `dibs.worker.shared.logs.configure`.
         log_format: likewise.
         environment: of each process.
     """

@@ -14,9 +14,9 @@ from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
 from dibs.v1 import broker_pb2 as pb
 
-from ..entries import Entries
-from ..leases import lease_seconds
-from ..logs import Said
+from ..shared.entries import Entries
+from ..shared.leases import lease_seconds
+from ..shared.logs import Said
 from .item import Item
 from .leased import LeasedTask
 
@@ -33,7 +33,7 @@ class Execution:
 
     Args:
         entries: where what came of them is put.
-        ends: of leases that are lengthened, by position; see `dibs.worker.shared_memory`.
+        ends: of leases that are lengthened, by position; see `dibs.worker.shared.memory`.
 
     Attributes:
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 from dibs.v1 import broker_pb2 as pb
 
-from .. import frames
-from ..hello import Hello
-from ..logs import Said
-from ..pair import End
-from ..settings import WorkerSettings
-from ..sorts import Sort
-from ..stacks import print_stacks
+from ..shared import frames
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.pair import End
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
+from ..shared.stacks import print_stacks
 from .item import Runnable
 from .own_stream import OwnStream
 from .reporting import Reporter, leave

@@ -14,10 +14,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NoReturn
 
-from .. import frames
-from ..entries import Entries
-from ..shared_memory import SharedMemory
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.entries import Entries
+from ..shared.memory import SharedMemory
+from ..shared.sorts import Sort
 from .own_stream import OwnStream
 from .slots import Slots
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..entries import Entries
-from ..frames import ranges
-from ..leases import lease_seconds
-from ..limits import MAX_CREDIT
-from ..settings import WorkerSettings
-from ..shared_memory import Table
-from ..sorts import Sort
-from ..unknown import UnknownTasks
+from ..shared.entries import Entries
+from ..shared.frames import ranges
+from ..shared.leases import lease_seconds
+from ..shared.limits import MAX_CREDIT
+from ..shared.memory import Table
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
+from ..shared.unknown import UnknownTasks
 from .coroutines import CoroutineLane
 from .credit import LaneCredit
 from .execution import Execution

@@ -6,7 +6,7 @@ import os
 import socket
 from dataclasses import dataclass
 
-from .shared_memory import SharedMemory, new_memory
+from .memory import SharedMemory, new_memory
 
 #: Bytes that the kernel is asked to hold each way, so that a batch is one write.
 _BUFFER = 1 << 20
