@@ -20,9 +20,9 @@ from dibs.worker.shared.begun import BEGUN, ENDED, NOT_BEGUN
 from dibs.worker.shared.bell import LoopBell
 from dibs.worker.shared.entries import Entries
 from dibs.worker.shared.memory import Table
+from dibs.worker.shared.not_known_here import NotKnownHere
 from dibs.worker.shared.settings import WorkerSettings
 from dibs.worker.shared.sorts import Sort
-from dibs.worker.shared.unknown import UnknownTasks
 
 from ..support.waiting import until
 from ..support.workers import Job
@@ -188,7 +188,7 @@ def test_there_is_room_for_as_many_as_there_are_free_slots(make_slots: MakeSlots
 
 def test_unknown_tasks_are_handed_back_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     entries = Entries(LoopBell())
-    unknown = UnknownTasks(entries)
+    unknown = NotKnownHere(entries)
     for _ in range(3):
         unknown.held_back(["there"])
         unknown.hand_back(delivery("a", "here"))

@@ -42,7 +42,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..shared.leases import lease_seconds
 from ..shared.limits import MAX_CREDIT
-from ..shared.unknown import UnknownTasks
+from ..shared.not_known_here import NotKnownHere
 from .condition import Condition
 from .credit import credit_change
 from .envelope import Envelope
@@ -101,7 +101,7 @@ class WorkStream:
         call: Call,
         hands: Hands,
         outbox: Outbox,
-        unknown: UnknownTasks,
+        unknown: NotKnownHere,
         wake: asyncio.Event,
         *,
         over: Callable[[], bool],
