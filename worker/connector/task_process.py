@@ -29,7 +29,7 @@ _READ = 1 << 18
 #: Buffers handed to the kernel in one write; it takes 1,024 at most.
 _AT_ONCE = 64
 #: The most that a frame can carry.
-_MAX_MS = (1 << 32) - 1
+_MAX_MS = frames.MODULO - 1
 #: What a process that ends gets, beyond its wait, before it is killed.
 KILL_AFTER_S = 5.0
 #: A process that gave no sign of life for so long is told of. It may well work: nothing is done about it.

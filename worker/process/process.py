@@ -28,7 +28,6 @@ _log = logging.getLogger("dibs.worker")
 
 #: How often a process that ends looks whether everything is done.
 _LOOK_S = 0.01
-_MODULO = 1 << 32
 #: What a slot gets to finish with an item that has been reported already, even if there is no time left.
 _LEAST_S = 0.05
 #: What idle slots get to end.
@@ -122,7 +121,7 @@ class Process:
         deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries
         now = time.monotonic()
         # The clock is that of the machine. Items age in the connector and on the way, too.
-        age_s = ((int(now * 1000) - arrived_ms) % _MODULO) / 1000
+        age_s = ((int(now * 1000) - arrived_ms) % frames.MODULO) / 1000
         slots, report = self._slots[sort], self._reporter.lanes[sort]
         slots.deal(deliveries, first, now - age_s, on_wire)
         self._reporter.items_came()
