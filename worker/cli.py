@@ -14,11 +14,11 @@ from dibs.errors import BrokerError
 from dibs.rpc.targets import read_target
 
 from .connector.task_process import Program
-from .hello import Hello
-from .logs import Said, configure
 from .process.load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .run import run, run_processes
-from .settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings, default_worker_id, queue_names
+from .shared.hello import Hello
+from .shared.logs import Said, configure
+from .shared.settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings, default_worker_id, queue_names
 
 _log = logging.getLogger("dibs.worker")
 _DEFAULTS = WorkerSettings()

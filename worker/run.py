@@ -21,12 +21,12 @@ from .connector.connector import Connector
 from .connector.events import Observer
 from .connector.registering import Registering
 from .connector.task_process import Program
-from .hello import Hello
-from .logs import Said
 from .process.load import Instance, hello_of, import_module, module_name
 from .runtime import Worker
-from .settings import WorkerSettings, queue_names
-from .stacks import printed_on_signal
+from .shared.hello import Hello
+from .shared.logs import Said
+from .shared.settings import WorkerSettings, queue_names
+from .shared.stacks import printed_on_signal
 
 _log = logging.getLogger("dibs.worker")
 
@@ -64,17 +64,18 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
-    registering = Registering(hello_of(instance, group or main_module(), {}))
+    registering = Registering()
+    hello = hello_of(instance, group or main_module(), {})
     worker = Worker(
         instance.connection,
         registry.find,
         registry.names(),
         settings,
         observer,
-        register_again=registering.begin,
+        register_again=registering.again,
     )
     with _restored_handlers():
-        return asyncio.run(_run(worker, registering))
+        return asyncio.run(_run(worker, registering, hello))
 
 
 def execute_tasks(
@@ -139,9 +140,9 @@ def run_processes(
         return asyncio.run(Connector(program, processes, greeted=greeted, refused=refused or _say).run())
 
 
-async def _run(worker: Worker, registering: Registering) -> int:
+async def _run(worker: Worker, registering: Registering, hello: Hello) -> int:
     loop = asyncio.get_running_loop()
-    registering.begin()
+    registering.know(hello)
 
     def stop(number: signal.Signals) -> None:
         if worker.stopping:

@@ -22,9 +22,9 @@ from .connector.outbox import Outbox
 from .process.item import Runnable
 from .process.load import found_tasks
 from .process.slots import Slots, by_sort, stop_all
-from .settings import WorkerSettings
-from .shared_memory import Table
-from .sorts import Sort, worker_name
+from .shared.memory import Table
+from .shared.settings import WorkerSettings
+from .shared.sorts import Sort, worker_name
 
 #: How often it is looked what runs although its lease is over.
 _LOOK_EVERY_S = 1.0

@@ -16,7 +16,7 @@ from dibs.admin.registration import Registered, described, registration
 from dibs.cli.exits import Exit
 from dibs.rpc.ids import new_id
 from dibs.worker.runtime import Worker
-from dibs.worker.settings import WorkerSettings
+from dibs.worker.shared.settings import WorkerSettings
 
 from ..support import operating
 from ..support import redis as redis_support

@@ -24,7 +24,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.runtime import Worker
-from dibs.worker.settings import WorkerSettings
+from dibs.worker.shared.settings import WorkerSettings
 
 from ..support import redis as redis_support
 from ..support.balancers import Balancer, accepts, running_balancer

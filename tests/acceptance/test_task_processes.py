@@ -372,3 +372,19 @@ def test_the_next_process_may_have_other_tasks(scene: Scene, before: str, after:
         scene.until_run("before", 2)
         worker.terminate()
         assert worker.wait() == 0
+
+
+def test_a_module_that_breaks_later_is_tried_again_until_it_works(scene: Scene) -> None:
+    module = scene.folder / "breaking.py"
+    module.write_text(TASK.format(name="first", sort=""))
+    with running_worker(scene.target, scene.folder, module=str(module)) as worker:
+        scene.client.call_task("first", None)
+        pid = scene.until_run("first")
+        module.write_text("1 / 0")
+        os.kill(pid, signal.SIGTERM)
+        worker.until_printed("ZeroDivisionError")
+        module.write_text(TASK.format(name="first", sort=""))
+        scene.client.call_task("first", None)
+        assert scene.until_run("first", 2) != pid
+        worker.terminate()
+        assert worker.wait() == 0

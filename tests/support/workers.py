@@ -12,7 +12,7 @@ from typing import Any
 from dibs.rpc.connection import Connection
 from dibs.worker.connector.events import Event, EventName
 from dibs.worker.runtime import Worker
-from dibs.worker.settings import WorkerSettings
+from dibs.worker.shared.settings import WorkerSettings
 
 _LONGEST_S = 20.0
 

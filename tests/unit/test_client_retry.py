@@ -13,10 +13,10 @@ from dibs.contract.headers import ATTEMPTS_BEFORE, LAST_ERROR, attempts_before
 from dibs.rpc.codec import decode_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.bell import LoopBell
-from dibs.worker.entries import Entries
 from dibs.worker.process.leased import LeasedTask
-from dibs.worker.shared_memory import Table
+from dibs.worker.shared.bell import LoopBell
+from dibs.worker.shared.entries import Entries
+from dibs.worker.shared.memory import Table
 
 from ..support.recording import RecordingDibs
 from ..support.workers import Job

@@ -14,14 +14,14 @@ from dibs.broker.config.limits import Limits as BrokerLimits
 from dibs.broker.messages.worker_states import ToldState
 from dibs.contract.limits import CONTRACT
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import BEGUN, ENDED
-from dibs.worker.bell import LoopBell
 from dibs.worker.connector.condition import Condition, Overdue
 from dibs.worker.connector.held import Batch, Held
-from dibs.worker.entries import Entries
 from dibs.worker.process.leased import LeasedTask
-from dibs.worker.shared_memory import OtherVersion, SharedMemory, Table, new_memory
-from dibs.worker.sorts import Sort
+from dibs.worker.shared.begun import BEGUN, ENDED
+from dibs.worker.shared.bell import LoopBell
+from dibs.worker.shared.entries import Entries
+from dibs.worker.shared.memory import OtherVersion, SharedMemory, Table, new_memory
+from dibs.worker.shared.sorts import Sort
 
 from ..support.workers import Job
 

@@ -9,9 +9,9 @@ import pytest
 
 from dibs.rpc.connection import Connection
 from dibs.v1 import admin_pb2 as apb
-from dibs.worker import frames
-from dibs.worker.hello import Hello, LaneHello, UnknownFormat
-from dibs.worker.sorts import Sort
+from dibs.worker.shared import frames
+from dibs.worker.shared.hello import Hello, LaneHello, UnknownFormat
+from dibs.worker.shared.sorts import Sort
 
 SOME = [
     frames.Frame(frames.DONE, 0, 1, 2, 3, b"body"),

@@ -15,12 +15,12 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.bell import LoopBell
-from dibs.worker.entries import Entries
 from dibs.worker.process.slots import Slots
-from dibs.worker.settings import WorkerSettings
-from dibs.worker.shared_memory import Table
-from dibs.worker.sorts import Sort
+from dibs.worker.shared.bell import LoopBell
+from dibs.worker.shared.entries import Entries
+from dibs.worker.shared.memory import Table
+from dibs.worker.shared.settings import WorkerSettings
+from dibs.worker.shared.sorts import Sort
 
 from ..support.waiting import until
 from ..support.workers import Job
@@ -105,6 +105,8 @@ def test_a_result_that_cannot_be_read_fails_its_task_and_nothing_else(
     assert (nack.id, nack.reason) == ("bad", pb.NACK_REASON_FAILED)
     assert nack.error.startswith("the result of task bad cannot be read:\n")
     assert f"{error.__name__}: while it was read" in nack.error
+    # From the user's own frames on.
+    assert nack.error.splitlines()[2].startswith(f'  File "{__file__}"')
 
 
 class Unspeakable(Exception):

@@ -14,15 +14,15 @@ from google.protobuf.duration_pb2 import Duration
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN
-from dibs.worker.bell import LoopBell
-from dibs.worker.entries import Entries
 from dibs.worker.process.execution import Execution
 from dibs.worker.process.slots import Slots, by_sort
-from dibs.worker.settings import WorkerSettings
-from dibs.worker.shared_memory import Table
-from dibs.worker.sorts import Sort
-from dibs.worker.unknown import UnknownTasks
+from dibs.worker.shared.begun import BEGUN, ENDED, NOT_BEGUN
+from dibs.worker.shared.bell import LoopBell
+from dibs.worker.shared.entries import Entries
+from dibs.worker.shared.memory import Table
+from dibs.worker.shared.not_known_here import NotKnownHere
+from dibs.worker.shared.settings import WorkerSettings
+from dibs.worker.shared.sorts import Sort
 
 from ..support.waiting import until
 from ..support.workers import Job
@@ -188,7 +188,7 @@ def test_there_is_room_for_as_many_as_there_are_free_slots(make_slots: MakeSlots
 
 def test_unknown_tasks_are_handed_back_and_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
     entries = Entries(LoopBell())
-    unknown = UnknownTasks(entries)
+    unknown = NotKnownHere(entries)
     for _ in range(3):
         unknown.held_back(["there"])
         unknown.hand_back(delivery("a", "here"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dibs.worker.logs import Said, configure
+from dibs.worker.shared.logs import Said, configure
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "tasks.py", line 3, in add\nValueError: no\n'
 

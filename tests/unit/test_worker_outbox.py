@@ -8,10 +8,10 @@ from datetime import timedelta
 from dibs.contract.limits import CONTRACT, Limits
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.bell import LoopBell
 from dibs.worker.connector.outbox import Outbox, Part
-from dibs.worker.entries import Entries
-from dibs.worker.limits import MAX_BYTES, MAX_ENTRIES
+from dibs.worker.shared.bell import LoopBell
+from dibs.worker.shared.entries import Entries
+from dibs.worker.shared.limits import MAX_BYTES, MAX_ENTRIES
 
 
 def delivery(id: str = "a", token: int = 7) -> tpb.Delivery:

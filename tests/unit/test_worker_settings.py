@@ -12,7 +12,7 @@ from dibs.worker.connector.connector import Connector
 from dibs.worker.connector.task_process import Program
 from dibs.worker.process.load import LoadError, module_name
 from dibs.worker.runtime import Worker
-from dibs.worker.settings import WorkerSettings, queue_names
+from dibs.worker.shared.settings import WorkerSettings, queue_names
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import pytest
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-from dibs.worker.begun import BEGUN, ENDED, NOT_BEGUN, RING
 from dibs.worker.connector.envelope import Envelope
 from dibs.worker.connector.held import Batch, Held
 from dibs.worker.connector.settling import Settled, Verdict, how_ended, settle
-from dibs.worker.shared_memory import Table
+from dibs.worker.shared.begun import BEGUN, ENDED, NOT_BEGUN, RING
+from dibs.worker.shared.memory import Table
 
 BACK = Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN)
 CRASHED = Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, "worker process crashed (SIGSEGV)", lost=True)
@@ -119,6 +119,21 @@ def test_a_range_may_go_over_several_batches() -> None:
     batches = [held.place(Batch.of(deliveries(id), 0.0))[0] for id in "abc"]
     assert report(held, (batches[0].first, 3)) == batches
     assert held.count == 0
+
+
+def test_a_range_may_go_over_a_position_that_a_later_batch_has_taken() -> None:
+    held = Held(Table.new())
+    (long,) = held.place(Batch.of(deliveries("a", "b", "c"), 0.0))
+    held.report([(1, 1)])
+    # Goes round once, and finds the one that is free.
+    (rest,) = held.place(Batch.of(deliveries(*("x" for _ in range(RING - 3))), 0.0))
+    held.report([(rest.first, rest.count)])
+    (later,) = held.place(Batch.of(deliveries("d"), 0.0))
+    assert later.first == 1
+    assert report(held, (0, 2)) == [long, later]
+    assert (held.count, held_ids(held)) == (1, ["c"])
+    assert report(held, (2, 1)) == [long]
+    assert (held.count, held_ids(held)) == (0, [])
 
 
 @pytest.mark.parametrize("position", [5, RING, RING + 5])

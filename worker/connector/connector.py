@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dibs.errors import BrokerError
 from dibs.rpc.beside import beside
 
-from ..hello import Hello
-from ..logs import Said
-from ..settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
-from ..sorts import Sort, worker_name
-from ..stacks import print_stacks
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
+from ..shared.sorts import Sort, worker_name
+from ..shared.stacks import print_stacks
 from .keeping import Kept
 from .line import Line
 from .lines import Lines
-from .registering import register
+from .registering import Registering
 from .task_process import Program
 
 _log = logging.getLogger("dibs.worker")
@@ -68,9 +68,7 @@ class Connector:
         self._lines: list[Lines] = []
         self._stopping = False
         self._exit_code = 0
-        #: What was registered last, and the doing of it.
-        self._registered: Hello | None = None
-        self._registering: set[asyncio.Task[None]] = set()
+        self._registering = Registering()
 
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT, and then until all processes have ended.
@@ -88,9 +86,10 @@ class Connector:
                 if not self._exit_code:  # by its owner
                     raise
             finally:
-                for task in (*serving, *self._registering):
+                for task in serving:
                     task.cancel()
-                await asyncio.gather(*serving, *self._registering, return_exceptions=True)
+                await asyncio.gather(*serving, return_exceptions=True)
+                await self._registering.close()
         if not self._exit_code and any(kept.crashed_at_stop for kept in self._kept):
             self._exit_code = 1
         return self._exit_code
@@ -127,13 +126,14 @@ class Connector:
                 lane,
                 lane.outbox,
                 dataclasses.replace(settings, worker_id=name),
-                register_again=self._register_again,
+                register_again=self._registering.again,
             )
 
         def greeted(hello: Hello) -> None:
             if not first.done():
                 first.set_result(hello)
-            self._register(hello)
+            self._tell_first(hello)
+            self._registering.know(hello)
             lines.know({sort: lane.task_names for sort, lane in hello.lanes.items()})
 
         kept = Kept(number, self._program, greeted)
@@ -160,27 +160,10 @@ class Connector:
         self._exit_code = self._exit_code or EXIT_UNFIT
         self.stop()
 
-    def _register(self, hello: Hello) -> None:
-        """Has the broker know tasks and schedules, if they are not those that it has been told of."""
-        last = self._registered
-        if last is None:
-            if self._greeted is not None:
-                self._greeted(hello)
-        elif (last.group, last.tasks, last.schedules) == (hello.group, hello.tasks, hello.schedules):
-            return
-        self._registered = hello
-        self._register_again()
-
-    def _register_again(self) -> None:
-        """Has the broker know them, whatever it has been told before."""
-        hello = self._registered
-        assert hello is not None, "a stream begins after the first hello"
-        for task in self._registering:
-            task.cancel()
-        # Beside the work, which can begin without it.
-        task = asyncio.create_task(register(hello), name="dibs-worker-register")
-        self._registering.add(task)
-        task.add_done_callback(self._registering.discard)
+    def _tell_first(self, hello: Hello) -> None:
+        if self._greeted is not None:
+            self._greeted(hello)
+            self._greeted = None
 
     @contextmanager
     def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:

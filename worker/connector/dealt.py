@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import frames
-from ..shared_memory import Table
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.memory import Table
+from ..shared.sorts import Sort
 from .hands import Standing
 from .held import Batch, Held
 from .outbox import Outbox
-
-_MODULO = 1 << 32
 
 
 class Dealt:
@@ -44,7 +42,7 @@ class Dealt:
     def standing(self) -> Standing:
         """For what it has room, less what has been dealt since it said so."""
         dealt, room, ahead = self._standing
-        return Standing(max(0, room - (self._dealt - dealt) % _MODULO), self.slots, ahead)
+        return Standing(max(0, room - (self._dealt - dealt) % frames.MODULO), self.slots, ahead)
 
     def greeted(self, slots: int) -> None:
         """Note how many run at once."""
@@ -55,13 +53,13 @@ class Dealt:
         """Send items; nothing is done for each of them."""
         for piece in self.held.place(batch):
             self._dealt += piece.count
-            arrived_ms = int(piece.arrived * 1000) % _MODULO
+            arrived_ms = int(piece.arrived * 1000) % frames.MODULO
             numbers = (len(piece.raw), piece.first, max(on_wire, 0), arrived_ms)
             self._write(frames.HEAD.pack(frames.ITEMS, self._sort, *numbers), piece.raw)
 
     def cancel(self, id: str, token: int) -> None:
         """Tells it that somebody has cancelled an item, which it may have or not."""
-        self._write(frames.frame(frames.CANCEL, token % _MODULO, token >> 32, body=id.encode(), lane=self._sort))
+        self._write(frames.frame(frames.CANCEL, token % frames.MODULO, token >> 32, body=id.encode(), lane=self._sort))
 
     def hand_back(self) -> None:
         """Has it hand back what has not begun and can go back."""
@@ -77,4 +75,4 @@ class Dealt:
         if frame.b:
             self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
         before, self._released = self._released, frame.c
-        return (frame.c - before) % _MODULO
+        return (frame.c - before) % frames.MODULO

@@ -9,7 +9,7 @@ from dibs.contract import error_text
 from dibs.contract.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 
-from ..logs import Said
+from ..shared.logs import Said
 
 _log = logging.getLogger("dibs.worker")
 

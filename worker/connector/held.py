@@ -9,9 +9,9 @@ from typing import Protocol
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..begun import BEGUN, RING
-from ..leases import lease_seconds
-from ..shared_memory import Table
+from ..shared.begun import BEGUN, RING
+from ..shared.leases import lease_seconds
+from ..shared.memory import Table
 from .condition import Overdue
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
@@ -132,6 +132,10 @@ class Held:
                 if batch is None:
                     raise ValueError(f"no item is at position {first}")
                 here = min(count, batch.first + batch.count - first)
+                owners = self._owners[first : first + here]
+                if owners.count(batch) != here:
+                    # Another batch has one of its positions by now.
+                    here = next(at for at, owner in enumerate(owners) if owner is not batch)
                 end = first + here
                 self._used[first:end] = bytes(here)
                 self._owners[first:end] = [None] * here

@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from dibs.contract.pauses import Pauses
 
-from ..hello import Hello
-from ..logs import Said
-from ..settings import EXIT_UNFIT
-from ..sorts import Sort
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.settings import EXIT_UNFIT
+from ..shared.sorts import Sort
 from .kept_lane import KeptLane
 from .settling import how_ended
 from .task_process import Program, TaskProcess
@@ -97,12 +97,12 @@ class Kept:
                 process.stop(0)
             _log.info(Said("worker process started", number=self._number, pid=process.pid))
             await process.left.wait()
+            is_first, first = first, False
             if process.code is None:  # it retires
                 continue
-            if first and process.hello is None and process.code == EXIT_UNFIT:
+            if is_first and process.hello is None and process.code == EXIT_UNFIT:
                 self.unfit = True
                 return
-            first = False
             if time.monotonic() - began >= _LIVED_S:
                 pauses.reset()
             pause_s = pauses.next_s()

@@ -13,10 +13,10 @@ from typing import Protocol
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..begun import BEGUN
-from ..leases import lease_seconds
-from ..logs import Said
-from ..sorts import Sort
+from ..shared.begun import BEGUN
+from ..shared.leases import lease_seconds
+from ..shared.logs import Said
+from ..shared.sorts import Sort
 from .condition import Condition
 from .dealt import Dealt
 from .hands import Standing

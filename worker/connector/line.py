@@ -25,10 +25,10 @@ from dibs.rpc.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..limits import MAX_TOKENS
-from ..logs import Said
-from ..settings import WorkerSettings
-from ..unknown import UnknownTasks
+from ..shared.limits import MAX_TOKENS
+from ..shared.logs import Said
+from ..shared.not_known_here import NotKnownHere
+from ..shared.settings import WorkerSettings
 from .events import Announcer, EventName, Observer
 from .hands import Hands
 from .outbox import Outbox
@@ -80,7 +80,7 @@ class Line:
         self._register_again = register_again
         self._hands = hands
         self._outbox = outbox
-        self._unknown = UnknownTasks(outbox.entries)
+        self._unknown = NotKnownHere(outbox.entries)
         self._hello = pb.WorkHello(
             namespace=connection.namespace,
             queues=settings.queues,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
-from ..sorts import Sort
+from ..shared.sorts import Sort
 from .line import Line
 
 #: Makes the line of a lane. Whether it is the only one so far is said.

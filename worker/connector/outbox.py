@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dibs.contract.limits import Limits
 from dibs.v1 import broker_pb2 as pb
 
-from ..bell import LoopBell
-from ..entries import Entries
-from ..logs import Said
+from ..shared.bell import LoopBell
+from ..shared.entries import Entries
+from ..shared.logs import Said
 from .dividing import Entry, fitting, joined
 from .held import Batch
 

@@ -9,8 +9,8 @@ from itertools import chain
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..entries import Entries
-from ..logs import Said
+from ..shared.entries import Entries
+from ..shared.logs import Said
 from .held import Batch
 from .outbox import Part
 

@@ -11,8 +11,8 @@ from dibs.errors import BrokerError
 from dibs.rpc.aio_transport import AioTransport
 from dibs.rpc.retry import is_transient
 
-from ..hello import Hello
-from ..logs import Said
+from ..shared.hello import Hello
+from ..shared.logs import Said
 
 _log = logging.getLogger("dibs.worker")
 
@@ -51,26 +51,35 @@ async def register(hello: Hello) -> None:
 
 
 class Registering:
-    """Registers beside the work, which can begin without it.
+    """Registers beside the work, which can begin without it."""
 
-    Args:
-        hello: what there is to register, and where.
-    """
+    def __init__(self) -> None:
+        #: What was registered last, and the doing of it.
+        self._hello: Hello | None = None
+        self._doing: set[asyncio.Task[None]] = set()
 
-    def __init__(self, hello: Hello) -> None:
-        self._hello = hello
-        self._task: asyncio.Task[None] | None = None
+    def know(self, hello: Hello) -> None:
+        """Register this, unless it is what was registered last."""
+        last = self._hello
+        if last is None or (last.group, last.tasks, last.schedules) != (hello.group, hello.tasks, hello.schedules):
+            self._hello = hello
+            self.again()
 
-    def begin(self) -> None:
-        """Register now, unless that is under way."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(register(self._hello), name="dibs-worker-register")
+    def again(self) -> None:
+        """Register what was last, whatever a broker has been told before: what is under way is begun anew."""
+        assert self._hello is not None, "a stream begins after the first hello"
+        for task in self._doing:
+            task.cancel()
+        task = asyncio.create_task(register(self._hello), name="dibs-worker-register")
+        self._doing.add(task)
+        task.add_done_callback(self._doing.discard)
 
     async def close(self) -> None:
         """Give up what is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        doing = list(self._doing)
+        for task in doing:
+            task.cancel()
+        await asyncio.gather(*doing, return_exceptions=True)
 
 
 def _tell(done: Registered, group: str) -> None:

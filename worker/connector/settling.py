@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from dibs.v1 import broker_pb2 as pb
 
-from ..begun import BEGUN, ENDED
+from ..shared.begun import BEGUN, ENDED
 
 
 class Verdict(Enum):
@@ -50,7 +50,7 @@ def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled
     | ended, success untold | acked | nothing |
 
     Args:
-        mark: how far it had come; see `dibs.worker.begun`.
+        mark: how far it had come; see `dibs.worker.shared.begun`.
         token: its lease token; 0 for what is delivered at most once and of which nothing is kept.
         how: how the process ended, such as ``SIGSEGV`` or ``exit code 7``.
         stopped: it ended because it was told to, so that what ran is not to blame.

@@ -40,9 +40,9 @@ from dibs.rpc.status import error_from_call
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..leases import lease_seconds
-from ..limits import MAX_CREDIT
-from ..unknown import UnknownTasks
+from ..shared.leases import lease_seconds
+from ..shared.limits import MAX_CREDIT
+from ..shared.not_known_here import NotKnownHere
 from .condition import Condition
 from .credit import credit_change
 from .envelope import Envelope
@@ -101,7 +101,7 @@ class WorkStream:
         call: Call,
         hands: Hands,
         outbox: Outbox,
-        unknown: UnknownTasks,
+        unknown: NotKnownHere,
         wake: asyncio.Event,
         *,
         over: Callable[[], bool],

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from .. import frames
-from ..hello import Hello, UnknownFormat
-from ..logs import Said
-from ..pair import End, new_pair
-from ..settings import WorkerSettings
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.hello import Hello, UnknownFormat
+from ..shared.logs import Said
+from ..shared.pair import End, new_pair
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
 from .dealt import Dealt
 from .outbox import Outbox
 
@@ -29,7 +29,7 @@ _READ = 1 << 18
 #: Buffers handed to the kernel in one write; it takes 1,024 at most.
 _AT_ONCE = 64
 #: The most that a frame can carry.
-_MAX_MS = (1 << 32) - 1
+_MAX_MS = frames.MODULO - 1
 #: What a process that ends gets, beyond its wait, before it is killed.
 KILL_AFTER_S = 5.0
 #: A process that gave no sign of life for so long is told of. It may well work: nothing is done about it.
@@ -43,7 +43,7 @@ class Program:
     Attributes:
         source: what to load, as for `dibs.worker.process.load.load`.
         settings: of each process.
-        log_level: as for `dibs.worker.logs.configure`.
+        log_level: as for `dibs.worker.shared.logs.configure`.
         log_format: likewise.
         environment: of each process.
     """

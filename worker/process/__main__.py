@@ -11,10 +11,10 @@ from typing import NoReturn
 
 from dibs.tasks.context import AFTER_FORK
 
-from ..logs import configure
-from ..pair import inherited
-from ..settings import EXIT_UNFIT, WorkerSettings
-from ..shared_memory import OtherVersion
+from ..shared.logs import configure
+from ..shared.memory import OtherVersion
+from ..shared.pair import inherited
+from ..shared.settings import EXIT_UNFIT, WorkerSettings
 from .load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .process import Process, refuse_breakpoints
 

@@ -19,9 +19,9 @@ from typing import Any
 
 from dibs.tasks.context import CURRENT_TASK
 
-from ..begun import BEGUN, ENDED
-from ..bell import Bell
-from ..logs import Said
+from ..shared.begun import BEGUN, ENDED
+from ..shared.bell import Bell
+from ..shared.logs import Said
 from .execution import Execution, describe
 from .item import Item
 from .lane import Lane, Progress

@@ -10,17 +10,20 @@ import traceback
 from typing import Any
 
 from dibs.errors import PayloadError
+from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
 from dibs.v1 import broker_pb2 as pb
 
-from ..entries import Entries
-from ..leases import lease_seconds
-from ..logs import Said
+from ..shared.entries import Entries
+from ..shared.leases import lease_seconds
+from ..shared.logs import Said
 from .item import Item
 from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
 
+#: Packages whose code stands between a slot and the task's own: slots, and the codec that reads results.
+_OURS = (__package__, codec.__package__)
 #: Ages below this are not compared with the lease: nearly all items are younger, and leases are longer.
 _YOUNG_S = 0.05
 
@@ -30,7 +33,7 @@ class Execution:
 
     Args:
         entries: where what came of them is put.
-        ends: of leases that are lengthened, by position; see `dibs.worker.shared_memory`.
+        ends: of leases that are lengthened, by position; see `dibs.worker.shared.memory`.
 
     Attributes:
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
@@ -153,7 +156,7 @@ def describe(error: BaseException) -> str:
     """The traceback of an error, from the task's own frames on. Never raises, whatever the error's own code does."""
     try:
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_globals.get("__package__") in (__package__, "dibs"):
+        while trace is not None and trace.tb_frame.f_globals.get("__package__") in _OURS:
             trace = trace.tb_next
         return "".join(traceback.format_exception(type(error), error, trace))
     except BaseException as another:  # noqa: BLE001 - it must be told in some way

@@ -9,8 +9,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from ..bell import Bell
-from ..logs import Said
+from ..shared.bell import Bell
+from ..shared.logs import Said
 from .execution import Execution
 from .item import Item
 from .leased import LeasedTask
@@ -22,7 +22,7 @@ class Progress:
     """How far the items of a lane are, for those who report it.
 
     Attributes:
-        marks: a byte for each position, written by slots; see `dibs.worker.begun`.
+        marks: a byte for each position, written by slots; see `dibs.worker.shared.begun`.
         ended: positions of items that are done, behind whose entries they are put. Filled by slots.
     """
 

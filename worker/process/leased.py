@@ -8,8 +8,8 @@ from typing import Any
 from dibs.contract.headers import LAST_ERROR, attempts_before
 from dibs.tasks.context import RunningTask
 
-from ..entries import Entries
-from ..leases import lease_seconds
+from ..shared.entries import Entries
+from ..shared.leases import lease_seconds
 from .item import Item
 
 _MAX_LEASE_S = 30 * 24 * 3600

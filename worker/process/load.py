@@ -14,10 +14,10 @@ from dibs.admin.registration import described
 from dibs.rpc.connection import Connection
 from dibs.tasks.definition import Definition
 
-from ..hello import Hello, LaneHello
-from ..limits import MAX_TASKS
-from ..settings import WorkerSettings
-from ..sorts import Sort
+from ..shared.hello import Hello, LaneHello
+from ..shared.limits import MAX_TASKS
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
 from .item import Runnable
 from .slots import by_sort
 

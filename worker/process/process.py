@@ -12,13 +12,13 @@ from collections.abc import Mapping
 
 from dibs.v1 import broker_pb2 as pb
 
-from .. import frames
-from ..hello import Hello
-from ..logs import Said
-from ..pair import End
-from ..settings import WorkerSettings
-from ..sorts import Sort
-from ..stacks import print_stacks
+from ..shared import frames
+from ..shared.hello import Hello
+from ..shared.logs import Said
+from ..shared.pair import End
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
+from ..shared.stacks import print_stacks
 from .item import Runnable
 from .own_stream import OwnStream
 from .reporting import Reporter, leave
@@ -28,7 +28,6 @@ _log = logging.getLogger("dibs.worker")
 
 #: How often a process that ends looks whether everything is done.
 _LOOK_S = 0.01
-_MODULO = 1 << 32
 #: What a slot gets to finish with an item that has been reported already, even if there is no time left.
 _LEAST_S = 0.05
 #: What idle slots get to end.
@@ -122,7 +121,7 @@ class Process:
         deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries
         now = time.monotonic()
         # The clock is that of the machine. Items age in the connector and on the way, too.
-        age_s = ((int(now * 1000) - arrived_ms) % _MODULO) / 1000
+        age_s = ((int(now * 1000) - arrived_ms) % frames.MODULO) / 1000
         slots, report = self._slots[sort], self._reporter.lanes[sort]
         slots.deal(deliveries, first, now - age_s, on_wire)
         self._reporter.items_came()

@@ -14,10 +14,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import NoReturn
 
-from .. import frames
-from ..entries import Entries
-from ..shared_memory import SharedMemory
-from ..sorts import Sort
+from ..shared import frames
+from ..shared.entries import Entries
+from ..shared.memory import SharedMemory
+from ..shared.sorts import Sort
 from .own_stream import OwnStream
 from .slots import Slots
 
@@ -27,7 +27,6 @@ _log = logging.getLogger("dibs.worker")
 _LOOK_EVERY_S = 0.25
 #: How often the process says that it is alive.
 _ALIVE_EVERY_S = 1.0
-_MODULO = 1 << 32
 
 
 class Reporter:
@@ -192,8 +191,8 @@ class LaneReport:
         self, standing: tuple[int, int, int], ranges: list[tuple[int, int]], parts: list[tuple[int, bytes]]
     ) -> list[bytes]:
         dealt, room, ahead = standing
-        prefix = frames.STANDING.pack(dealt % _MODULO, room, ahead)
-        released = self.slots.released % _MODULO
+        prefix = frames.STANDING.pack(dealt % frames.MODULO, room, ahead)
+        released = self.slots.released % frames.MODULO
         # Positions go with the last message: when they are read, all of their entries have been.
         made = [
             frames.frame(frames.DONE, entries, 0, released, prefix + data, lane=self._sort)

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
-from ..entries import Entries
-from ..frames import ranges
-from ..leases import lease_seconds
-from ..limits import MAX_CREDIT
-from ..settings import WorkerSettings
-from ..shared_memory import Table
-from ..sorts import Sort
-from ..unknown import UnknownTasks
+from ..shared.entries import Entries
+from ..shared.frames import ranges
+from ..shared.leases import lease_seconds
+from ..shared.limits import MAX_CREDIT
+from ..shared.memory import Table
+from ..shared.not_known_here import NotKnownHere
+from ..shared.settings import WorkerSettings
+from ..shared.sorts import Sort
 from .coroutines import CoroutineLane
 from .credit import LaneCredit
 from .execution import Execution
@@ -60,7 +60,7 @@ class Slots:
         self._tasks = tasks
         self._entries = entries
         self._execution = Execution(entries, table.ends)
-        self._unknown = UnknownTasks(entries)
+        self._unknown = NotKnownHere(entries)
         self._stale_after = settings.stale_after
         self._progress = Progress(table.marks)
         #: Held by who deals or takes back.

@@ -12,8 +12,8 @@ from typing import Any
 
 from dibs.tasks.context import CURRENT_TASK
 
-from ..begun import BEGUN, ENDED
-from ..bell import Bell
+from ..shared.begun import BEGUN, ENDED
+from ..shared.bell import Bell
 from .execution import Execution
 from .item import Item
 from .lane import Lane, Progress

@@ -27,7 +27,7 @@ _LOG_EVERY_S = 60.0
 _MAX_NAMES = 1_000
 
 
-class UnknownTasks:
+class NotKnownHere:
     """Hands items of unknown tasks back, and says so now and then. For one thread at a time.
 
     Attributes:

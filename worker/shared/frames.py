@@ -9,6 +9,8 @@ from .sorts import Sort
 
 #: Kind, lane (a `Sort`; 0 where it is of none), length of the body, and three numbers whose meaning the kind says.
 HEAD = struct.Struct("<HHIIII")
+#: Numbers that only grow go round here.
+MODULO = 1 << 32
 #: First position and count of items that follow each other.
 RANGE = struct.Struct("<II")
 #: How a lane stands: items that it was dealt in all (modulo 2**32), room for more, items that it holds ahead.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from .shared_memory import SharedMemory, new_memory
+from .memory import SharedMemory, new_memory
 
 #: Bytes that the kernel is asked to hold each way, so that a batch is one write.
 _BUFFER = 1 << 20
@@ -50,11 +51,15 @@ class FarEnd:
 
 def new_pair() -> tuple[End, FarEnd]:
     """Both ends. They close when a program is executed, but for what is handed to it by name."""
-    ours, theirs = socket.socketpair()
-    for one in (ours, theirs):
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-    memory = new_memory()
-    return End(ours, SharedMemory(os.dup(memory))), FarEnd(theirs, memory)
+    with ExitStack() as undo:
+        ours, theirs = (undo.enter_context(one) for one in socket.socketpair())
+        for one in (ours, theirs):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
+        memory = new_memory()
+        undo.callback(os.close, memory)
+        pair = End(ours, SharedMemory(os.dup(memory))), FarEnd(theirs, memory)
+        undo.pop_all()
+    return pair
 
 
 def inherited(stream: int, memory: int) -> End:
