@@ -207,7 +207,7 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     def Data(
         self,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,
