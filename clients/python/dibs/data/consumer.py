@@ -96,7 +96,7 @@ class Consumer(Marks):
                 batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
                 yield batch
                 with self._changed:
-                    self._holding.finish(batch)
+                    self._holding.finish([delivery.id for delivery in deliveries])
         finally:
             self._leave()
 
