@@ -28,7 +28,7 @@ _log = logging.getLogger("dibs")
 
 
 class AsyncConsumer(Marks):
-    """As `stream.Consumer`, in one event loop.
+    """As `consumer.Consumer`, in one event loop.
 
     Args:
         transport: whose channel to use.
