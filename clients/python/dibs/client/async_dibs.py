@@ -272,4 +272,4 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
 
     async def run_now(self, flow: flows.Flow[T]) -> T:
         """Run a flow whether or not a batch has gathered anything."""
-        return await self.transport.carry(flow, None)
+        return await self.transport.carry(flow)

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from ..errors import BrokerError, DeadlineExceeded, DibsError
+from ..errors import DeadlineExceeded, DibsError
 from . import forking
 from .connection import Connection
 from .dividing import divided
-from .flow import Flow
+from .flow import Flow, drive
 from .known_limits import KnownLimits
 from .operations import Operation
 from .retry import Attempts
@@ -70,19 +70,8 @@ class Transport:
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
-        parts = divided(operation, self.limits)
-        try:
-            part = next(parts)
-            while True:
-                try:
-                    value = self._attempt(part, timeout)
-                except BrokerError as error:
-                    part = parts.throw(error)
-                else:
-                    part = parts.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        parts: Flow[T] = divided(operation, self.limits)
+        return drive(parts, lambda part: self._attempt(part, timeout))
 
     def carry(self, flow: Flow[T]) -> T:
         """Run a flow.
@@ -90,18 +79,7 @@ class Transport:
         Raises:
             BrokerError: as for `run`, unless the flow knows better.
         """
-        try:
-            operation = next(flow)
-            while True:
-                try:
-                    value = self.run(operation)
-                except Exception as error:  # noqa: BLE001 - the flow decides
-                    operation = flow.throw(error)
-                else:
-                    operation = flow.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive(flow, self.run)
 
     def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts(
