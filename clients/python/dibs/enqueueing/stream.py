@@ -105,8 +105,7 @@ class EnqueueStream:
         #: Held by whoever is inside of gRPC to receive.
         self._receiving = threading.Lock()
         self._over = False
-        method = transport.method(ENQUEUE_STREAM)
-        self._call: Any = method(self, metadata=transport.connection.metadata)
+        self._call: Any = transport.begin(ENQUEUE_STREAM, self)
 
     def send(self, request: EncodedRequest) -> None:
         """Hand over a request. Never blocks; what goes wrong is told by `receive`."""
