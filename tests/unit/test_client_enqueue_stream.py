@@ -32,17 +32,12 @@ class Channel:
     """Makes that call, and reads its requests in a thread as gRPC does."""
 
     def __init__(self, call: Call) -> None:
-        self.connection = self
-        self.metadata = ()
         self.generation = 0
         self._call = call
 
-    def method(self, _: object) -> Any:
-        def begin(requests: Any, *, metadata: object) -> Call:
-            threading.Thread(target=lambda: list(requests)).start()
-            return self._call
-
-        return begin
+    def begin(self, _: object, requests: Any) -> Call:
+        threading.Thread(target=lambda: list(requests)).start()
+        return self._call
 
 
 @pytest.fixture

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from dibs import AlreadyExists, BrokerError, InvalidArgument, LimitExceeded, TaskNotFinished, Unavailable
 from dibs.enqueueing.flows import enqueue
 from dibs.rpc import flow as flows
+from dibs.rpc.flow import drive
 from dibs.rpc.operations import Operation
 from dibs.tasks.result_flows import get_result, wait_for
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
-
-T = TypeVar("T")
-
-
-def drive(flow: flows.Flow[T], broker: Callable[[Operation[Any]], Any]) -> T:
-    """Runs a flow; `broker` answers each operation, or raises."""
-    try:
-        operation = next(flow)
-        while True:
-            try:
-                answer = broker(operation)
-            except BrokerError as error:
-                operation = flow.throw(error)
-            else:
-                operation = flow.send(answer)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
 
 
 def request(*ids: str) -> pb.EnqueueRequest:

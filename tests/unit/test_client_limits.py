@@ -20,6 +20,7 @@ from dibs.rpc import admin_operations as admin
 from dibs.rpc import operations
 from dibs.rpc.connection import Connection
 from dibs.rpc.dividing import divided
+from dibs.rpc.flow import Flow, drive
 from dibs.rpc.known_limits import KnownLimits, is_too_large, is_too_much
 from dibs.rpc.operations import Operation
 from dibs.rpc.repeating import is_repeatable, methods
@@ -62,19 +63,8 @@ class Broker:
 
 
 def carry(operation: Operation[T], limits: KnownLimits, broker: Callable[[Operation[T]], T]) -> T:
-    parts = divided(operation, limits)
-    try:
-        part = next(parts)
-        while True:
-            try:
-                value = broker(part)
-            except BrokerError as error:
-                part = parts.throw(error)
-            else:
-                part = parts.send(value)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+    parts: Flow[T] = divided(operation, limits)
+    return drive(parts, broker)
 
 
 IDS = [f"i{n}" for n in range(100)]

@@ -184,6 +184,14 @@ def test_what_was_put_without_a_number_has_the_attempts_of_who_gets_it(settled: 
     assert until_dead(reader, 1)[id][3]["attempts"] == 2
 
 
+async def test_an_asyncio_producer_leaves_open_what_it_does_not_name(settled: Dibs) -> None:
+    async with AsyncDibs(of=settled) as adibs:
+        (id,) = await adibs.Data("q").put_data(["poison"])
+        reader = adibs.Data("q", attempts=2, vis_timeout=SHORT)
+        for _ in range(2):
+            assert await reader.get_data(get_timeout=5) == {id: "poison"}
+
+
 def test_what_was_put_with_numbers_keeps_them(settled: Dibs) -> None:
     settled.Data("q", attempts=1, use_dead=False).put_data(["poison"])
     reader = settled.Data("q", attempts=5, vis_timeout=SHORT, use_dead=True)

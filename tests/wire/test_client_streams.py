@@ -47,6 +47,16 @@ def test_what_the_body_went_through_is_done(queue: Data) -> None:
     assert queue.currently_available() == (0, 0)
 
 
+def test_a_body_may_use_its_batch_up(queue: Data) -> None:
+    queue.put_data(list(range(250)))
+    found: list[Any] = []
+    for batch in queue.stream(items=100, get_timeout=0.2):
+        while batch:
+            found.append(batch.popitem()[1])
+    assert sorted(found) == list(range(250))
+    assert queue.currently_available() == (0, 0)
+
+
 def test_items_that_come_later_arrive_on_the_same_stream(queue: Data) -> None:
     def put() -> None:
         for number in range(5):
@@ -274,6 +284,15 @@ async def test_the_same_for_asyncio(app: Dibs) -> None:
         assert found == list(range(8))
         assert await queue.currently_available() == (3, 0)
         assert list((await queue.get_data(10)).values()) == [7, 8, 9]
+
+
+async def test_a_body_in_asyncio_may_use_its_batch_up(app: Dibs) -> None:
+    async with AsyncDibs(of=app) as adibs:
+        queue = adibs.Data("q", attempts=3, vis_timeout=30)
+        await queue.put_data(list(range(10)))
+        async for batch in queue.stream(items=4, get_timeout=0.2):
+            batch.clear()
+        assert await queue.currently_available() == (0, 0)
 
 
 async def test_asyncio_loops_end_and_come_back(app: Dibs, broker: BrokerThread) -> None:

@@ -207,7 +207,7 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     def Data(
         self,
         queue: QueueName,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
         use_dead: bool | QueueName | None = None,
         is_tasks: bool = False,
@@ -272,4 +272,4 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
 
     async def run_now(self, flow: flows.Flow[T]) -> T:
         """Run a flow whether or not a batch has gathered anything."""
-        return await self.transport.carry(flow, None)
+        return await self.transport.carry(flow)

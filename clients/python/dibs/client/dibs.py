@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,7 +11,7 @@ from ..contract.names import QueueName
 from ..data.data import Data
 from ..enqueueing.batch import Batch
 from ..enqueueing.flows import enqueue_one
-from ..enqueueing.gathering import Gathering, enter_batch, leave_batch, open_batch
+from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
 from ..enqueueing.line import EnqueueLine
 from ..errors import DibsError, InvalidArgument, UnknownTask
 from ..rpc import flow as flows
@@ -341,24 +341,17 @@ class Dibs(Administration, TaskMaking):
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
-        return self._carry(flow, open_batch(self))
+        batch = open_batch(self)
+        flush = None if batch is None or batch.flushing else batch.flush  # type: ignore[attr-defined]  # as in `batch`
+        return self._carry(flow, flush)
 
-    def _carry(self, flow: flows.Flow[T], batch: Gathering[Dibs] | None = None) -> T:
+    def _carry(self, flow: flows.Flow[T], before: Callable[[], None] | None = None) -> T:
         transport = self.transport
-        try:
-            operation = next(flow)
-            if batch is not None and not batch.flushing:
-                batch.flush()  # type: ignore[attr-defined]  # as in `batch`
-            while True:
-                try:
-                    value = self._enqueued(operation) if operation.rpc is ENQUEUE else transport.run(operation)
-                except Exception as error:  # noqa: BLE001 - the flow decides
-                    operation = flow.throw(error)
-                else:
-                    operation = flow.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+
+        def run(operation: Operation[Any]) -> Any:
+            return self._enqueued(operation) if operation.rpc is ENQUEUE else transport.run(operation)
+
+        return flows.drive(flow, run, before)
 
     def _enqueued(self, operation: Operation[T]) -> T:
         """Over the stream of single calls if it is free: a third faster than a call of its own."""

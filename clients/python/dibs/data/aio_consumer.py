@@ -28,7 +28,7 @@ _log = logging.getLogger("dibs")
 
 
 class AsyncConsumer(Marks):
-    """As `stream.Consumer`, in one event loop.
+    """As `consumer.Consumer`, in one event loop.
 
     Args:
         transport: whose channel to use.
@@ -71,7 +71,7 @@ class AsyncConsumer(Marks):
                     return
                 batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
                 yield batch
-                self._holding.finish(batch)
+                self._holding.finish([delivery.id for delivery in deliveries])
         finally:
             await self._leave(carrying)
 

@@ -96,7 +96,7 @@ class Consumer(Marks):
                 batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
                 yield batch
                 with self._changed:
-                    self._holding.finish(batch)
+                    self._holding.finish([delivery.id for delivery in deliveries])
         finally:
             self._leave()
 
@@ -163,10 +163,9 @@ class Consumer(Marks):
                 if self._over or self._error is not None:
                     return
                 generation = self._transport.generation
-                method = self._transport.method(WORK)
-                self._idle.clear()
                 requests = self._requests = _Requests(self._holding, self._news, lambda: self._over, self._cancel)
-                call = self._call = method(requests, metadata=self._transport.connection.metadata)
+                call = self._call = self._transport.begin(WORK, requests)
+                self._idle.clear()
             opened = time.monotonic()
             try:
                 for response in call:

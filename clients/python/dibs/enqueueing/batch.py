@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +10,14 @@ from contextlib import contextmanager
 import grpc
 
 from ..errors import BrokerError
-from ..rpc import forking, operations
+from ..rpc import forking
 from ..rpc.encoding import EncodedRequest
-from ..rpc.retry import Attempts, is_transient
+from ..rpc.retry import Attempts
 from ..rpc.runner import Runner
-from ..rpc.status import error_from_status
+from ..v1 import broker_pb2 as pb
 from .flows import conflicts, enqueue
 from .gathering import IN_FLIGHT, Gathering
-from .stream import EnqueueStream
+from .stream import EnqueueStream, taken
 
 
 class Batch(Gathering[Runner]):
@@ -93,36 +92,28 @@ class Batch(Gathering[Runner]):
         request = self._sent.popleft()
         owner = self.owner
         attempts = Attempts(owner.connection.timeout, owner.connection.try_timeout)
-        error = None
+        try:
+            items = taken(request, self._receive(attempts), owner.transport, attempts)
+        except BrokerError as error:
+            refusal = error
+        else:
+            self.heard(items)
+            self.refusals += conflicts(items)
+            return
+        self.refusals += owner.run(enqueue(request.message(), refusal, self.heard))
+
+    def _receive(self, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
+        """The reply to the oldest request; None if the stream has broken."""
         stream = self._stream
-        if stream is not None:
-            try:
-                reply = stream.receive(attempts.limit())
-            except grpc.RpcError:
-                # What is wrong, if anything, the call will tell; it has the same request_id.
-                if stream.ran_out:
-                    owner.transport.leave_channel(stream.generation)
-                self._drop_stream()
-            else:
-                if not reply.HasField("error"):
-                    self.heard(reply.response.items)
-                    self.refusals += conflicts(reply.response.items)
-                    return
-                error = error_from_status(reply.error)
-                self.limits.hear_refusal(error)
-                if is_transient(error):
-                    time.sleep(attempts.pause_after(error))
-                    error = None
-        if error is None:
-            try:
-                items = owner.transport.run(operations.enqueue(request), timeout=attempts.remaining())
-            except BrokerError as refusal:
-                error = refusal
-            else:
-                self.heard(items)
-                self.refusals += conflicts(items)
-                return
-        self.refusals += owner.run(enqueue(request.message(), error, self.heard))
+        if stream is None:
+            return None
+        try:
+            return stream.receive(attempts.limit())
+        except grpc.RpcError:
+            if stream.ran_out:
+                self.owner.transport.leave_channel(stream.generation)
+            self._drop_stream()
+            return None
 
     def _drop_stream(self) -> None:
         with self._lock:

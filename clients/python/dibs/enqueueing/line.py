@@ -20,10 +20,9 @@ from ..rpc.encoding import EncodedRequest
 from ..rpc.known_limits import KnownLimits
 from ..rpc.operations import conflict, enqueue
 from ..rpc.retry import Attempts, is_transient
-from ..rpc.status import error_from_status
 from ..rpc.transport import Transport
 from ..v1 import broker_pb2 as pb
-from .stream import EnqueueStream
+from .stream import EnqueueStream, taken
 
 
 class _Ticket:
@@ -180,20 +179,13 @@ class EnqueueLine:
     def _send(self, request: EncodedRequest, timeout: float) -> Sequence[pb.EnqueuedItem]:
         attempts = Attempts(timeout, self._transport.connection.try_timeout)
         reply = None if self._no_streams else self._send_on_stream(request, attempts)
-        if reply is not None:
-            if not reply.HasField("error"):
-                return reply.response.items
-            error = error_from_status(reply.error)
-            self._transport.limits.hear_refusal(error)
-            time.sleep(attempts.pause_after(error))
-        return self._transport.run(enqueue(request), timeout=attempts.remaining())
+        return taken(request, reply, self._transport, attempts)
 
     def _send_on_stream(self, request: EncodedRequest, attempts: Attempts) -> pb.EnqueueStreamResponse | None:
         stream = self._open()
         try:
             return stream.ask(request, attempts.limit())
         except grpc.RpcError as error:
-            # What is wrong, if anything, the unary call will tell; it has the same request_id.
             if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNIMPLEMENTED:
                 self._no_streams = True
             if stream.ran_out:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -12,7 +13,10 @@ import grpc
 from ..rpc import forking
 from ..rpc.encoding import EncodedRequest
 from ..rpc.heart import Heart
+from ..rpc.operations import enqueue
+from ..rpc.retry import Attempts
 from ..rpc.rpcs import Rpc
+from ..rpc.status import error_from_status
 from ..rpc.transport import Transport
 from ..v1 import broker_pb2 as pb
 
@@ -101,8 +105,7 @@ class EnqueueStream:
         #: Held by whoever is inside of gRPC to receive.
         self._receiving = threading.Lock()
         self._over = False
-        method = transport.method(ENQUEUE_STREAM)
-        self._call: Any = method(self, metadata=transport.connection.metadata)
+        self._call: Any = transport.begin(ENQUEUE_STREAM, self)
 
     def send(self, request: EncodedRequest) -> None:
         """Hand over a request. Never blocks; what goes wrong is told by `receive`."""
@@ -214,6 +217,30 @@ class EnqueueStream:
             self._deadline = None
             self.ran_out = True
             self._call.cancel()
+
+
+def taken(
+    request: EncodedRequest, reply: pb.EnqueueStreamResponse | None, transport: Transport, attempts: Attempts
+) -> Sequence[pb.EnqueuedItem]:
+    """What became of the items of a request that went over a stream; asks on over calls of its own if it has to.
+
+    Args:
+        request: it; other attempts have the same request_id, so that nothing is done twice.
+        reply: what came over the stream; None: that has broken, or there is none. What is wrong, if anything, the call
+            will tell.
+        transport: makes the calls.
+        attempts: of the request, the one over the stream among them.
+
+    Raises:
+        BrokerError: the request was not taken.
+    """
+    if reply is not None:
+        if not reply.HasField("error"):
+            return reply.response.items
+        error = error_from_status(reply.error)
+        transport.limits.hear_refusal(error)
+        time.sleep(attempts.pause_after(error))
+    return transport.run(enqueue(request), timeout=attempts.remaining())
 
 
 class StreamEnded(grpc.RpcError):

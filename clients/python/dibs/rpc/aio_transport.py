@@ -11,11 +11,11 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from ..errors import BrokerError, DeadlineExceeded, DibsError
+from ..errors import DeadlineExceeded, DibsError
 from . import forking
 from .connection import Connection
 from .dividing import divided
-from .flow import Flow
+from .flow import Flow, drive_aio
 from .known_limits import KnownLimits
 from .letting_go import let_go
 from .operations import Operation
@@ -58,19 +58,8 @@ class AioTransport:
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
-        parts = divided(operation, self.limits)
-        try:
-            part = next(parts)
-            while True:
-                try:
-                    value = await self._attempt(part, timeout)
-                except BrokerError as error:
-                    part = parts.throw(error)
-                else:
-                    part = parts.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        parts: Flow[T] = divided(operation, self.limits)
+        return await drive_aio(parts, lambda part: self._attempt(part, timeout))
 
     async def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts(
@@ -105,20 +94,7 @@ class AioTransport:
         Raises:
             BrokerError: as for `run`, unless the flow knows better.
         """
-        try:
-            operation = next(flow)
-            if before is not None:
-                await before()
-            while True:
-                try:
-                    value = await self.run(operation)
-                except Exception as error:  # noqa: BLE001 - the flow decides
-                    operation = flow.throw(error)
-                else:
-                    operation = flow.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return await drive_aio(flow, self.run, before)
 
     async def _call(self, operation: Operation[Any], request: Message, timeout: float | None) -> Any:
         call = self.method(operation.rpc)(

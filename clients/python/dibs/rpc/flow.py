@@ -6,7 +6,7 @@ blocking channel, `AsyncDibs` over an asyncio one.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, TypeAlias, TypeVar
 
 from ..errors import BrokerError
@@ -24,6 +24,50 @@ def do(operation: Operation[T]) -> Flow[T]:
     """The flow of one operation."""
     value: T = yield operation
     return value
+
+
+def drive(flow: Flow[T], run: Callable[[Operation[Any]], Any], before: Callable[[], object] | None = None) -> T:
+    """Run a flow, which learns of every error of its operations.
+
+    Args:
+        flow: what to run.
+        run: gives the value of one operation.
+        before: to be done before the first of them, if there is one.
+    """
+    try:
+        operation = next(flow)
+        if before is not None:
+            before()
+        while True:
+            try:
+                value = run(operation)
+            except Exception as error:  # noqa: BLE001 - the flow decides
+                operation = flow.throw(error)
+            else:
+                operation = flow.send(value)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def drive_aio(
+    flow: Flow[T], run: Callable[[Operation[Any]], Awaitable[Any]], before: Callable[[], Awaitable[None]] | None = None
+) -> T:
+    """As `drive`, for asyncio."""
+    try:
+        operation = next(flow)
+        if before is not None:
+            await before()
+        while True:
+            try:
+                value = await run(operation)
+            except Exception as error:  # noqa: BLE001 - the flow decides
+                operation = flow.throw(error)
+            else:
+                operation = flow.send(value)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 def part_size(error: BrokerError, count: int) -> int:

@@ -1,6 +1,6 @@
 """The methods of the services that this package calls; each is named here and nowhere else.
 
-The stream of single calls alone, which sends bytes instead of messages, has a stub of its own (`enqueue_stream`).
+The stream of single calls alone, which sends bytes instead of messages, has a stub of its own (`enqueueing/stream.py`).
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from ..errors import BrokerError, DeadlineExceeded, DibsError
+from ..errors import DeadlineExceeded, DibsError
 from . import forking
 from .connection import Connection
 from .dividing import divided
-from .flow import Flow
+from .flow import Flow, drive
 from .known_limits import KnownLimits
 from .operations import Operation
 from .retry import Attempts
@@ -70,19 +70,8 @@ class Transport:
         Raises:
             BrokerError: the broker refused, or the time for retries is used up.
         """
-        parts = divided(operation, self.limits)
-        try:
-            part = next(parts)
-            while True:
-                try:
-                    value = self._attempt(part, timeout)
-                except BrokerError as error:
-                    part = parts.throw(error)
-                else:
-                    part = parts.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        parts: Flow[T] = divided(operation, self.limits)
+        return drive(parts, lambda part: self._attempt(part, timeout))
 
     def carry(self, flow: Flow[T]) -> T:
         """Run a flow.
@@ -90,18 +79,7 @@ class Transport:
         Raises:
             BrokerError: as for `run`, unless the flow knows better.
         """
-        try:
-            operation = next(flow)
-            while True:
-                try:
-                    value = self.run(operation)
-                except Exception as error:  # noqa: BLE001 - the flow decides
-                    operation = flow.throw(error)
-                else:
-                    operation = flow.send(value)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+        return drive(flow, self.run)
 
     def _attempt(self, operation: Operation[T], timeout: float | None) -> T:
         attempts = Attempts(
@@ -128,23 +106,18 @@ class Transport:
 
     def _call(self, operation: Operation[Any], request: Message, timeout: float | None) -> Any:
         while True:
+            self._close_left()
+            # Under the lock, so that a fork finds every call that has begun, and none begins on a closed channel.
             with self._lock:
                 forks = self._forks
-                generation = self.generation
-            method = self.method(operation.rpc)
-            if not operation.rpc.streams:
-                method = method.future
-            # Under the lock, so that a fork finds every call that has begun.
-            with self._lock:
-                if forks != self._forks:
-                    continue  # its channel has been closed
-                call = method(
+                method = self._method(operation.rpc)
+                call = (method if operation.rpc.streams else method.future)(
                     request,
                     timeout=timeout,
                     metadata=self.connection.metadata,
                     wait_for_ready=operation.waits_for_broker or None,
                 )
-                self._calls[call] = (generation, operation.safe)
+                self._calls[call] = (self.generation, operation.safe)
             try:
                 return self._replies(operation, call) if operation.rpc.streams else call.result()
             except (grpc.RpcError, grpc.FutureCancelledError):
@@ -186,17 +159,37 @@ class Transport:
             call.cancel()
         return replies
 
+    def begin(self, rpc: Rpc, requests: Any) -> Any:
+        """Open a stream, which its user ends at a fork; see `forking`.
+
+        Args:
+            rpc: the method.
+            requests: what is said on it.
+
+        Raises:
+            DibsError: the client has been closed.
+        """
+        self._close_left()
+        with self._lock:
+            return self._method(rpc)(requests, metadata=self.connection.metadata)
+
     def method(self, rpc: Rpc) -> Any:
         """The callable of one RPC on the open channel.
 
         Raises:
             DibsError: the client has been closed.
         """
-        if self._left:
-            self._close_left()
+        with self._lock:
+            return self._method(rpc)
+
+    def _method(self, rpc: Rpc) -> Any:
+        if self._closed:
+            raise DibsError("this client has been closed")
+        if self._channel is None:
+            self._channel = self.connection.open_channel()
         stub = self._stubs.get(rpc.stub)
         if stub is None:
-            stub = self._open(rpc.stub)
+            stub = self._stubs[rpc.stub] = rpc.stub(self._channel)
         return getattr(stub, rpc.name)
 
     def leave_channel(self, generation: int) -> None:
@@ -217,6 +210,8 @@ class Transport:
 
     def _close_left(self) -> None:
         """Close the channels that nobody should need any more."""
+        if not self._left:
+            return
         now = time.monotonic()
         with self._lock:
             oldest = min((generation for generation, _ in self._calls.values()), default=self.generation)
@@ -224,14 +219,6 @@ class Transport:
             self._left = [one for one in self._left if one not in over]
         for channel, _, _ in over:
             channel.close()
-
-    def _open(self, make_stub: Callable[[Any], Any]) -> Any:
-        with self._lock:
-            if self._closed:
-                raise DibsError("this client has been closed")
-            if self._channel is None:
-                self._channel = self.connection.open_channel()
-            return self._stubs.setdefault(make_stub, make_stub(self._channel))
 
     def close(self) -> None:
         """Close the channel; calls in flight end with an error. May be called twice."""
