@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ..contract.texts import one_line, plain
 from ..errors import PayloadError
 from ..rpc.codec import decode_call, decode_json
+from ..tasks.states import state_from_wire
 from ..v1.types_pb2 import QUEUE_KIND_DATA, Content, ItemState, QueueKind
 
 __all__ = [
@@ -105,8 +106,8 @@ def kind_word(kind: QueueKind.ValueType) -> str:
 
 
 def state_word(state: ItemState.ValueType) -> str:
-    """Such as ``waiting``."""
-    return ItemState.Name(state).removeprefix("ITEM_STATE_").lower()
+    """Such as ``waiting``; ``unknown`` also for one that only a newer broker knows."""
+    return state_from_wire(state).lower()
 
 
 def priority(number: float | None) -> str:
