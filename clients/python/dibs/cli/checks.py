@@ -279,14 +279,14 @@ def _queues(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding
     if paused:
         yield Finding(Status.WARN, "queues", f"paused: {_listed(paused)}", "when that is over: dibs resume QUEUE")
     now = info.redis_time.ToDatetime(UTC)
-    waits = {
-        queue.name: words.since(queue.oldest_ready_time, now)
+    waits = [
+        (queue.name, words.since(queue.oldest_ready_time, now))
         for queue in facts.queues
         if queue.HasField("oldest_ready_time") and not queue.paused
-    }
-    late = [name for name, seconds in waits.items() if seconds > LONG_WAIT]
+    ]
+    late = [name for name, seconds in waits if seconds > LONG_WAIT]
     if late:
-        text = f"items have waited for up to {words.age(max(waits.values()))} in {_listed(late)}"
+        text = f"items have waited for up to {words.age(max(seconds for _, seconds in waits))} in {_listed(late)}"
         yield Finding(Status.WARN, "queues", text, "more workers, or a higher priority: dibs priority QUEUE NUMBER")
     if not paused and not late:
         yield Finding(Status.OK, "queues", f"{len(facts.queues)}, none paused, none held up")
