@@ -74,10 +74,8 @@ def seconds_of(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
-def moment(time: Timestamp, *, there: bool = True) -> str:
-    """A point in time, to the millisecond, on this machine's clock face; `there` says whether it is set at all."""
-    if not there:
-        return NOTHING
+def moment(time: Timestamp) -> str:
+    """A point in time, to the millisecond, on this machine's clock face."""
     local = time.ToDatetime(UTC).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"
 
