@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dibs import Admin
 from dibs.cli.exits import CODES, Exit
+from dibs.cli.program import load
 from dibs.cli.table import TABLE
 from dibs.v1 import admin_pb2, lock_pb2
 
@@ -104,6 +106,22 @@ def test_the_page_has_every_rpc_and_every_command() -> None:
     } - called == set()
     commands = {step.command.split()[1] for step in STEPS if step.command.startswith("dibs ")}
     assert {name for name, row in TABLE.items() if row.panel != "Run"} - commands == set()
+
+
+def asking(command: Any, name: str) -> Iterator[str]:
+    """The commands, this one or those below it, that ask first unless told `--yes`."""
+    for below, one in getattr(command, "commands", {}).items():
+        yield from asking(one, f"{name} {below}")
+    if any(parameter.name == "yes" for parameter in command.params):
+        yield name
+
+
+def test_the_page_has_every_command_that_asks_first() -> None:
+    said = re.search(r"^(`clear`, [^.]*) ask first", PAGE, re.MULTILINE)
+    assert said is not None
+    listed = {name.removesuffix(" --all") for name in re.findall(r"`([^`]+)`", said[1])}
+    rows = [(name, row) for name, row in TABLE.items() if row.panel != "Run"]
+    assert listed == {found for name, row in rows for found in asking(load(name, row), name)}
 
 
 def test_the_page_has_every_exit_code() -> None:
