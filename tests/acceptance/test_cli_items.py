@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -122,6 +123,14 @@ def test_enqueue_waits_for_the_end(dibs: Command, consumer: Consumer, succeeds: 
 def test_what_is_not_done_in_time_is_no_success(dibs: Command) -> None:
     said = dibs("enqueue", "t", "--queue", "unworked", "--wait", "50ms", code=Exit.NO)
     assert "waiting" in said.out
+
+
+def test_enqueue_waits_for_longer_than_one_request_may(redis_programs: dict[int, str]) -> None:
+    with operating.newest_broker(redis_programs, "--max-wait", "1s") as broker:
+        began = time.monotonic()
+        said = Command(broker.address)("enqueue", "t", "--queue", "unworked", "--wait", "2500ms", code=Exit.NO)
+        assert time.monotonic() - began >= 2.5
+        assert "waiting" in said.out
 
 
 def test_a_lone_surrogate_ends_no_command(dibs: Command) -> None:

@@ -24,9 +24,12 @@ from .processes import Broker, running_broker
 
 
 @contextlib.contextmanager
-def newest_broker(programs: Mapping[int, str]) -> Iterator[Broker]:
+def newest_broker(programs: Mapping[int, str], *options: str) -> Iterator[Broker]:
     """A broker on the newest Redis of this machine, and nothing left of either afterwards."""
-    with redis_support.running(programs[max(programs)]) as redis, running_broker("--redis", redis.url) as broker:
+    with (
+        redis_support.running(programs[max(programs)]) as redis,
+        running_broker("--redis", redis.url, *options) as broker,
+    ):
         yield broker
 
 
