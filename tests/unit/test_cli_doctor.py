@@ -248,6 +248,9 @@ def test_what_could_not_be_asked_for_fails() -> None:
     finding = found(facts, "namespace")
     assert finding.status is Status.FAIL
     assert "not yours" in finding.text
+    # Nothing is said of what is not known, least of all that it is well.
+    said = [one.subject for one in examine(facts)]
+    assert said == ["connection", "version", "redis", "memory", "settings", "clock", "limits", "namespace"]
 
 
 def test_a_proxy_on_the_way_is_named() -> None:

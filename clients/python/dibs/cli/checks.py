@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 from ..errors import BrokerError, DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
 from ..v1 import admin_pb2 as admin
@@ -98,7 +99,7 @@ def examine(facts: Facts) -> list[Finding]:
     findings += _tls(facts, facts.info)
     findings += _redis(facts, facts.info)
     if facts.info.redis_ready:
-        for check in _ON_REDIS:
+        for check in (*_ON_REDIS, *((_failures,) if facts.failures else _ON_LISTS)):
             findings += check(facts, facts.info)
     return findings
 
@@ -323,15 +324,7 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 
 
-_ON_REDIS: tuple[Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]], ...] = (
-    _advices,
-    _clock,
-    _limits,
-    _workers,
-    _unknown_tasks,
-    _schedules,
-    _queues,
-    _set_aside,
-    _dead_letters,
-    _failures,
-)
+_Check: TypeAlias = Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]]
+#: What rests on Redis, and what on the lists of the namespace besides.
+_ON_REDIS: tuple[_Check, ...] = (_advices, _clock, _limits)
+_ON_LISTS: tuple[_Check, ...] = (_workers, _unknown_tasks, _schedules, _queues, _set_aside, _dead_letters)
