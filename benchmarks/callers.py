@@ -14,7 +14,7 @@ from .echo import STREAM, UNARY
 
 
 def rate(call: Callable[[], object], threads: int, seconds: float = 2.0) -> float:
-    """Call a second that all threads make together, after a short warm-up."""
+    """How many calls a second all threads make together, after a short warm-up."""
     counts = [0] * threads
     begin, end = threading.Barrier(threads + 1), threading.Event()
 

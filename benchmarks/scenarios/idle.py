@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -82,11 +82,14 @@ async def _idle(keep: Keep, seconds: float) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def _kept(keep: Keep, stub: Any) -> Any:
-    """Streams that are kept up inside the with."""
+async def _kept(keep: Keep, stub: Any) -> AsyncIterator[None]:
+    """Streams that are kept up inside the with; one that ends before is an error: it would cost nothing."""
     tasks = [asyncio.ensure_future(keep(stub)) for _ in range(_STREAMS)]
     try:
         yield
+        ended = [task for task in tasks if task.done()]
+        if ended:
+            raise RuntimeError(f"{len(ended)} of {_STREAMS} streams have ended") from ended[0].exception()
     finally:
         for task in tasks:
             task.cancel()

@@ -1,4 +1,4 @@
-"""Tasks in the manner of the manual that users of rpqueue know; see test_manual_tasks.py."""
+"""Tasks in the manner of the manual that users of rpqueue know; see test_manual_*.py."""
 
 from __future__ import annotations
 

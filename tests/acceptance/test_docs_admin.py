@@ -8,15 +8,18 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dibs import Admin
 from dibs.cli.exits import CODES, Exit
+from dibs.cli.program import load
 from dibs.cli.table import TABLE
 from dibs.v1 import admin_pb2, lock_pb2
 
 from ..support import operating
+from ..support.pages import commands, matches
 from ..support.processes import GRPCURL, Broker, running_broker
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "admin.md").read_text()
@@ -34,26 +37,18 @@ class Step:
 def read(page: str) -> list[Step]:
     """The commands of its console blocks; `echo $?` tells of the one before."""
     steps: list[Step] = []
-    for block in re.findall(r"```console\n(.*?)```", page, re.DOTALL):
-        for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = entry.partition("\n")
-            if command == "echo $?":
-                last = steps.pop()
-                steps.append(Step(last.command, last.output, int(output)))
-            else:
-                steps.append(Step(command, output, 0))
+    for command, output in commands(page):
+        if command == "echo $?":
+            last = steps.pop()
+            steps.append(Step(last.command, last.output, int(output)))
+        else:
+            steps.append(Step(command, output, 0))
     return steps
 
 
 STEPS = read(PAGE)
 #: For a machine that is busy with something else.
 PATIENTLY = ("--timeout", "60s")
-
-
-def matches(shown: str, printed: str) -> bool:
-    """Whether what the page shows is what was printed; ``…`` stands for anything, and blanks do not count."""
-    parts = (re.escape("".join(part.split())) for part in shown.split("…"))
-    return re.fullmatch(".*".join(parts), "".join(printed.split()), re.DOTALL) is not None
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +97,24 @@ def test_the_page_has_every_rpc_and_every_command() -> None:
     assert {
         f"{service.full_name}/{method.name}" for service in services for method in service.methods
     } - called == set()
-    commands = {step.command.split()[1] for step in STEPS if step.command.startswith("dibs ")}
-    assert {name for name, row in TABLE.items() if row.panel != "Run"} - commands == set()
+    used = {step.command.split()[1] for step in STEPS if step.command.startswith("dibs ")}
+    assert {name for name, row in TABLE.items() if row.panel != "Run"} - used == set()
+
+
+def asking(command: Any, name: str) -> Iterator[str]:
+    """The commands, this one or those below it, that ask first unless told `--yes`."""
+    for below, one in getattr(command, "commands", {}).items():
+        yield from asking(one, f"{name} {below}")
+    if any(parameter.name == "yes" for parameter in command.params):
+        yield name
+
+
+def test_the_page_has_every_command_that_asks_first() -> None:
+    said = re.search(r"^(`clear`, [^.]*) ask first", PAGE, re.MULTILINE)
+    assert said is not None
+    listed = {name.removesuffix(" --all") for name in re.findall(r"`([^`]+)`", said[1])}
+    rows = [(name, row) for name, row in TABLE.items() if row.panel != "Run"]
+    assert listed == {found for name, row in rows for found in asking(load(name, row), name)}
 
 
 def test_the_page_has_every_exit_code() -> None:

@@ -15,37 +15,23 @@ from dibs.cli import checks
 
 from ..support.certificates import Authority, replace
 from ..support.imports import SOURCES
+from ..support.pages import commands, matches
 from ..support.ports import free_port
 
 PAGE = (SOURCES / "docs" / "security.md").read_text()
+COMMANDS = list(commands(PAGE))
 MARK = "--- "
-
-
-def commands() -> list[tuple[str, str]]:
-    """Each command of the console blocks, and what the page says that it prints."""
-    found = []
-    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL):
-        for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = entry.partition("\n")
-            found.append((command, output))
-    return found
 
 
 def script(port: int) -> str:
     """All commands; each goes on when a broker that was begun listens, and is followed by a mark."""
     lines = ["set -m"]
-    for command, _ in commands():
+    for command, _ in COMMANDS:
         lines.append(command.replace("7411", str(port)))
         if command.endswith("&"):
             lines.append(f"until (: < /dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 %1 || exit; sleep 0.05; done")
         lines.append(f"echo '{MARK}'")
     return "\n".join([*lines, "wait"])
-
-
-def matches(shown: str, printed: str) -> bool:
-    """Whether that is what was printed; ``…`` stands for anything, and blanks do not count."""
-    parts = (re.escape("".join(part.split())) for part in shown.split("…"))
-    return re.fullmatch(".*".join(parts), "".join(printed.split()), re.DOTALL) is not None
 
 
 def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
@@ -75,8 +61,8 @@ def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
     )
     log = (tmp_path / "broker.log").read_text()
     printed = done.stdout.replace(str(port), "7411").split(MARK)
-    assert len(printed) > len(commands()), done.stdout + log
-    for (command, shown), said in zip(commands(), printed, strict=False):
+    assert len(printed) > len(COMMANDS), done.stdout + log
+    for (command, shown), said in zip(COMMANDS, printed, strict=False):
         assert matches(shown, said), f"$ {command}\nprinted\n{said}\ninstead of\n{shown}\n{log}"
     assert "new connections get another TLS certificate" in log
     assert "no longer listening" in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ STUBS = ROOT / "clients" / "python" / "dibs" / "v1"
 GENERATOR = ROOT / ".cache" / "gen-protos" / "bin" / "python"
 #: What the contract was at the last release, made by `buf build`.
 RELEASED = next(Path(__file__).parent.glob("contract-*.binpb"))
+#: Fields, and their messages, that `ignore_only` of buf.yaml is for: it can name files, and no field.
+EXCEPTED = [("use_dead_letter", "DeliveryPolicy")]
 
 
 def buf(*words: str, cwd: Path = ROOT) -> tuple[int, str]:
@@ -71,6 +74,15 @@ def test_the_contract_is_formatted() -> None:
 
 def test_programs_made_for_the_last_release_go_on() -> None:
     assert buf("breaking", "--against", str(RELEASED)) == (0, "")
+
+
+def test_what_buf_excepts_of_a_whole_file_is_one_field(changed: Path) -> None:
+    config = changed / "buf.yaml"
+    config.write_text(config.read_text().partition("  ignore_only:\n")[0])
+    _, printed = buf("breaking", "--against", str(RELEASED), cwd=changed)
+    told = [(rule[1], rule[2]) for rule in re.finditer(r'name "(\w+)" on message "(\w+)" changed cardinality', printed)]
+    assert told == EXCEPTED
+    assert len(printed.splitlines()) == len(EXCEPTED), printed
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from .kinds import MAX_CRASHES, Kind
 
 #: Clocks of a process and of Redis on one machine, read at different moments of one call, differ by less.
 _CLOCK_S = 0.005
-#: Deliveries without a receipt after which an item is given up.
-MOST_UNRECEIVED = 20
 
 
 class Violation(NamedTuple):

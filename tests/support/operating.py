@@ -24,9 +24,12 @@ from .processes import Broker, running_broker
 
 
 @contextlib.contextmanager
-def newest_broker(programs: Mapping[int, str]) -> Iterator[Broker]:
+def newest_broker(programs: Mapping[int, str], *options: str) -> Iterator[Broker]:
     """A broker on the newest Redis of this machine, and nothing left of either afterwards."""
-    with redis_support.running(programs[max(programs)]) as redis, running_broker("--redis", redis.url) as broker:
+    with (
+        redis_support.running(programs[max(programs)]) as redis,
+        running_broker("--redis", redis.url, *options) as broker,
+    ):
         yield broker
 
 
@@ -77,6 +80,38 @@ def dibs(target: str, *args: str, width: int = 200) -> Said:
             code = 0
     assert isinstance(code, int)
     return Said(code, out.getvalue(), err.getvalue())
+
+
+class Command:
+    """The command on one broker; `dibs` with what a test looks at first.
+
+    Args:
+        target: the broker.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __call__(self, *args: str, code: int = 0) -> Said:
+        """Run it; it must end with that code."""
+        said = dibs(self.target, *args)
+        assert said.code == code, (args, said)
+        return said
+
+    def json(self, *args: str, code: int = 0) -> Any:
+        """The one document that it prints."""
+        return self(*args, "--json", code=code).json
+
+    def fill(self, queue: str, *ids: str, lease: str = "30s", more: tuple[str, ...] = ()) -> None:
+        """Enqueue a task for each id."""
+        for id in ids:
+            self("enqueue", "t", "--queue", queue, "--id", id, "--args", f'["{id}"]', "--lease", lease, *more)
+
+    def ready(self, queue: str) -> int:
+        """How many items of a queue are ready."""
+        [found] = self.json("queues", queue, "--sample", "0")["queues"]
+        number: int = found["ready"]
+        return number
 
 
 class Consumer:

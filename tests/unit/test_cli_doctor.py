@@ -198,6 +198,16 @@ def test_queues_that_stand_still() -> None:
     assert [finding.text for finding in findings] == ["paused: resting", "items have waited for up to 1 h 0 m in late"]
 
 
+def test_queues_of_one_name_are_told_apart() -> None:
+    facts = well()
+    early = stamp(NOW - timedelta(seconds=1))
+    facts.queues = [
+        task_queue("q", ready=1, oldest_ready_time=stamp(NOW - timedelta(hours=1))),
+        admin.QueueInfo(name="q", kind=tpb.QUEUE_KIND_DATA, ready=1, oldest_ready_time=early),
+    ]
+    assert found(facts, "queues").text == "items have waited for up to 1 h 0 m in q"
+
+
 def test_schedules_and_dead_letters() -> None:
     facts = well()
     facts.schedules = [
@@ -238,6 +248,9 @@ def test_what_could_not_be_asked_for_fails() -> None:
     finding = found(facts, "namespace")
     assert finding.status is Status.FAIL
     assert "not yours" in finding.text
+    # Nothing is said of what is not known, least of all that it is well.
+    said = [one.subject for one in examine(facts)]
+    assert said == ["connection", "version", "redis", "memory", "settings", "clock", "limits", "namespace"]
 
 
 def test_a_proxy_on_the_way_is_named() -> None:

@@ -111,6 +111,12 @@ def test_dead_letters_show_the_last_line_of_what_they_died_of() -> None:
     assert "\x1b" not in shown
 
 
+def test_a_state_that_only_a_newer_broker_knows_stops_no_table() -> None:
+    newer: Any = 10_000
+    assert "unknown" in row(items_table([item(state=newer)], Section.READY, NOW, args=False), "id-1")
+    assert "unknown" in text(item_fields(pb.ItemResult(id="i", state=newer)))
+
+
 def test_one_item_has_what_is_known_of_it_and_nothing_else() -> None:
     done = pb.ItemResult(id="i", state=tpb.ITEM_STATE_SUCCEEDED, result=b'{"a":1}', queue="q", kind=tpb.QUEUE_KIND_TASK)
     assert '{"a": 1}' in text(item_fields(done))

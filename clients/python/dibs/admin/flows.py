@@ -191,7 +191,7 @@ def flush(
         queues: only of these; empty: all.
         complete: until they are done, not only started.
         force_delayed: make delayed tasks due, and fire every schedule.
-        wait_on_hidden: also for tasks that are leased already.
+        wait_on_hidden: also for tasks that have started already.
         timeout: seconds; None: as long as it takes.
         interval: seconds between reports, made to be within what the broker takes; 0: the broker's own.
         heard: told each report.

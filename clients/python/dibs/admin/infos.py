@@ -47,7 +47,7 @@ class QueueInfo:
         is_data: whether it is a queue of data.
         ready: items that can be leased now.
         delayed: items that wait for their time: delayed, or between two attempts.
-        leased: items that are being worked on.
+        leased: items that workers and consumers have, begun or not.
         dead: items that came from it and stand in a dead-letter queue.
         set_aside: items that no delivery can carry; not counted elsewhere.
         seen: items ever put in.
@@ -238,8 +238,8 @@ class ScheduleInfo:
         when: when it runs; None: it cannot be read.
         state: how it stands.
         due_time: its next due time, or that of the pending run.
-        last_start_time: when its last run started.
-        run_id: id of the run that is pending or started last; empty: there is none.
+        last_start_time: when its last run was handed to a worker.
+        run_id: id of the run that is pending, or was handed out last; empty: there is none.
         runs: runs so far.
     """
 

@@ -14,7 +14,7 @@ from ..rpc import operations
 from ..rpc.connection import Connection
 from ..rpc.flow import Flow
 from ..rpc.known_limits import KnownLimits
-from ..rpc.operations import Operation, Until
+from ..rpc.operations import Operation
 from ..rpc.pages import NamedPages, Pages, whole
 from ..rpc.transport import Transport
 from ..v1 import admin_pb2 as pb
@@ -88,9 +88,9 @@ class Calls:
         """Workers that are connected to any broker."""
         return self.run(whole(admin_flows.workers(self.namespace)))
 
-    def results(self, ids: Sequence[str], until: Until = "now", timeout: float = 0.0) -> Sequence[ItemResult]:
+    def results(self, ids: Sequence[str]) -> Sequence[ItemResult]:
         """What is known of items."""
-        return self.do(operations.result(self.namespace, ids, until=until, timeout=timeout, include_content=True))
+        return self.do(operations.result(self.namespace, ids, include_content=True))
 
     def enqueue(self, request: EnqueueRequest) -> EnqueuedItem:
         """Enqueue the one item of a request that has a request_id."""

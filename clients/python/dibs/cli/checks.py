@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 from ..errors import BrokerError, DeadlineExceeded, PermissionDenied, Unauthenticated, Unavailable
 from ..v1 import admin_pb2 as admin
@@ -98,7 +99,7 @@ def examine(facts: Facts) -> list[Finding]:
     findings += _tls(facts, facts.info)
     findings += _redis(facts, facts.info)
     if facts.info.redis_ready:
-        for check in _ON_REDIS:
+        for check in (*_ON_REDIS, *((_failures,) if facts.failures else _ON_LISTS)):
             findings += check(facts, facts.info)
     return findings
 
@@ -279,14 +280,14 @@ def _queues(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding
     if paused:
         yield Finding(Status.WARN, "queues", f"paused: {_listed(paused)}", "when that is over: dibs resume QUEUE")
     now = info.redis_time.ToDatetime(UTC)
-    waits = {
-        queue.name: words.since(queue.oldest_ready_time, now)
+    waits = [
+        (queue.name, words.since(queue.oldest_ready_time, now))
         for queue in facts.queues
         if queue.HasField("oldest_ready_time") and not queue.paused
-    }
-    late = [name for name, seconds in waits.items() if seconds > LONG_WAIT]
+    ]
+    late = [name for name, seconds in waits if seconds > LONG_WAIT]
     if late:
-        text = f"items have waited for up to {words.age(max(waits.values()))} in {_listed(late)}"
+        text = f"items have waited for up to {words.age(max(seconds for _, seconds in waits))} in {_listed(late)}"
         yield Finding(Status.WARN, "queues", text, "more workers, or a higher priority: dibs priority QUEUE NUMBER")
     if not paused and not late:
         yield Finding(Status.OK, "queues", f"{len(facts.queues)}, none paused, none held up")
@@ -323,15 +324,7 @@ def _listed(names: Sequence[str]) -> str:
     return shown if len(names) <= _LISTED else f"{shown} and {len(names) - _LISTED} more"
 
 
-_ON_REDIS: tuple[Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]], ...] = (
-    _advices,
-    _clock,
-    _limits,
-    _workers,
-    _unknown_tasks,
-    _schedules,
-    _queues,
-    _set_aside,
-    _dead_letters,
-    _failures,
-)
+_Check: TypeAlias = Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]]
+#: What rests on Redis, and what on the lists of the namespace besides.
+_ON_REDIS: tuple[_Check, ...] = (_advices, _clock, _limits)
+_ON_LISTS: tuple[_Check, ...] = (_workers, _unknown_tasks, _schedules, _queues, _set_aside, _dead_letters)

@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with(parent: int) -> None:
-    """Has the kernel send SIGTERM to this process when its parent ends, or leaves at once if it has ended already.
+    """Have the kernel send SIGTERM to this process when its parent ends; leave at once if it has ended already.
 
     Args:
         parent: process id of the parent.

@@ -12,6 +12,7 @@ from ..rpc.codec import encode_call, encode_json
 from ..rpc.ids import new_id
 from ..rpc.times import to_duration
 from ..tasks.options import CONFLICTS
+from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words
@@ -143,7 +144,8 @@ def _task_item(session: Session, name: str, args: str | None, kwargs: str | None
 
 def _wait(session: Session, id: str, seconds: float) -> Exit:
     with session.waiting(f"waiting for {words.plain(id)}"):
-        [found] = session.calls.results([id], "done", seconds)
+        calls = session.calls
+        found = calls.run(look_up_until(calls.namespace, id, "done", seconds, include_content=True))
     if session.as_json:
         session.document(item=found)
     else:

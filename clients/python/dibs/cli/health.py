@@ -22,9 +22,9 @@ def health(
         str, typer.Option(help="Full name of a service, such as dibs.v1.BrokerService. Default: the whole broker.")
     ] = "",
 ) -> Exit:
-    """Asks whether the broker serves; it does not when its Redis is away, or when it is leaving.
+    """Ask whether the broker serves; it does not when its Redis is away, or when it is leaving.
 
-    Asks once, without a retry. Exit code 0: it serves; 1: it does not; 3: it has no such service; 4: no answer.
+    It is asked once, without a retry. Exit code 0: it serves; 1: it does not; 3: it has no such service; 4: no answer.
     """
     with session.connection.open_channel() as channel:
         # Its typing lacks the methods.

@@ -8,18 +8,17 @@ from itertools import pairwise
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def sparkline(values: Sequence[float], width: int, top: float | None = None) -> str:
+def sparkline(values: Sequence[float], width: int) -> str:
     """The last numbers as bars, the newest at the right.
 
     Args:
         values: zero or more each, the newest last. More than `width` are drawn together: the highest of each group.
         width: characters; where there are not so many numbers, the left is blank.
-        top: the number of a full bar. Default: the highest of all.
     """
     if len(values) > width:
         edges = [round(step * len(values) / width) for step in range(width + 1)]
         values = [max(values[start:end]) for start, end in pairwise(edges)]
-    highest = max(values, default=0.0) if top is None else top
+    highest = max(values, default=0.0)
     return "".join(_bar(value, highest) for value in values).rjust(width)
 
 

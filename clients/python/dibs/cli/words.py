@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from ..contract.texts import one_line, plain
 from ..errors import PayloadError
 from ..rpc.codec import decode_call, decode_json
+from ..tasks.states import state_from_wire
 from ..v1.types_pb2 import QUEUE_KIND_DATA, Content, ItemState, QueueKind
 
 __all__ = [
@@ -73,10 +74,8 @@ def seconds_of(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
-def moment(time: Timestamp, *, there: bool = True) -> str:
-    """A point in time, to the millisecond, on this machine's clock face; `there` says whether it is set at all."""
-    if not there:
-        return NOTHING
+def moment(time: Timestamp) -> str:
+    """A point in time, to the millisecond, on this machine's clock face."""
     local = time.ToDatetime(UTC).astimezone()
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03d}"
 
@@ -105,8 +104,8 @@ def kind_word(kind: QueueKind.ValueType) -> str:
 
 
 def state_word(state: ItemState.ValueType) -> str:
-    """Such as ``waiting``."""
-    return ItemState.Name(state).removeprefix("ITEM_STATE_").lower()
+    """Such as ``waiting``; ``unknown`` also for one that only a newer broker knows."""
+    return state_from_wire(state).lower()
 
 
 def priority(number: float | None) -> str:

@@ -26,13 +26,16 @@ def look_up(namespace: str, id: str, *, include_content: bool = False) -> Flow[p
     return found[0]
 
 
-def look_up_until(namespace: str, id: str, until: Until, timeout: Seconds | None) -> Flow[pb.ItemResult]:
+def look_up_until(
+    namespace: str, id: str, until: Until, timeout: Seconds | None, *, include_content: bool = False
+) -> Flow[pb.ItemResult]:
     """What is known of one item when it has got that far, or when the time is up (None: never)."""
     deadline = None if timeout is None else time.monotonic() + to_wait(timeout, "timeout")
     while True:
         left = LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
         wait = min(left, LONGEST_WAIT_SECONDS)
-        found = (yield from do(operations.result(namespace, [id], until=until, timeout=wait)))[0]
+        asking = operations.result(namespace, [id], until=until, timeout=wait, include_content=include_content)
+        found = (yield from do(asking))[0]
         state = state_from_wire(found.state)
         over = deadline is not None and time.monotonic() + _TOO_SHORT_SECONDS >= deadline
         if over or (state.is_over if until == "done" else state.has_started):
