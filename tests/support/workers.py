@@ -11,6 +11,7 @@ from typing import Any
 
 from dibs.rpc.connection import Connection
 from dibs.worker.connector.events import Event, EventName
+from dibs.worker.process.item import Runnable
 from dibs.worker.runtime import Worker
 from dibs.worker.shared.settings import WorkerSettings
 
@@ -24,6 +25,10 @@ class Job:
     name: str
     function: Callable[..., Any]
     is_async: bool = False
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        """After no exception."""
+        return False
 
 
 @dataclass
@@ -60,7 +65,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def working(target: str, jobs: Mapping[str, Job], **settings: Any) -> AsyncIterator[Watched]:
+async def working(target: str, jobs: Mapping[str, Runnable], **settings: Any) -> AsyncIterator[Watched]:
     """A worker that runs inside the with."""
     events: list[Event] = []
     news = asyncio.Event()

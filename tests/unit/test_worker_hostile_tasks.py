@@ -102,7 +102,7 @@ def test_a_result_that_cannot_be_read_fails_its_task_and_nothing_else(
     said = lane.run("bad", "good")
     assert [ack.id for ack in said.acks] == ["good"]
     (nack,) = said.nacks
-    assert (nack.id, nack.reason) == ("bad", pb.NACK_REASON_FAILED)
+    assert (nack.id, nack.reason) == ("bad", pb.NACK_REASON_REJECTED)
     assert nack.error.startswith("the result of task bad cannot be read:\n")
     assert f"{error.__name__}: while it was read" in nack.error
     # From the user's own frames on.

@@ -63,7 +63,7 @@ def _take_up(
     if outcome.outcome == tpb.OUTCOME_RESULT_TOO_LARGE and isinstance(saying, pb.AckEntry):
         error = f"the result of task {name} is {len(saying.result):,} bytes; the broker takes no result of that size"
         _log.error(Said("task has a bad result", task=name, id=outcome.id, error=error))
-        entries.nack(tpb.Delivery(id=outcome.id, lease_token=outcome.lease_token), pb.NACK_REASON_FAILED, error)
+        entries.nack(tpb.Delivery(id=outcome.id, lease_token=outcome.lease_token), pb.NACK_REASON_REJECTED, error)
         return
     why = _WHY.get(outcome.outcome, tpb.Outcome.Name(outcome.outcome))
     if isinstance(saying, pb.RefreshEntry):

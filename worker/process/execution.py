@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from dibs.errors import PayloadError
 from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
+from dibs.tasks.dispositions import Disposition, Reject, Retry, Snooze
 from dibs.v1 import broker_pb2 as pb
 
 from ..shared.entries import Entries
 from ..shared.leases import lease_seconds
 from ..shared.logs import Said
-from .item import Item
+from .item import Item, Runnable
 from .leased import LeasedTask
 
 _log = logging.getLogger("dibs.worker")
@@ -32,6 +35,7 @@ class Execution:
     """Begins and ends calls. Shared by all slots of a lane; safe to use from several threads.
 
     Args:
+        tasks: what can be run, by name.
         entries: where what came of them is put.
         ends: of leases that are lengthened, by position; see `dibs.worker.shared.memory`.
 
@@ -40,8 +44,11 @@ class Execution:
             loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, entries: Entries, ends: memoryview[float]) -> None:
+    def __init__(self, tasks: Mapping[str, Runnable], entries: Entries, ends: memoryview[float]) -> None:
         self.cancelled: dict[str, tuple[int, float]] = {}
+        self._tasks = tasks
+        #: Tasks of which the log has said that their attempts are not for exceptions.
+        self._advised: set[str] = set()
         self._entries = entries
         self._ends = ends
 
@@ -96,14 +103,8 @@ class Execution:
             self._entries.ack(delivery)
         return True
 
-    def failed(self, running: LeasedTask, error: BaseException, *, what: str = "") -> None:
-        """Report a call that raised.
-
-        Args:
-            running: the call.
-            error: what it raised.
-            what: stands before the traceback.
-        """
+    def failed(self, running: LeasedTask, error: BaseException) -> None:
+        """Report a call that raised."""
         if running.cancelled:
             self.stopped(running)
             return
@@ -111,10 +112,42 @@ class Execution:
             # The item of this id is another one by now, so there is nobody to tell.
             _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
             return
-        text = what + describe(error)
+        again = lease_seconds(running.delivery) > 0
+        if isinstance(error, Snooze) and again:
+            self._snoozed(running, error)
+        elif isinstance(error, Retry) and again and running.attempt < running.attempts:
+            self._retried(running, error)
+        else:
+            self._failed(running, error, describe(error), again=again)
+
+    def _snoozed(self, running: LeasedTask, said: Snooze) -> None:
+        _log.info(Said("task snoozes", task=running.name, id=running.taskid, delay=said.delay, **_reason(said)))
+        self._entries.nack(running.delivery, pb.NACK_REASON_RELEASED, delay=timedelta(seconds=said.delay))
+
+    def _retried(self, running: LeasedTask, said: Retry) -> None:
+        _log.warning(
+            Said(
+                "task wants another attempt",
+                task=running.name,
+                id=running.taskid,
+                attempt=running.attempt,
+                attempts=running.attempts,
+                delay="as the task has it" if said.delay is None else said.delay,
+                **_reason(said),
+            )
+        )
+        delay = None if said.delay is None else timedelta(seconds=said.delay)
+        self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, describe(said), delay=delay)
+
+    def _failed(self, running: LeasedTask, error: BaseException, text: str, *, again: bool) -> None:
+        if isinstance(error, Retry | Snooze) and not again:
+            text += f"{type(error).__name__} is for tasks with a lease: this one is delivered at most once\n"
+        final = isinstance(error, Reject) or (
+            not isinstance(error, Disposition) and self._tasks[running.name].gives_up_on(error)
+        )
         _log.error(
             Said(
-                "task failed",
+                "task rejected" if final else "task failed",
                 task=running.name,
                 id=running.taskid,
                 attempt=running.attempt,
@@ -123,7 +156,22 @@ class Execution:
                 traceback=text,
             )
         )
-        self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, text)
+        self._entries.nack(running.delivery, pb.NACK_REASON_REJECTED if final else pb.NACK_REASON_FAILED, text)
+        if not (again or final):
+            self._advise(running, error)
+
+    def _advise(self, running: LeasedTask, error: BaseException) -> None:
+        """Says once what to write to have exceptions tried again, if the task seems to expect it."""
+        expects = running.attempts > 1 or isinstance(error, Retry | Snooze)
+        if expects and running.name not in self._advised:
+            self._advised.add(running.name)
+            _log.warning(
+                Said(
+                    "task is delivered at most once, so that no exception has it tried again: attempts= alone is for "
+                    "retry(); write lease=30 beside it if it may run twice",
+                    task=running.name,
+                )
+            )
 
     def never_begins(self, running: LeasedTask) -> None:
         """Give back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
@@ -143,13 +191,18 @@ class Execution:
             self._bad_result(running, f"the result of task {running.name} {error}")
             return
         except BaseException as error:  # noqa: BLE001 - a result may run code of the user's when it is read
-            self.failed(running, error, what=f"the result of task {running.name} cannot be read:\n")
+            self._bad_result(running, f"the result of task {running.name} cannot be read:\n{describe(error)}")
             return
         self._entries.ack(delivery, encoded)
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
+        """Report a call whose result nobody can be given: it has done what it does, and would do it again."""
         _log.error(Said("task has a bad result", task=running.name, id=running.taskid, error=error))
-        self._entries.nack(running.delivery, pb.NACK_REASON_FAILED, error)
+        self._entries.nack(running.delivery, pb.NACK_REASON_REJECTED, error)
+
+
+def _reason(said: Disposition) -> dict[str, str]:
+    return {"reason": said.reason} if said.reason else {}
 
 
 def describe(error: BaseException) -> str:

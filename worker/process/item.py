@@ -23,6 +23,9 @@ class Runnable(Protocol):
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
 
+    def gives_up_on(self, error: BaseException) -> bool:
+        """Whether a call that raised this is not tried again, whatever attempts are left."""
+
 
 #: A delivery, when it arrived (on the monotonic clock), its task, and its position.
 Item = tuple[tpb.Delivery, float, Runnable, int]

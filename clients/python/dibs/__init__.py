@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # ruff: isort: off
         Unavailable as Unavailable,
         UnknownTask as UnknownTask,
     )
+    from .tasks.dispositions import Reject as Reject, Retry as Retry, Snooze as Snooze
     from .tasks.handles import AsyncEnqueuedTask as AsyncEnqueuedTask, EnqueuedTask as EnqueuedTask
     from .admin.infos import (
         Advice as Advice,
@@ -181,6 +182,7 @@ _HOMES = {
         "Unavailable",
         "UnknownTask",
     ),
+    "tasks.dispositions": ("Reject", "Retry", "Snooze"),
     "tasks.handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
     "contract.names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
     "enqueueing.policy": ("Backoff", "Policy"),

@@ -12,7 +12,6 @@ from ..data.aio_data import AsyncData
 from ..enqueueing.aio_batch import AsyncBatch
 from ..enqueueing.flows import enqueue_one
 from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
-from ..enqueueing.policy import Delivery
 from ..errors import DibsError, UnknownTask
 from ..rpc import flow as flows
 from ..rpc.aio_transport import AioTransport
@@ -21,7 +20,7 @@ from ..rpc.encoding import ItemForm
 from ..rpc.ids import new_id
 from ..rpc.placed import Placed
 from ..rpc.times import Seconds
-from ..tasks.decorators import AsyncTaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from ..tasks.decorators import AsyncTaskDecorator, TaskArguments, cron_recipe, periodic_recipe, task_recipe
 from ..tasks.definition import Definition
 from ..tasks.handles import AsyncEnqueuedTask
 from ..tasks.known_tasks import KnownTasks, elsewhere
@@ -124,7 +123,7 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         queue: QueueName | None = None,
         *,
         name: str | None = None,
-        **delivery: Unpack[Delivery],
+        **arguments: Unpack[TaskArguments],
     ) -> AsyncTaskDecorator: ...
 
     def task(
@@ -134,10 +133,10 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         queue: QueueName | None = None,
         *,
         name: str | None = None,
-        **delivery: Unpack[Delivery],
+        **arguments: Unpack[TaskArguments],
     ) -> Any:
         """As `Dibs.task`; the task's `execute` and `retry` are to be awaited."""
-        decorator = AsyncTaskDecorator(self, task_recipe(queue, name, **delivery))
+        decorator = AsyncTaskDecorator(self, task_recipe(queue, name, **arguments))
         return decorator if function is None else decorator(function)
 
     def periodic_task(
@@ -148,10 +147,12 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         *,
         low_delay_okay: bool = False,
         name: str | None = None,
-        **delivery: Unpack[Delivery],
+        **arguments: Unpack[TaskArguments],
     ) -> AsyncTaskDecorator:
         """As `Dibs.periodic_task`."""
-        return AsyncTaskDecorator(self, periodic_recipe(run_every, queue, name, never_skip, low_delay_okay, **delivery))
+        return AsyncTaskDecorator(
+            self, periodic_recipe(run_every, queue, name, never_skip, low_delay_okay, **arguments)
+        )
 
     def cron_task(
         self,
@@ -162,10 +163,10 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         timezone: str | tzinfo | None = None,
         seconds: bool = False,
         name: str | None = None,
-        **delivery: Unpack[Delivery],
+        **arguments: Unpack[TaskArguments],
     ) -> AsyncTaskDecorator:
         """As `Dibs.cron_task`."""
-        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, seconds, **delivery))
+        return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, seconds, **arguments))
 
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
         """A task of that definition that is enqueued through this instance; see `Task.on`."""

@@ -11,6 +11,8 @@ from ..contract.names import QueueName
 from ..enqueueing.policy import Delivery, Policy
 from ..rpc.times import Seconds
 from .definition import Definition
+from .dispositions import ErrorClasses, ErrorRules
+from .no_effect import warn_of_no_effect
 from .schedules import Cron, Every, Schedule
 from .task import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
 
@@ -21,23 +23,54 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class TaskArguments(Delivery, total=False):
+    """The arguments of the decorators that say how calls are delivered, and what exceptions mean; see `Dibs.task`."""
+
+    retry_on: ErrorClasses | None
+    give_up_on: ErrorClasses | None
+
+
 @dataclass(frozen=True)
 class Recipe:
     """What a decorator was given; makes the definition once the function is there."""
 
     policy: Policy
+    rules: ErrorRules
     queue: QueueName | None
     name: str | None
     schedule: Schedule | None = None
 
+    @classmethod
+    def build(
+        cls,
+        queue: QueueName | None,
+        name: str | None,
+        schedule: Schedule | None = None,
+        *,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
+        **delivery: Unpack[Delivery],
+    ) -> Recipe:
+        """Check what a decorator was given, and warn of what can have no effect.
+
+        Raises:
+            TypeError: `retry_on` or `give_up_on` are no classes of exceptions.
+            ValueError: a value is out of range; the text names the argument.
+        """
+        policy, rules = Policy.build(**delivery), ErrorRules.build(retry_on, give_up_on)
+        warn_of_no_effect(policy, rules)
+        return cls(policy, rules, queue, name, schedule)
+
     def define(self, function: Callable[..., Any]) -> Definition:
         """The definition of a task that runs `function`."""
-        return Definition(function, queue=self.queue, name=self.name, policy=self.policy, schedule=self.schedule)
+        return Definition(
+            function, queue=self.queue, name=self.name, policy=self.policy, schedule=self.schedule, rules=self.rules
+        )
 
 
-def task_recipe(queue: QueueName | None, name: str | None, **delivery: Unpack[Delivery]) -> Recipe:
+def task_recipe(queue: QueueName | None, name: str | None, **arguments: Unpack[TaskArguments]) -> Recipe:
     """For `task`."""
-    return Recipe(Policy.build(**delivery), queue, name)
+    return Recipe.build(queue, name, **arguments)
 
 
 def periodic_recipe(
@@ -46,11 +79,11 @@ def periodic_recipe(
     name: str | None,
     never_skip: bool,
     low_delay_okay: bool,
-    **delivery: Unpack[Delivery],
+    **arguments: Unpack[TaskArguments],
 ) -> Recipe:
     """For `periodic_task`."""
     schedule = Every.build(run_every, never_skip=never_skip, low_delay_okay=low_delay_okay)
-    return Recipe(Policy.build(**delivery), queue, name, schedule)
+    return Recipe.build(queue, name, schedule, **arguments)
 
 
 def cron_recipe(
@@ -60,11 +93,11 @@ def cron_recipe(
     never_skip: bool,
     timezone: str | tzinfo | None,
     seconds: bool,
-    **delivery: Unpack[Delivery],
+    **arguments: Unpack[TaskArguments],
 ) -> Recipe:
     """For `cron_task`."""
     schedule = Cron.build(crontab, timezone=timezone, never_skip=never_skip, seconds=seconds)
-    return Recipe(Policy.build(**delivery), queue, name, schedule)
+    return Recipe.build(queue, name, schedule, **arguments)
 
 
 class TaskDecorator:

@@ -20,6 +20,7 @@ from ..rpc.encoding import ItemForm, task_form
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from .context import CURRENT_TASK, RunningTask
+from .dispositions import NO_RULES, ErrorRules
 from .options import NO_OPTIONS, OVERRIDES, Options
 from .registry import default_name
 from .schedules import Schedule
@@ -76,6 +77,7 @@ class Definition:
         name: its name; by default module and qualified name of the function.
         policy: how its calls are delivered.
         schedule: when it runs by itself; None for a task that does not.
+        rules: after which exceptions there is another attempt.
 
     Raises:
         TypeError: `function` cannot be called, or has a schedule and needs arguments.
@@ -96,6 +98,7 @@ class Definition:
         name: str | None = None,
         policy: Policy | None = None,
         schedule: Schedule | None = None,
+        rules: ErrorRules = NO_RULES,
     ) -> None:
         if not callable(function):
             raise TypeError(f"a task is made of a function, not of {function!r}")
@@ -104,6 +107,7 @@ class Definition:
         self.queue = queue_name(queue) if queue else DEFAULT_QUEUE
         self.policy = policy or Policy()
         self.schedule = schedule
+        self.rules = rules
         self.is_async = inspect.iscoroutinefunction(function)
         taken, self.takes_attempts = _parameters(function)
         self.overrides = OVERRIDES - taken

@@ -10,6 +10,7 @@ from ..contract.names import QueueName
 from ..enqueueing.policy import DEFAULT_MAX_CRASHES, Backoff
 from ..rpc.times import Seconds
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
+from .dispositions import ErrorClasses
 from .task import Binds, CoroutineTask, Task
 
 P = ParamSpec("P")
@@ -37,6 +38,8 @@ class TaskMaking(Binds):
         *,
         backoff: Backoff | None = None,
         max_crashes: int = DEFAULT_MAX_CRASHES,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
         name: str | None = None,
     ) -> TaskDecorator: ...
 
@@ -53,6 +56,8 @@ class TaskMaking(Binds):
         *,
         backoff: Backoff | None = None,
         max_crashes: int = DEFAULT_MAX_CRASHES,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
         name: str | None = None,
     ) -> Any:
         """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
@@ -70,10 +75,17 @@ class TaskMaking(Binds):
             backoff: growing waits between attempts, instead of `retry_delay`.
             max_crashes: how many times a call may kill the process that runs it, 1 to 1,000: then it is dead, whatever
                 attempts are left. Default 3.
+            retry_on: classes of exceptions: after others a call has failed for good, whatever attempts are left.
+                Default: any exception has it tried again. For tasks with a lease.
+            give_up_on: classes of exceptions after which it has failed for good, also if they are among `retry_on`.
             name: its name. Default: module and name of the function.
 
         Raises:
+            TypeError: `retry_on` or `give_up_on` are no classes of exceptions.
             ValueError: an argument is out of range (the text names it), or another task has that name.
+
+        Warns:
+            UserWarning: an argument can have no effect beside the others; the text says what is missing.
 
         Example::
 
@@ -93,6 +105,8 @@ class TaskMaking(Binds):
             use_dead=use_dead,
             backoff=backoff,
             max_crashes=max_crashes,
+            retry_on=retry_on,
+            give_up_on=give_up_on,
         )
         decorator = TaskDecorator(self, recipe)
         return decorator if function is None else decorator(function)
@@ -112,6 +126,8 @@ class TaskMaking(Binds):
         use_dead: bool | str | None = False,
         backoff: Backoff | None = None,
         max_crashes: int = DEFAULT_MAX_CRASHES,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
     ) -> TaskDecorator:
         """Decorator that makes a task which runs again and again after a fixed period.
 
@@ -131,6 +147,8 @@ class TaskMaking(Binds):
             use_dead: as for `task`.
             backoff: as for `task`.
             max_crashes: as for `task`.
+            retry_on: as for `task`.
+            give_up_on: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
@@ -153,6 +171,8 @@ class TaskMaking(Binds):
             use_dead=use_dead,
             backoff=backoff,
             max_crashes=max_crashes,
+            retry_on=retry_on,
+            give_up_on=give_up_on,
         )
         return TaskDecorator(self, recipe)
 
@@ -172,6 +192,8 @@ class TaskMaking(Binds):
         use_dead: bool | str | None = False,
         backoff: Backoff | None = None,
         max_crashes: int = DEFAULT_MAX_CRASHES,
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses | None = None,
     ) -> TaskDecorator:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
 
@@ -191,6 +213,8 @@ class TaskMaking(Binds):
             use_dead: as for `task`.
             backoff: as for `task`.
             max_crashes: as for `task`.
+            retry_on: as for `task`.
+            give_up_on: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
@@ -215,5 +239,7 @@ class TaskMaking(Binds):
             use_dead=use_dead,
             backoff=backoff,
             max_crashes=max_crashes,
+            retry_on=retry_on,
+            give_up_on=give_up_on,
         )
         return TaskDecorator(self, recipe)

@@ -132,6 +132,10 @@ class BaseTask(Generic[P, R]):
         """Whether used-up calls go to the dead-letter queue, or the name of another."""
         return self.definition.policy.use_dead
 
+    def gives_up_on(self, error: BaseException) -> bool:
+        """Whether a call that raised this is not tried again, whatever attempts are left."""
+        return self.definition.rules.give_up(error)
+
     @property
     def schedule(self) -> Schedule | None:
         """When it runs by itself; None when it does not."""
