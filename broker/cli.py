@@ -25,7 +25,7 @@ from .config.settings import BadSettings, Settings
 from .engine.errors import UnsuitableRedis
 from .server import Server
 from .upkeep import stray_lines
-from .upkeep.embedded import EmbeddedRedisError
+from .upkeep.redis_programs import EmbeddedRedisError
 
 _log = logging.getLogger(__name__)
 

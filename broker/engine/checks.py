@@ -21,14 +21,21 @@ _OLDEST = (6, 2)
 MAY_EVICT = "REDIS_MAY_EVICT"
 #: Share of Redis's memory from which on it is nearly full.
 _FULL_SHARE = 0.9
-#: First release of each line that mends CVE-2025-49844 (a script can run native code) and its family, for Redis;
-#: from Redis's security advisory of 3 October 2025.
+#: First release of each line that mends CVE-2025-49844 (a script can run native code) and its family; from the
+#: advisories of both of 3 October 2025.
 _LUA_MENDED = {
-    (6, 2): (6, 2, 20),
-    (7, 2): (7, 2, 11),
-    (7, 4): (7, 4, 6),
-    (8, 0): (8, 0, 4),
-    (8, 2): (8, 2, 2),
+    "redis": {
+        (6, 2): (6, 2, 20),
+        (7, 2): (7, 2, 11),
+        (7, 4): (7, 4, 6),
+        (8, 0): (8, 0, 4),
+        (8, 2): (8, 2, 2),
+    },
+    "valkey": {
+        (7, 2): (7, 2, 11),
+        (8, 0): (8, 0, 6),
+        (8, 1): (8, 1, 4),
+    },
 }
 
 
@@ -112,7 +119,7 @@ def advices(info: Mapping[str, Any]) -> list[Advice]:
     if not info.get("aof_enabled"):
         text = "Redis keeps no append-only file: what was enqueued last is lost if it dies (appendonly yes)"
         found.append(Advice("REDIS_WITHOUT_AOF", text))
-    if info.get("server_name", "redis") == "redis" and not _mended(_version(info)):
+    if not _mended(info):
         text = (
             f"{server_name(info)} has known faults in its Lua interpreter (CVE-2025-49844): "
             "let only trusted programs reach it"
@@ -131,12 +138,16 @@ def server_name(info: Mapping[str, Any]) -> str:
     return f"{name} {info.get(f'{name}_version', info['redis_version'])}"
 
 
-def _version(info: Mapping[str, Any]) -> tuple[int, ...]:
-    return tuple(int(part) for part in info["redis_version"].split(".")[:3])
+def _version(info: Mapping[str, Any], name: str = "redis") -> tuple[int, ...]:
+    return tuple(int(part) for part in info[f"{name}_version"].split(".")[:3])
 
 
-def _mended(version: tuple[int, ...]) -> bool:
+def _mended(info: Mapping[str, Any]) -> bool:
+    """Whether its Lua interpreter has the fix; of servers that are neither Redis nor Valkey nothing is known."""
+    name = info.get("server_name", "redis")
+    if name not in _LUA_MENDED:
+        return True
+    mended = _LUA_MENDED[name]
+    version = _version(info, name)
     line = version[:2]
-    if line in _LUA_MENDED:
-        return version >= _LUA_MENDED[line]
-    return line > max(_LUA_MENDED)
+    return version >= mended[line] if line in mended else line > max(mended)

