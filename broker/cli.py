@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from dibs.contract.log_lines import send_to_stderr
+from dibs.contract.metrics_page import NoMetrics
 
 from .border.listening import CannotListen, allow_connections
 from .config.certificates import BadCertificates
@@ -36,8 +37,8 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
-        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadCertificates, BadSettings: as `Server.start` and
-            `Server.failed`.
+        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadCertificates, BadSettings, NoMetrics: as `Server.start`
+            and `Server.failed`.
     """
     server = Server(settings)
     with _stop_signals() as told, _certificate_signal(server, settings):
@@ -120,7 +121,7 @@ def run(config: Path | None, **given: Any) -> None:
         with stray_lines.logged() if settings.log_format == "json" else nullcontext():
             send_to_stderr(settings.log_level.upper(), settings.log_format)
             asyncio.run(serve(settings))
-    except (BadSettings, BadCertificates, CannotListen, EmbeddedRedisError, UnsuitableRedis) as error:
+    except (BadSettings, BadCertificates, CannotListen, EmbeddedRedisError, NoMetrics, UnsuitableRedis) as error:
         print(f"dibs broker: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 

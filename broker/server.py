@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+
+from dibs.contract.metrics_page import metrics_address
 
 from .border import health
 from .border.crossing import Border
@@ -32,6 +34,11 @@ from .engine.engine import Engine
 from .engine.errors import Unavailable
 from .services import Services
 from .upkeep.embedded import EmbeddedRedis
+
+if TYPE_CHECKING:
+    # Measuring needs a package that a broker without metrics lacks.
+    from .metrics.depths import Standing
+    from .metrics.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -96,6 +103,7 @@ class Server:
             CannotListen: an address is taken.
             BadCertificates: they do not serve.
             BadSettings: the ready file cannot be written.
+            NoMetrics: metrics cannot be put together, or not be served there.
         """
         settings = self._settings
         self._tls = _tls(settings)
@@ -104,7 +112,8 @@ class Server:
             engine = Engine(engine_config(settings, await self._redis_url(stack)))
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
-            services = Services(engine, settings, self._drain, self._tls)
+            metrics = _metrics(settings)
+            services = Services(engine, settings, self._drain, self._tls, metrics.meters if metrics else None)
             stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
@@ -118,6 +127,9 @@ class Server:
                 stack.push_async_callback(self._tls.close)
             if (most := most_connections(settings)) < settings.max_connections:
                 _log.warning("at most %d connections on each address: this process may open no more files", most)
+            if metrics is not None:
+                stack.callback(metrics.close)
+                _log.info("metrics at %s", metrics.start(engine, lambda: _standing(engine, services)))
             self._redis_task = asyncio.create_task(self._follow_redis(engine, connected), name="dibs-follow-redis")
             stack.push_async_callback(self._stop_following, self._redis_task)
             self.health.set(connected)
@@ -200,6 +212,21 @@ def _tls(settings: Settings) -> Tls | None:
         return None
     files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     return Tls(files, wants_client=settings.wants_client_certificates)
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    if settings.metrics is None:
+        return None
+    from .metrics.metrics import Metrics
+
+    return Metrics(*metrics_address(settings.metrics), settings.max_metric_names)
+
+
+def _standing(engine: Engine, services: Services) -> Standing:
+    """What this broker has at the moment, for metrics."""
+    from .metrics.depths import Standing
+
+    return Standing(services.roster.here(), engine.hints.heard, engine.connects)
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing
 from functools import wraps
 from typing import Any
@@ -22,6 +22,7 @@ from ..config.limits import Limits
 from .encoded import writer
 from .errors import status_of
 from .reading import reader, whole
+from .watching import Watcher, watched
 
 _log = logging.getLogger(__name__)
 
@@ -39,11 +40,13 @@ class Border:
     Args:
         server: the real one.
         limits: how many entries a request may have.
+        watch: makes who is told of the calls of a method, by its full name; None: nobody is.
     """
 
-    def __init__(self, server: grpc.aio.Server, limits: Limits) -> None:
+    def __init__(self, server: grpc.aio.Server, limits: Limits, watch: Callable[[str], Watcher] | None = None) -> None:
         self._server = server
         self._limits = limits
+        self._watch = watch
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service, to be found by their names when they are called.
@@ -51,18 +54,24 @@ class Border:
         Not as registered ones: for each call `grpc.aio` makes a task for every method that is registered, which took
         10 % of a unary call's CPU time (as above).
         """
-        wrapped = {name: self._wrap(handler, strict=service.startswith(_OURS)) for name, handler in handlers.items()}
+        wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def add_generic_rpc_handlers(self, handlers: Iterable[object]) -> None:
         """Add nothing: generated code adds the same methods in both ways, and the other one tells more."""
 
-    def _wrap(self, handler: Any, *, strict: bool) -> Any:
+    def _wrap(self, handler: Any, service: str, name: str) -> Any:
         forms = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
+        strict = service.startswith(_OURS)
+        watcher = self._watch(f"{service}/{name}") if self._watch is not None else None
         return handler._replace(
             request_deserializer=reader(handler.request_deserializer, self._limits, strict=strict),
             response_serializer=writer(handler.response_serializer),
-            **{form: _translated(behaviour) for form in forms if (behaviour := getattr(handler, form))},
+            **{
+                form: _translated(behaviour) if watcher is None else watched(_translated(behaviour), watcher)
+                for form in forms
+                if (behaviour := getattr(handler, form))
+            },
         )
 
 

@@ -21,6 +21,8 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from dibs.contract.metrics_page import metrics_address
+
 from .addresses import check_address, is_local
 from .limits import Limits
 from .redis_url import check_redis_url, read_redis_url
@@ -212,6 +214,17 @@ class Settings(BaseSettings, Limits):
         le=timedelta(days=1),
         description="How long the calls on such a connection may take to finish.",
     )
+    metrics: str | None = Field(
+        default=None,
+        description="Address to serve metrics at, for Prometheus: host:port, or a port for this machine only. "
+        "Default: nowhere.",
+    )
+    max_metric_names: int = Field(
+        default=1_000,
+        ge=0,
+        le=100_000,
+        description="Most names of queues, and of tasks, that metrics tell apart.",
+    )
     ready_file: Path | None = Field(
         default=None,
         description="File that holds the addresses, one a line, while the broker listens; how others learn what port 0 "
@@ -226,6 +239,13 @@ class Settings(BaseSettings, Limits):
     @classmethod
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_address(address) for address in value)
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            metrics_address(value)
+        return value
 
     @field_validator("redis")
     @classmethod

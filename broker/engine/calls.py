@@ -12,7 +12,7 @@ from .connections import Argument, Pipe, connect, tls_options
 from .errors import EngineClosed, EngineNotStarted
 from .faults import translate
 from .peers import FORMAT
-from .scripts import Scripts
+from .scripts import Scripts, Timed
 
 #: Items that one script call handles at most (Lua's unpack and Redis's patience have limits).
 MAX_BATCH = 1000
@@ -46,6 +46,15 @@ class Calls:
         self._scripts = Scripts(self._pipe, self._channels[0], config.clock)
         self._open = False
         self._closed = False
+
+    def time_scripts(self, timed: Timed) -> None:
+        """Have each call of a script told: its name, the seconds that it took, and what was wrong."""
+        self._scripts.timed = timed
+
+    @property
+    def connects(self) -> int:
+        """How often a connection for calls was made to Redis."""
+        return self._pipe.connects
 
     async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         self._check_open(script)

@@ -86,6 +86,9 @@ class Pipe:
             call would be answered either, and the next call makes a new one.
         on_elsewhere: told when the connection is given up since its Redis is no primary, loads its data or wants other
             credentials: the address is looked up anew then, as whoever has other connections had better do too.
+
+    Attributes:
+        connects: how often a connection was made.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Pipe:
         self._connect_timeout_s = connect_timeout_s
         self._timeout_s = timeout_s
         self._on_elsewhere = on_elsewhere
+        self.connects = 0
         self._connection: AbstractConnection | None = None
         self._connected_at = 0.0
         self._connecting = asyncio.Lock()
@@ -180,6 +184,7 @@ class Pipe:
                 await connection.disconnect(nowait=True)
                 raise
             self._connection = connection
+            self.connects += 1
             self._connected_at = asyncio.get_running_loop().time()
             self._tasks = [
                 asyncio.create_task(self._write(connection), name="dibs-redis-write"),

@@ -58,6 +58,7 @@ class Hints:
     Attributes:
         origin: marks hints about what this engine has put in: it has told its own waiters by then.
         subscribed: set while it listens.
+        heard: how many hints have come.
         waiting: how many wait for queues and items, by namespace; those where nobody does are not in it.
     """
 
@@ -73,6 +74,7 @@ class Hints:
         self._channels = (channel, of_format)
         self._on_waiting = on_waiting
         self._on_missed = on_missed
+        self.heard = 0
         self.waiting: dict[str, int] = {}
         self._ready: dict[tuple[str, str, str], set[Callable[[], None]]] = defaultdict(set)
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
@@ -216,6 +218,7 @@ class Hints:
                     tell(id)
 
     def _receive(self, data: bytes) -> None:
+        self.heard += 1
         try:
             what, namespace, rest = data.decode().split(" ", 2)
             token = int(rest.rpartition(" ")[2]) if what == "c" else 0

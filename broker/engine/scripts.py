@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from typing import Any
@@ -15,6 +16,8 @@ from .faults import translate
 
 #: Runs a script, by name, on a namespace with arguments; raises `EngineError`.
 Call = Callable[[str, str, Sequence[Argument]], Awaitable[Any]]
+#: Is told of a script that was called: its name, seconds, and the error, if there was one.
+Timed = Callable[[str, float, Exception | None], None]
 
 _INCLUDE = re.compile(r"^--- @include (\w+)\n", re.MULTILINE)
 
@@ -63,6 +66,7 @@ class Scripts:
 
     Attributes:
         sent_whole: how often Redis did not know a script: that call came later than others that were made after it.
+        timed: told of each call, if it is set: the script, the seconds that it took, and what was wrong.
     """
 
     def __init__(self, pipe: Pipe, channel: str, clock: str = "clock") -> None:
@@ -71,6 +75,7 @@ class Scripts:
         self._clock = clock
         self._sources: dict[str, tuple[str, str]] = {}
         self.sent_whole = 0
+        self.timed: Timed | None = None
 
     def prepare(self, redis_version: tuple[int, ...]) -> None:
         """Put the scripts together for a version of Redis."""
@@ -82,6 +87,19 @@ class Scripts:
 
     async def call(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:
         """Run a script on a namespace; the reply is as its header says. Raises `EngineError`."""
+        if self.timed is None:
+            return await self._run(name, prefix, namespace, args)
+        began = time.perf_counter()
+        failure: Exception | None = None
+        try:
+            return await self._run(name, prefix, namespace, args)
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self.timed(name, time.perf_counter() - began, failure)
+
+    async def _run(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:
         sha, source = self._sources[name]
         try:
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .calls import MAX_BATCH, WEIGHED_BYTES
 from .coalesce import Coalescers
@@ -21,6 +21,8 @@ class Settling(Namespaces):
 
     def __init__(self, config: EngineConfig) -> None:
         super().__init__(config)
+        #: Told how items were settled ("ack", or the reason of a nack) and with what outcomes, if it is set.
+        self.on_settled: Callable[[str, Sequence[Outcome]], None] | None = None
         self.receipts = Receipts(self.arrived)
         self._acks = Coalescers(self._ack, MAX_BATCH, _weigh_acks)
         self._nacks = Coalescers(self._nack, MAX_BATCH)
@@ -64,7 +66,10 @@ class Settling(Namespaces):
         with self.receipts.carried(namespace) as receipts:
             if receipts:
                 args += receipts
-            return [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
+            outcomes = [_OUTCOMES[code] for code in await self._call("ack", namespace, args)]
+        if self.on_settled is not None:
+            self.on_settled("ack", outcomes)
+        return outcomes
 
     async def _nack(self, namespace: str, entries: list[Nack]) -> list[Outcome]:
         args: list[Argument] = [len(entries)]
@@ -73,7 +78,11 @@ class Settling(Namespaces):
         with self.receipts.carried(namespace) as receipts:
             due, codes = await self._call("nack", namespace, [*args, *receipts])
         self._timers.due(namespace, due)
-        return [_OUTCOMES[code] for code in codes]
+        outcomes = [_OUTCOMES[code] for code in codes]
+        if self.on_settled is not None:
+            for entry, outcome in zip(entries, outcomes, strict=True):
+                self.on_settled(entry.reason.name.lower(), (outcome,))
+        return outcomes
 
     async def _refresh(self, namespace: str, entries: list[Refresh]) -> list[Refreshed]:
         args: list[Argument] = [len(entries)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -23,6 +23,10 @@ from .admin import AdminService
 from .broker import BrokerService
 from .lock import LockService
 
+if TYPE_CHECKING:
+    # Measuring needs a package that a broker without metrics lacks.
+    from ..metrics.meters import Meters
+
 #: Seconds between looks at what is kept for namespaces where nothing happens any more.
 _TIDY_S = 60.0
 
@@ -32,6 +36,7 @@ class Services:
 
     Attributes:
         names: full names of the services, for health and reflection.
+        roster: the workers of this broker.
     """
 
     names = (
@@ -40,13 +45,16 @@ class Services:
         lock_pb2.DESCRIPTOR.services_by_name["LockService"].full_name,
     )
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain, tls: Tls | None = None) -> None:
+    def __init__(
+        self, engine: Engine, limits: Limits, drain: Drain, tls: Tls | None = None, meters: Meters | None = None
+    ) -> None:
         identity = Identity()
+        self._meters = meters
         self._limits = limits
         self._dispatch = Dispatch(engine, limits.max_waiting_queues)
-        self._scheduler = Scheduler(engine)
-        self._roster = Roster(engine, identity.id, self._scheduler.workers_came)
-        self._broker = BrokerService(engine, self._dispatch, limits, drain, self._roster, Heartbeats(limits))
+        self._scheduler = Scheduler(engine, meters.late if meters else None)
+        self.roster = Roster(engine, identity.id, self._scheduler.workers_came)
+        self._broker = BrokerService(engine, self._dispatch, limits, drain, self.roster, Heartbeats(limits), meters)
         self._admin = AdminService(engine, limits, drain, identity, tls)
         self._lock = LockService(engine, limits)
         self._engine = engine
@@ -54,7 +62,7 @@ class Services:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the services to a server that has not started."""
-        border: Any = Border(server, self._limits)
+        border: Any = Border(server, self._limits, self._meters.calls_of if self._meters else None)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)
@@ -74,7 +82,7 @@ class Services:
             self._tidying.cancel()
             await asyncio.gather(self._tidying, return_exceptions=True)
         await self._scheduler.close()
-        await self._roster.close()
+        await self.roster.close()
         await self._dispatch.close(within_s)
 
     async def _tidy(self) -> None:
@@ -86,4 +94,4 @@ class Services:
         """Forgets what this broker keeps for namespaces where nothing happens any more."""
         self._engine.tidy()
         self._dispatch.tidy()
-        self._roster.tidy()
+        self.roster.tidy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -30,6 +31,10 @@ from ..messages.settle import ack_response, entry_outcome, read_ack, read_nack, 
 from ..messages.work import read_hello
 from ..upkeep.roster import Roster
 
+if TYPE_CHECKING:
+    # As in the package's own module.
+    from ..metrics.meters import Meters
+
 #: Requests of an enqueue stream with at least so many items are handled beside others.
 _LARGE = 50
 
@@ -49,7 +54,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         drain: Drain,
         roster: Roster,
         heartbeats: Heartbeats,
+        meters: Meters | None = None,
     ) -> None:
+        self._meters = meters
         self._engine = engine
         self._dispatch = dispatch
         self._roster = roster
@@ -158,4 +165,6 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def _enqueue(self, request: pb.EnqueueRequest) -> Encoded:
         namespace, items = read_enqueue(request, self._limits)
         outcomes = await self._engine.enqueue(namespace, request.request_id, items)
+        if self._meters is not None:
+            self._meters.enqueued([item.content.task_name for item in request.items], outcomes)
         return enqueue_response(items, outcomes)

@@ -69,6 +69,12 @@ class Roster:
         finally:
             mine.remove(key)
 
+    def here(self) -> Iterator[tuple[str, int, int]]:
+        """Namespaces with workers of this broker: how many, and the credit that they have."""
+        for namespace, one in self._namespaces.items():
+            infos = one.infos()
+            yield namespace, len(infos), sum(info.credit for info in infos)
+
     def tidy(self) -> None:
         """Forgets namespaces without workers."""
         for namespace in [name for name, one in self._namespaces.items() if one.is_empty]:
@@ -121,6 +127,10 @@ class _Namespace:
         self._new.discard(key)
         self._gone.add(key)
         self._changed.set()
+
+    def infos(self) -> list[pb.WorkerInfo]:
+        """How its workers stand."""
+        return [worker.info() for worker, _ in self._workers.values()]
 
     @property
     def is_empty(self) -> bool:

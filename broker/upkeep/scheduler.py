@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 
 from dibs.contract.cron import BadCron
@@ -31,10 +31,12 @@ class Scheduler:
 
     Args:
         engine: must have been started, and be closed after this.
+        late: told of each run that has been begun, how many seconds after it was due.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, late: Callable[[float], None] | None = None) -> None:
         self._engine = engine
+        self._late = late
         # Without looks of its own accord: the engine's, at each namespace, tell when to look at a schedule.
         self._timers = Timers(self._look, lambda _: math.inf)
         self._hearing = ExitStack()
@@ -89,6 +91,8 @@ class Scheduler:
     async def _plan(self, namespace: str, runs: Iterable[StartedRun]) -> None:
         plans = []
         for run in runs:
+            if self._late is not None:
+                self._late((run.start_us - run.due_us) / 1e6)
             try:
                 plans.append((run, decode_recurrence(run.definition).following(run.due_us, run.start_us)))
             except Exception as error:  # noqa: BLE001 - one schedule must not hold up the others

@@ -110,6 +110,7 @@ ROOMS = {
         "messages",
         "leasing",
         "upkeep",
+        "metrics",
         "calls",
         "services",
         "server",
