@@ -168,6 +168,11 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         Silent: Row(grpc.StatusCode.UNAVAILABLE, "CLIENT_SILENT"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),
         engine.NotSent: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "the broker does not reach Redis"),
+        engine.Crowded: Row(
+            grpc.StatusCode.UNAVAILABLE,
+            "NAMESPACE_BUSY",
+            "more calls of this namespace wait for Redis than it can do in time",
+        ),
         engine.Refused: Row(
             grpc.StatusCode.UNAVAILABLE,
             "REDIS_UNAVAILABLE",

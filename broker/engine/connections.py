@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from .error_codes import leads_elsewhere
+from .turns import Turns
 
 Argument = str | bytes | int
 #: Seconds that a connection is kept although its Redis says that it will not serve: so seldom are new ones made.
@@ -28,6 +29,29 @@ NO_TLS: Mapping[str, str] = MappingProxyType({})
 
 class NotConnected(RedisConnectionError):
     """There is no connection, so that nothing was sent."""
+
+
+class NoTurn(NotConnected):
+    """So many calls were before it that it was not sent in time."""
+
+
+class _InLine:
+    """A call that waits for its turn: what is to be sent, where its reply goes, and who is told that it was sent.
+
+    `answers` is how many of other calls there had been when it came.
+    """
+
+    __slots__ = ("answers", "packed", "reply", "sent")
+
+    def __init__(self, packed: bytes, reply: asyncio.Future[Any], answers: int) -> None:
+        self.packed = packed
+        self.reply = reply
+        self.answers = answers
+        self.sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_sent(self) -> bool:
+        return self.sent.done() and not self.sent.cancelled() and self.sent.exception() is None
 
 
 def tls_options(ca: str, cert: str, key: str) -> dict[str, str]:
@@ -72,7 +96,9 @@ def _no_write_timeout(pool: redis_async.ConnectionPool) -> None:
 
 
 class Pipe:
-    """One connection that many calls share, each written at once and answered in order.
+    """One connection that many calls share, answered in the order in which they are written.
+
+    Each is written at once, but for those of tenants while much is under way: these have their turns (`Turns`).
 
     Redis carries out one command at a time anyway, so further connections would only add work; and a script call's
     arguments are packed by hiredis, which costs a tenth of redis-py's own way. redis-py makes the connection (URL
@@ -116,13 +142,22 @@ class Pipe:
         self._connection: AbstractConnection | None = None
         self._connected_at = 0.0
         self._connecting = asyncio.Lock()
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        #: Replies that are to come, in their order, and what their calls cost.
+        self._waiting: deque[tuple[asyncio.Future[Any], int]] = deque()
+        self._turns: Turns[_InLine] = Turns()
+        #: Of calls that cost something.
+        self._answers = 0
         self._outgoing: list[bytes] = []
         self._something_to_write = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def call(self, *args: Argument) -> Any:
+    async def call(self, *args: Argument, tenant: str = "", cost: int = 0) -> Any:
         """Send a command and answer its reply, undecoded.
+
+        Args:
+            args: the command.
+            tenant: whose turn it takes.
+            cost: what it will cost, but for its bytes; 0: next to nothing, so that it takes nobody's turn.
 
         Raises:
             ResponseError, BusyLoadingError, AuthenticationError: Redis's own error reply.
@@ -132,27 +167,60 @@ class Pipe:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         # First of all, since it may fail: a call that waits without a command would take another call's reply.
         packed = hiredis.pack_command(args)  # type: ignore[arg-type]  # its stub omits str
+        in_line: _InLine | None = None
         sent = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 if self._connection is None:
                     await self._connect()
-                self._waiting.append(future)
-                sent = True
-                self._send(packed)
+                if cost:
+                    cost += len(packed) >> 10
+                if not cost or self._turns.goes(cost):
+                    sent = True
+                    self._put(packed, future, cost)
+                    return await future
+                in_line = _InLine(packed, future, self._answers)
+                self._turns.line_up(tenant, cost, in_line)
+                await in_line.sent
+            sent = True
+            # Redis has as long for its answer as ever.
+            async with asyncio.timeout(self._timeout_s):
                 return await future
         except TimeoutError:
             text = f"no answer from Redis within {self._timeout_s:g} s"
-            if not sent:
-                raise NotConnected(text) from None
             error = RedisTimeoutError(text)
-            if future in self._waiting:
+            if not sent and not (in_line is not None and in_line.is_sent):
+                # A Redis that answers nothing is no crowd.
+                if in_line is None or self._answers == in_line.answers:
+                    raise NotConnected(text) from None
+                text = f"no turn within {self._timeout_s:g} s: {len(self._turns)} calls wait for Redis"
+                raise NoTurn(text) from None
+            if sent and any(future is waiting for waiting, _ in self._waiting):
                 await self._drop(error)
             raise error from None
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             if not sent:
                 raise NotConnected(str(error)) from error
             raise
+        finally:
+            # Whoever gave up in line: it is passed over when its turn comes.
+            future.cancel()
+
+    def _put(self, packed: bytes, reply: asyncio.Future[Any], cost: int) -> None:
+        self._waiting.append((reply, cost))
+        self._send(packed)
+
+    def _go_on(self, cost: int) -> None:
+        """Has calls go whose turn has come, now that one is done."""
+        self._answers += 1
+        self._turns.ended(cost)
+        while (turn := self._turns.next()) is not None:
+            cost, call = turn
+            if call.reply.done():
+                self._turns.ended(cost)
+            else:
+                self._put(call.packed, call.reply, cost)
+                call.sent.set_result(None)
 
     def _send(self, packed: bytes) -> None:
         """Write at once if nothing is waiting to be written: the writing task would do it a turn of the loop later.
@@ -211,12 +279,14 @@ class Pipe:
                     )
                 except (ResponseError, BusyLoadingError, AuthenticationError) as error:
                     reply = error
-                future = self._waiting.popleft()
+                future, cost = self._waiting.popleft()
                 if not future.done():
                     if isinstance(reply, Exception):
                         future.set_exception(reply)
                     else:
                         future.set_result(reply)
+                if cost:
+                    self._go_on(cost)
                 if isinstance(reply, Exception) and self._leads_elsewhere(reply):
                     self._abandon(connection, reply)
                     await connection.disconnect(nowait=True)
@@ -236,9 +306,12 @@ class Pipe:
         self._connection = None
         self._outgoing.clear()
         waiting, self._waiting = self._waiting, deque()
-        for future in waiting:
+        for future, _ in waiting:
             if not future.done():
                 future.set_exception(RedisConnectionError(f"connection to Redis lost: {error}"))
+        for call in self._turns.drain():
+            if not call.sent.done():
+                call.sent.set_exception(NotConnected(f"connection to Redis lost: {error}"))
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()

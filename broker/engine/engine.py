@@ -114,6 +114,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
         for one in self._coalescers:
             one.tidy()
         self.receipts.tidy()
+        self._scripts.tidy()
 
     async def ready(self) -> None:
         """Run a real script that Redis would refuse if it could not take writes."""

@@ -7,6 +7,7 @@ Outcomes that belong to one item (not found, superseded, ...) are part of the re
     │   ├── NotSent            Redis could not be reached: nothing was done
     │   │   ├── EngineClosed       this engine has been closed or not been started
     │   │   │   └── EngineNotStarted   it has not been started: Redis has not been there so far
+    │   │   ├── Crowded            so many calls of its namespace were before it that its turn did not come in time
     │   │   └── Refused            Redis wants other credentials, or does not allow this user what the engine needs
     │   ├── ReadOnly           Redis takes no writes: most often it is a replica
     │   ├── LateCall           a lease call came too late to be carried out: nothing was done
@@ -57,6 +58,10 @@ class EngineClosed(NotSent):
 
 class EngineNotStarted(EngineClosed):
     """The engine has not been started, since Redis has not been there so far."""
+
+
+class Crowded(NotSent):
+    """So many calls of its namespace were before it that its turn did not come in time; nothing was done."""
 
 
 class Refused(NotSent):

@@ -12,9 +12,9 @@ from redis.exceptions import (
     TimeoutError as RedisTimeoutError,
 )
 
-from .connections import NotConnected
+from .connections import NotConnected, NoTurn
 from .error_codes import code_of
-from .errors import EngineError, NotSent, OutOfMemory, ReadOnly, Refused, ScriptBug, Unavailable
+from .errors import Crowded, EngineError, NotSent, OutOfMemory, ReadOnly, Refused, ScriptBug, Unavailable
 
 _REFUSED = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
 #: Replies of a Redis that will be fit again: it loads its data, has no master, is out of slots or disk, or a script
@@ -37,6 +37,8 @@ def translate(error: Exception, operation: str) -> Exception:
         return OutOfMemory(text)
     if code in _REFUSED:
         return Refused(f"{operation}: Redis does not let the broker in: {error}")
+    if isinstance(error, NoTurn):
+        return Crowded(text)
     if isinstance(error, NotConnected):
         return NotSent(text)
     if code == "READONLY":

@@ -13,6 +13,7 @@ from redis.exceptions import NoScriptError
 
 from .connections import Argument, Pipe
 from .faults import translate
+from .turns import Costs
 
 #: Runs a script, by name, on a namespace with arguments; raises `EngineError`.
 Call = Callable[[str, str, Sequence[Argument]], Awaitable[Any]]
@@ -74,6 +75,7 @@ class Scripts:
         self._channel = channel
         self._clock = clock
         self._sources: dict[str, tuple[str, str]] = {}
+        self._costs = Costs()
         self.sent_whole = 0
         self.timed: Timed | None = None
 
@@ -101,11 +103,22 @@ class Scripts:
 
     async def _run(self, name: str, prefix: str, namespace: str, args: Sequence[Argument]) -> Any:
         sha, source = self._sources[name]
+        call, cost = self._pipe.call, self._costs.of(name, namespace, args)
         try:
             try:
-                return await self._pipe.call("EVALSHA", sha, 1, prefix, namespace, self._channel, *args)
+                reply = await call(
+                    "EVALSHA", sha, 1, prefix, namespace, self._channel, *args, tenant=namespace, cost=cost
+                )
             except NoScriptError:
                 self.sent_whole += 1
-                return await self._pipe.call("EVAL", source, 1, prefix, namespace, self._channel, *args)
+                reply = await call(
+                    "EVAL", source, 1, prefix, namespace, self._channel, *args, tenant=namespace, cost=cost
+                )
         except Exception as error:
             raise translate(error, name) from error
+        self._costs.learn(name, namespace, reply)
+        return reply
+
+    def tidy(self) -> None:
+        """Forgets what is known of namespaces; it is learned anew."""
+        self._costs.forget()

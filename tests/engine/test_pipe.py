@@ -13,7 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from dibs.broker.engine.connections import Pipe
+from dibs.broker.engine.connections import NotConnected, NoTurn, Pipe
+from dibs.broker.engine.turns import WINDOW
 
 from ..support.redis import RedisServer
 from ..support.waiting import until
@@ -146,3 +147,122 @@ async def test_nothing_is_left_running_after_closing(redis_server: RedisServer) 
     await pipe.call("PING")
     await pipe.close()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def hold_up(pipe: Pipe) -> asyncio.Task[Any]:
+    """Has as much under way as may be, until something is pushed to the list `gate`."""
+    await pipe.call("PING")
+    held = asyncio.create_task(pipe.call("BLPOP", "gate", 0, tenant="held", cost=WINDOW))
+    await asyncio.sleep(0)
+    return held
+
+
+async def test_calls_of_one_tenant_are_carried_out_in_their_order_also_in_line(pipe: Pipe, raw: redis.Redis) -> None:
+    held = await hold_up(pipe)
+    calls = [asyncio.create_task(pipe.call("RPUSH", "log", n, tenant="a", cost=200)) for n in range(200)]
+    await asyncio.sleep(0)
+
+    raw.rpush("gate", "open")
+
+    await asyncio.gather(held, *calls)
+    assert raw.lrange("log", 0, -1) == [b"%d" % n for n in range(200)]
+
+
+async def test_a_quiet_tenant_overtakes_what_a_greedy_one_has_waiting(pipe: Pipe, raw: redis.Redis) -> None:
+    held = await hold_up(pipe)
+    greedy = [asyncio.create_task(pipe.call("RPUSH", "log", "greedy", tenant="a", cost=300)) for _ in range(500)]
+    await asyncio.sleep(0)
+    quiet = asyncio.create_task(pipe.call("RPUSH", "log", "quiet", tenant="b", cost=30))
+    await asyncio.sleep(0)
+
+    raw.rpush("gate", "open")
+
+    await asyncio.gather(held, quiet, *greedy)
+    assert b"quiet" in raw.lrange("log", 0, 10)
+
+
+async def test_what_takes_nobodys_turn_does_not_line_up(pipe: Pipe, raw: redis.Redis) -> None:
+    calls = [asyncio.create_task(pipe.call("ECHO", "x", tenant="a", cost=WINDOW)) for _ in range(100)]
+    await asyncio.sleep(0)
+
+    assert await pipe.call("ECHO", "now") == b"now"
+
+    assert sum(call.done() for call in calls) < 100
+    await asyncio.gather(*calls)
+
+
+async def test_callers_that_give_up_in_line_shift_no_replies_and_are_not_carried_out(
+    pipe: Pipe, raw: redis.Redis
+) -> None:
+    for _ in range(20):
+        raw.flushall()
+        held = await hold_up(pipe)
+        callers = [asyncio.create_task(pipe.call("RPUSH", "log", n, tenant="a", cost=200)) for n in range(50)]
+        await asyncio.sleep(0)
+        for caller in callers[::3]:
+            caller.cancel()
+        await asyncio.sleep(0)
+
+        raw.rpush("gate", "open")
+
+        found = await asyncio.gather(*callers, return_exceptions=True)
+        await held
+        kept = [n for n in range(50) if n % 3]
+        assert raw.lrange("log", 0, -1) == [b"%d" % n for n in kept]
+        assert [found[n] for n in kept] == list(range(1, len(kept) + 1))
+    assert pipe._turns._under_way == 0
+
+
+async def test_who_gets_no_turn_in_time_was_not_sent_for_certain(redis_server: RedisServer, raw: redis.Redis) -> None:
+    pipe = Pipe(redis_server.url, connect_timeout_s=5, timeout_s=5)
+    held = await hold_up(pipe)
+    before = asyncio.create_task(pipe.call("BLPOP", "gate", 0, tenant="b", cost=WINDOW))
+    await asyncio.sleep(0)
+    pipe._timeout_s = 0.5
+    late = asyncio.create_task(pipe.call("RPUSH", "log", "late", tenant="a", cost=30))
+    await asyncio.sleep(0)
+    pipe._timeout_s = 5
+
+    # The first one ends, and the second goes.
+    raw.rpush("gate", "open")
+    await held
+    with pytest.raises(NoTurn):
+        await late
+
+    raw.rpush("gate", "open")
+    await before
+    assert await pipe.call("LLEN", "log") == 0
+    assert await pipe.call("RPUSH", "log", "in time", tenant="a", cost=30) == 1
+    await pipe.close()
+
+
+async def test_a_redis_that_answers_nothing_is_no_crowd(redis_server: RedisServer, raw: redis.Redis) -> None:
+    pipe = Pipe(redis_server.url, connect_timeout_s=5, timeout_s=5)
+    held = await hold_up(pipe)
+    pipe._timeout_s = 0.2
+
+    with pytest.raises(NotConnected) as caught:
+        await pipe.call("RPUSH", "log", "late", tenant="a", cost=30)
+
+    assert not isinstance(caught.value, NoTurn)
+    raw.rpush("gate", "open")
+    await held
+    await pipe.close()
+
+
+async def test_what_is_in_line_when_the_connection_is_cut_was_not_sent_for_certain(
+    pipe: Pipe, raw: redis.Redis
+) -> None:
+    number = await pipe.call("CLIENT", "ID")
+    held = await hold_up(pipe)
+    calls = [asyncio.create_task(pipe.call("RPUSH", "log", n, tenant="a", cost=200)) for n in range(20)]
+    await asyncio.sleep(0)
+
+    raw.client_kill_filter(_id=str(number))
+
+    found = await asyncio.gather(held, *calls, return_exceptions=True)
+    assert isinstance(found[0], RedisConnectionError)
+    assert not isinstance(found[0], NotConnected)
+    assert {type(one) for one in found[1:]} == {NotConnected}
+    assert await pipe.call("RPUSH", "log", "next", tenant="a", cost=200) == 1
+    assert pipe._turns._under_way == 0

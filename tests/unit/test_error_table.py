@@ -26,6 +26,7 @@ RAISED: list[Exception] = [
     errors.Silent(15.0),
     engine.Unavailable("connection refused at 10.1.2.3"),
     engine.NotSent("connection refused at 10.1.2.3"),
+    engine.Crowded("no turn within 2 s"),
     engine.Refused("WRONGPASS for user secret"),
     engine.ReadOnly("READONLY script: 0123"),
     engine.LateCall("late"),
