@@ -27,6 +27,7 @@ from .shared.hello import Hello
 from .shared.logs import Said
 from .shared.settings import WorkerSettings, queue_names
 from .shared.stacks import printed_on_signal
+from .shared.unserved import tell_unserved
 
 _log = logging.getLogger("dibs.worker")
 
@@ -66,6 +67,7 @@ def run(
     registry = instance.registry
     registering = Registering()
     hello = hello_of(instance, group or main_module(), {})
+    tell_unserved((settings or WorkerSettings()).queues, hello.queues)
     worker = Worker(
         instance.connection,
         registry.find,

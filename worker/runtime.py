@@ -19,9 +19,10 @@ from .connector.held import Batch, Held
 from .connector.line import Line
 from .connector.lines import Lines
 from .connector.outbox import Outbox
-from .process.item import Runnable
+from .process.item import Runnable, by_sort
 from .process.load import found_tasks
-from .process.slots import Slots, by_sort, stop_all
+from .process.slots import Slots, stop_all
+from .process.waits import Waits
 from .shared.memory import Table
 from .shared.settings import WorkerSettings
 from .shared.sorts import Sort, worker_name
@@ -59,8 +60,10 @@ class Worker:
         register_again: Callable[[], None] = lambda: None,
     ) -> None:
         settings = settings or WorkerSettings()
-        self._tasks = {sort: some for sort, some in by_sort(found_tasks(registry_find, task_names)).items() if some}
-        self._hands = {sort: LocalHands(sort, some, settings) for sort, some in self._tasks.items()}
+        tasks = found_tasks(registry_find, task_names)
+        waits = Waits(tasks, settings)
+        self._tasks = {sort: some for sort, some in by_sort(tasks).items() if some}
+        self._hands = {sort: LocalHands(sort, some, settings, waits) for sort, some in self._tasks.items()}
         self._slots = [hands.slots for hands in self._hands.values()]
         self._announce = Announcer(observer)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,6 +132,7 @@ class LocalHands:
         sort: of the tasks.
         tasks: by name.
         settings: how many at once.
+        waits: of the worker.
 
     Attributes:
         condition: as of `Hands`.
@@ -136,12 +140,12 @@ class LocalHands:
         slots: who runs the items.
     """
 
-    def __init__(self, sort: Sort, tasks: dict[str, Runnable], settings: WorkerSettings) -> None:
+    def __init__(self, sort: Sort, tasks: dict[str, Runnable], settings: WorkerSettings, waits: Waits) -> None:
         self.arrived = asyncio.Event()
         self.condition = Condition()
         self.outbox = Outbox()
         table = Table.new()
-        self.slots = Slots(sort, tasks, settings, self.outbox.entries, table)
+        self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits)
         self._held = Held(table)
         self._look_at = 0.0
         #: Parts of items that are not reported yet, whose batches are to be found out.

@@ -388,3 +388,14 @@ def test_a_module_that_breaks_later_is_tried_again_until_it_works(scene: Scene) 
         assert scene.until_run("first", 2) != pid
         worker.terminate()
         assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_a_worker_that_serves_none_of_the_queues_of_its_tasks_says_so(scene: Scene, processes: str) -> None:
+    said = "none of the queues served is one that the tasks here are put into"
+    with scene.worker("--processes", processes, "--queues", "mail,reports") as worker:
+        worker.until_printed(said)
+        assert "queues_of_tasks=default" in worker.output
+    with scene.worker("--processes", processes, "--queues", "mail,default") as worker:
+        worker.until_printed("registered")
+        assert said not in worker.output

@@ -99,7 +99,7 @@ def test_a_wait_without_end_asks_again_and_again() -> None:
         asked.append(operation.request)
         return [pb.ItemResult(id="a", state=next(states))]
 
-    assert drive(wait_for("n", "a", "started", None), broker)
+    assert drive(wait_for("n", "a", "task", "started", None), broker)
     assert len(asked) == 3
     assert all(one.until == pb.WAIT_UNTIL_STARTED and one.timeout.seconds <= 60 for one in asked)
 
@@ -122,4 +122,4 @@ def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.
 
 def test_what_to_wait_for_is_started_or_done() -> None:
     with pytest.raises(ValueError, match="until"):
-        drive(wait_for("n", "a", "finished", 1), Broker())  # type: ignore[arg-type]
+        drive(wait_for("n", "a", "task", "finished", 1), Broker())  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.process.slots import Slots
+from dibs.worker.process.waits import Waits
 from dibs.worker.shared.bell import LoopBell
 from dibs.worker.shared.entries import Entries
 from dibs.worker.shared.memory import Table
@@ -35,7 +36,7 @@ class Lane:
         self._entries = Entries(LoopBell())
         tasks = {name: Job(name, function, is_async) for name, function in functions.items()}
         sort = Sort.ASYNC if is_async else Sort.PLAIN
-        self.slots = Slots(sort, tasks, WorkerSettings(), self._entries, Table.new())
+        self.slots = Slots(sort, tasks, WorkerSettings(), self._entries, Table.new(), Waits(tasks, WorkerSettings()))
         self.slots.start()
 
     def run(self, *names: str) -> pb.WorkRequest:

@@ -15,7 +15,9 @@ from google.protobuf.duration_pb2 import Duration
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.process.execution import Execution
-from dibs.worker.process.slots import Slots, by_sort
+from dibs.worker.process.item import by_sort
+from dibs.worker.process.slots import Slots
+from dibs.worker.process.waits import Waits
 from dibs.worker.shared.begun import BEGUN, ENDED, NOT_BEGUN
 from dibs.worker.shared.bell import LoopBell
 from dibs.worker.shared.entries import Entries
@@ -48,7 +50,7 @@ def make_slots() -> Iterator[MakeSlots]:
         }
         (sort,) = [sort for sort, some in by_sort(tasks).items() if some]
         settings = WorkerSettings(threads=threads, stale_after=1)
-        slots = Slots(sort, tasks, settings, entries, table or Table.new())
+        slots = Slots(sort, tasks, settings, entries, table or Table.new(), Waits(tasks, settings))
         made.append(slots)
         if start:
             slots.start()
@@ -110,7 +112,7 @@ def test_an_item_that_cannot_even_begin_keeps_no_slot(
 @pytest.mark.parametrize("sort", list(Sort))
 def test_a_lane_without_tasks_costs_no_thread_and_hands_everything_back(sort: Sort) -> None:
     entries = Entries(LoopBell())
-    slots = Slots(sort, {}, WorkerSettings(), entries, Table.new())
+    slots = Slots(sort, {}, WorkerSettings(), entries, Table.new(), Waits({}, WorkerSettings()))
     before = threading.active_count()
     slots.start()
     deal(slots, delivery("a"))

@@ -18,6 +18,7 @@ from ..shared.logs import Said
 from ..shared.settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
 from ..shared.sorts import Sort, worker_name
 from ..shared.stacks import print_stacks
+from ..shared.unserved import tell_unserved
 from .keeping import Kept
 from .line import Line
 from .lines import Lines
@@ -63,6 +64,7 @@ class Connector:
             dataclasses.replace(program.settings, worker_id=worker_name(f"{name}-{processes}", sort, alone=False))
         self._program = program
         self._greeted = greeted
+        self._told_first = False
         self._refused = refused
         self._kept: list[Kept] = []
         self._lines: list[Lines] = []
@@ -161,9 +163,11 @@ class Connector:
         self.stop()
 
     def _tell_first(self, hello: Hello) -> None:
-        if self._greeted is not None:
-            self._greeted(hello)
-            self._greeted = None
+        if not self._told_first:
+            self._told_first = True
+            if self._greeted is not None:
+                self._greeted(hello)
+            tell_unserved(self._program.settings.queues, hello.queues)
 
     @contextmanager
     def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:

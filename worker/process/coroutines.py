@@ -15,9 +15,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any
 
 from dibs.tasks.context import CURRENT_TASK
+from dibs.tasks.slot_waits import SLOT_WAITS
 
 from ..shared.begun import BEGUN, ENDED
 from ..shared.bell import Bell
@@ -26,6 +28,7 @@ from .execution import Execution, describe
 from .item import Item
 from .lane import Lane, Progress
 from .leased import LeasedTask
+from .waits import Waits
 
 _log = logging.getLogger("dibs.worker")
 
@@ -60,8 +63,8 @@ class CoroutineLane(Lane):
         loop: where they run; another one when a task has broken it.
     """
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
-        super().__init__(slots, execution, bell, progress)
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress, waits: Waits) -> None:
+        super().__init__(slots, execution, bell, progress, waits)
         self.loop = asyncio.new_event_loop()
         #: Loops that are beyond repair. They are never closed: their descriptors may be somebody else's by now.
         self._broken: list[asyncio.AbstractEventLoop] = []
@@ -71,6 +74,8 @@ class CoroutineLane(Lane):
         self._finished = 0
         self._busy_s = 0.0
         self._stopping = False
+        #: What each task gets a copy of, so that what one sets there does not reach the next one.
+        self._context = Context()
         self._told_at = -_TELL_EVERY_S
 
     def start(self) -> None:
@@ -117,6 +122,9 @@ class CoroutineLane(Lane):
 
     def _work(self) -> None:
         """Run the loop until the lane stops, whatever tasks do to it."""
+        SLOT_WAITS.set(self._waits)
+        # Of the thread: who begins a task may be another one that ends, or who deals.
+        self._context = copy_context()
         while not self._stopping:
             asyncio.set_event_loop(self.loop)
             try:
@@ -189,7 +197,7 @@ class CoroutineLane(Lane):
         self._progress.marks[item[3]] = BEGUN
         task = item[2]
         call = _Call(running, now, item[3])
-        call.task = self.loop.create_task(self._run(call, task.function), name=task.name)
+        call.task = self.loop.create_task(self._run(call, task.function), name=task.name, context=self._context.copy())
         self._calls[call] = None
 
     async def _run(self, call: _Call, function: Callable[..., Awaitable[Any]]) -> None:

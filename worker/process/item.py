@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from dibs.v1 import types_pb2 as tpb
+
+from ..shared.sorts import Sort
 
 
 class Runnable(Protocol):
@@ -29,3 +31,11 @@ class Runnable(Protocol):
 
 #: A delivery, when it arrived (on the monotonic clock), its task, and its position.
 Item = tuple[tpb.Delivery, float, Runnable, int]
+
+
+def by_sort(tasks: Mapping[str, Runnable]) -> dict[Sort, dict[str, Runnable]]:
+    """The tasks of each sort, by name; a sort may have none."""
+    sorted_: dict[Sort, dict[str, Runnable]] = {sort: {} for sort in Sort}
+    for name, task in tasks.items():
+        sorted_[Sort.ASYNC if task.is_async else Sort.PLAIN][name] = task
+    return sorted_

@@ -14,6 +14,7 @@ from ..shared.logs import Said
 from .execution import Execution
 from .item import Item
 from .leased import LeasedTask
+from .waits import Waits
 
 _log = logging.getLogger("dibs.worker")
 
@@ -46,7 +47,7 @@ class Lane(abc.ABC):
             nothing to report, so that more is asked for. Written by who deals, read by slots.
     """
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress, waits: Waits) -> None:
         self.slots = slots
         self.ready: deque[Item] = deque()
         self.low_water = 1
@@ -55,6 +56,7 @@ class Lane(abc.ABC):
         self._execution = execution
         self._bell = bell
         self._progress = progress
+        self._waits = waits
         #: This is a child that a task has forked. To ask for the process each time would cost 5 % of a small task.
         self._forked = False
         os.register_at_fork(after_in_child=_forked_setter(weakref.ref(self)))

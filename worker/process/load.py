@@ -18,8 +18,7 @@ from ..shared.hello import Hello, LaneHello
 from ..shared.limits import MAX_TASKS
 from ..shared.settings import WorkerSettings
 from ..shared.sorts import Sort
-from .item import Runnable
-from .slots import by_sort
+from .item import Runnable, by_sort
 
 #: Lines of a traceback that are shown of a module that cannot be imported.
 _TRACEBACK_LINES = 8

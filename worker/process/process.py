@@ -19,10 +19,11 @@ from ..shared.pair import End
 from ..shared.settings import WorkerSettings
 from ..shared.sorts import Sort
 from ..shared.stacks import print_stacks
-from .item import Runnable
+from .item import Runnable, by_sort
 from .own_stream import OwnStream
 from .reporting import Reporter, leave
-from .slots import Slots, by_sort, stop_all
+from .slots import Slots, stop_all
+from .waits import Waits
 
 _log = logging.getLogger("dibs.worker")
 
@@ -49,8 +50,9 @@ class Process:
         self._stream = OwnStream(end.socket)
         self._wait = settings.wait
         self._reporter = Reporter(self._stream, end.memory)
+        waits = Waits(tasks, settings)
         self._slots = {
-            sort: Slots(sort, some, settings, self._reporter.lanes[sort].entries, end.memory.tables[sort])
+            sort: Slots(sort, some, settings, self._reporter.lanes[sort].entries, end.memory.tables[sort], waits)
             for sort, some in by_sort(tasks).items()
         }
         self._retiring = False

@@ -24,6 +24,7 @@ from .execution import Execution
 from .item import Item, Runnable
 from .lane import Lane, Progress
 from .threads import ThreadLane
+from .waits import Waits
 
 #: When every slot has been busy with one item for so long, nothing is held ahead any more.
 _HELD_UP_S = 0.1
@@ -42,6 +43,7 @@ class Slots:
         settings: how many at once.
         entries: what came of items is put here; its bell is rung.
         table: what is known of items, by their positions.
+        waits: of the process.
 
     Attributes:
         sort: of the tasks.
@@ -51,7 +53,13 @@ class Slots:
     """
 
     def __init__(
-        self, sort: Sort, tasks: Mapping[str, Runnable], settings: WorkerSettings, entries: Entries, table: Table
+        self,
+        sort: Sort,
+        tasks: Mapping[str, Runnable],
+        settings: WorkerSettings,
+        entries: Entries,
+        table: Table,
+        waits: Waits,
     ) -> None:
         self.sort = sort
         self.slots = settings.slots(sort) if tasks else 0
@@ -67,7 +75,7 @@ class Slots:
         self._dealing = threading.Lock()
         # Without tasks there is no need for a loop.
         kind = CoroutineLane if sort is Sort.ASYNC and tasks else ThreadLane
-        self._lane: Lane = kind(self.slots, self._execution, entries.bell, self._progress)
+        self._lane: Lane = kind(self.slots, self._execution, entries.bell, self._progress, waits)
         self._credit = LaneCredit(self.slots, settings.prefetch, settings.horizon)
         #: As far as the credit has been told.
         self._finished = 0
@@ -204,14 +212,6 @@ class Slots:
         self.released += len(items)
         if items and self._entries.bell.armed:
             self._entries.bell.ring()
-
-
-def by_sort(tasks: Mapping[str, Runnable]) -> dict[Sort, dict[str, Runnable]]:
-    """The tasks of each sort, by name; a sort may have none."""
-    sorted_: dict[Sort, dict[str, Runnable]] = {sort: {} for sort in Sort}
-    for name, task in tasks.items():
-        sorted_[Sort.ASYNC if task.is_async else Sort.PLAIN][name] = task
-    return sorted_
 
 
 def stop_all(slots: Iterable[Slots], timeout_s: float) -> None:

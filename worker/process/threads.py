@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from dibs.tasks.context import CURRENT_TASK
+from dibs.tasks.slot_waits import SLOT_WAITS
 
 from ..shared.begun import BEGUN, ENDED
 from ..shared.bell import Bell
@@ -18,6 +19,7 @@ from .execution import Execution
 from .item import Item
 from .lane import Lane, Progress
 from .leased import LeasedTask
+from .waits import Waits
 
 _log = logging.getLogger("dibs.worker")
 
@@ -43,8 +45,8 @@ class _Slot:
 class ThreadLane(Lane):
     """Runs plain functions. The threads are daemons: a task that never ends does not keep the process."""
 
-    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress) -> None:
-        super().__init__(slots, execution, bell, progress)
+    def __init__(self, slots: int, execution: Execution, bell: Bell, progress: Progress, waits: Waits) -> None:
+        super().__init__(slots, execution, bell, progress, waits)
         self._slots = [_Slot() for _ in range(slots)]
         #: One token for each slot that shall look for items; tokens left over cost a look.
         self._tokens: SimpleQueue[None] = SimpleQueue()
@@ -92,6 +94,7 @@ class ThreadLane(Lane):
 
     def _work(self, slot: _Slot) -> None:
         """Run items until the lane stops, whatever is raised in this thread."""
+        SLOT_WAITS.set(self._waits)
         broken: BaseException | None = None
         while True:
             try:

@@ -57,6 +57,11 @@ class Hello:
         """Names of all tasks that it runs."""
         return [name for lane in self.lanes.values() for name in lane.task_names]
 
+    @property
+    def queues(self) -> list[str]:
+        """Queues that calls of its tasks go to, unless a call names another one."""
+        return sorted({task.queue for task in self.tasks})
+
     def to_frame(self) -> bytes:
         """As a frame: a = bytes of JSON, b = bytes of tasks; then the schedules."""
         words = {

@@ -145,7 +145,7 @@ def _task_item(session: Session, name: str, args: str | None, kwargs: str | None
 def _wait(session: Session, id: str, seconds: float) -> Exit:
     with session.waiting(f"waiting for {words.plain(id)}"):
         calls = session.calls
-        found = calls.run(look_up_until(calls.namespace, id, "done", seconds, include_content=True))
+        found = calls.run(look_up_until(calls.namespace, id, "", "done", seconds, include_content=True))
     if session.as_json:
         session.document(item=found)
     else:

@@ -104,7 +104,7 @@ class EnqueuedTask(Generic[R]):
         Returns:
             Whether it has got that far.
         """
-        return self._dibs.run(wait_for(self._dibs.namespace, self.taskid, until, timeout))
+        return self._dibs.run(wait_for(self._dibs.namespace, self.taskid, self.name, until, timeout))
 
     def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """Wait until it is done, and return what it returned.
@@ -187,7 +187,7 @@ class AsyncEnqueuedTask(Generic[R]):
         self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
     ) -> bool:
         """As `EnqueuedTask.wait`."""
-        return await self._dibs.run(wait_for(self._dibs.namespace, self.taskid, until, timeout))
+        return await self._dibs.run(wait_for(self._dibs.namespace, self.taskid, self.name, until, timeout))
 
     async def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """As `EnqueuedTask.get`."""

@@ -14,10 +14,13 @@ from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
 from ..rpc.operations import MAX_BATCH, Until
 from ..rpc.times import Seconds, to_wait
 from ..v1 import broker_pb2 as pb
+from .slot_waits import SLOT_WAITS, waiting_for
 from .states import Cancelled, State, state_from_wire
 
 #: A wait that is shorter is not worth a request.
 _TOO_SHORT_SECONDS = 0.001
+#: How long a task waits for another to begin before it is looked whether there is a slot for it.
+_LOOK_SECONDS = 0.25
 
 
 def look_up(namespace: str, id: str, *, include_content: bool = False) -> Flow[pb.ItemResult]:
@@ -27,26 +30,43 @@ def look_up(namespace: str, id: str, *, include_content: bool = False) -> Flow[p
 
 
 def look_up_until(
-    namespace: str, id: str, until: Until, timeout: Seconds | None, *, include_content: bool = False
+    namespace: str, id: str, name: str, until: Until, timeout: Seconds | None, *, include_content: bool = False
 ) -> Flow[pb.ItemResult]:
-    """What is known of one item when it has got that far, or when the time is up (None: never)."""
+    """What is known of one item when it has got that far, or when the time is up (None: never).
+
+    Args:
+        namespace: of the item.
+        id: likewise.
+        name: of its task, if it is known.
+        until: how far.
+        timeout: in seconds or as a timedelta.
+        include_content: also what it was called with.
+    """
     deadline = None if timeout is None else time.monotonic() + to_wait(timeout, "timeout")
-    while True:
-        left = LONGEST_WAIT_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
-        wait = min(left, LONGEST_WAIT_SECONDS)
-        asking = operations.result(namespace, [id], until=until, timeout=wait, include_content=include_content)
-        found = (yield from do(asking))[0]
-        state = state_from_wire(found.state)
-        over = deadline is not None and time.monotonic() + _TOO_SHORT_SECONDS >= deadline
-        if over or (state.is_over if until == "done" else state.has_started):
-            return found
+    longest = LONGEST_WAIT_SECONDS if SLOT_WAITS.get() is None else _LOOK_SECONDS
+    with waiting_for(name) as look_for_slots:
+        while True:
+            left = longest if deadline is None else max(deadline - time.monotonic(), 0.0)
+            asking = operations.result(
+                namespace, [id], until=until, timeout=min(left, longest), include_content=include_content
+            )
+            found = (yield from do(asking))[0]
+            state = state_from_wire(found.state)
+            over = deadline is not None and time.monotonic() + _TOO_SHORT_SECONDS >= deadline
+            if over or (state.is_over if until == "done" else state.has_started):
+                return found
+            if state is State.WAITING:
+                look_for_slots()
+            longest = LONGEST_WAIT_SECONDS
 
 
-def wait_for(namespace: str, id: str, until: Literal["started", "done"], timeout: Seconds | None) -> Flow[bool]:
+def wait_for(
+    namespace: str, id: str, name: str, until: Literal["started", "done"], timeout: Seconds | None
+) -> Flow[bool]:
     """Whether it got that far in time."""
     if until not in ("started", "done"):
         raise ValueError(f"until must be 'started' or 'done', not {until!r}")
-    state = state_from_wire((yield from look_up_until(namespace, id, until, timeout)).state)
+    state = state_from_wire((yield from look_up_until(namespace, id, name, until, timeout)).state)
     return state.is_over if until == "done" else state.has_started
 
 
@@ -59,7 +79,7 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
         TaskNotFinished: not in time.
         ResultUnavailable: no result is kept of it, or it is not known.
     """
-    found = yield from look_up_until(namespace, id, "done", timeout)
+    found = yield from look_up_until(namespace, id, name, "done", timeout)
     state = state_from_wire(found.state)
     if not state.is_over:
         waited = f"{to_wait(timeout or 0, 'timeout'):g} s"
