@@ -89,11 +89,23 @@ def version_of(program: str) -> tuple[int, ...]:
 
 
 @contextmanager
-def running(program: str, *options: str) -> Iterator[RedisServer]:
-    """A server on a unix socket in a short folder, without persistence unless the options say otherwise."""
+def running(program: str, *options: str, conf: Path | None = None) -> Iterator[RedisServer]:
+    """A server on a unix socket in a short folder, without persistence unless options or `conf` say otherwise."""
     folder = Path(tempfile.mkdtemp(prefix="dibs-test-"))
     socket = folder / "redis.sock"
-    command = [program, "--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "", *options]
+    command = [
+        program,
+        *([str(conf)] if conf else []),
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        *options,
+    ]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

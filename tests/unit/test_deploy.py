@@ -25,21 +25,28 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 #: Flags of other programs.
 FOREIGN = {
-    "--appendonly",
     "--appendfsync",
+    "--appendonly",
     "--build",
+    "--build-arg",
+    "--cap-drop",
     "--create-home",
     "--from",
+    "--gid",
     "--home-dir",
     "--interval",
     "--maxmemory-policy",
     "--mode",
     "--no-cache-dir",
     "--now",
+    "--read-only",
     "--retries",
+    "--security-opt",
+    "--shell",
     "--start-period",
     "--system",
     "--timeout",
+    "--tmpfs",
     "--uid",
 }
 
@@ -100,19 +107,19 @@ def test_yaml_is_well_formed(path: Path) -> None:
     assert all(isinstance(document, dict) for document in yaml.safe_load_all(path.read_text()))
 
 
-def test_settings_of_the_brokers_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_brokers_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compose = documents("docker/docker-compose.yml")[0]["x-broker"]["environment"]
-    manifest = {
-        **of_kind("kubernetes/settings.yaml", "ConfigMap")["data"],
-        **of_kind("kubernetes/settings.yaml", "Secret")["stringData"],
-    }
+    manifest = of_kind("kubernetes/settings.yaml", "ConfigMap")["data"]
+    secret = tmp_path / "redis-url"
+    secret.write_text("redis://dibs:secret@redis:6379/0\n")
     for environment in (compose, manifest):
         with monkeypatch.context() as patch:
             for name, value in environment.items():
                 assert isinstance(value, str), f"{name} must be text"
                 patch.setenv(name, value)
+            patch.setenv("DIBS_REDIS_FILE", str(secret))
             settings = Settings.load({})
-        assert settings.redis == "redis://redis:6379/0"
+        assert settings.redis == "redis://dibs:secret@redis:6379/0"
         # HAProxy's 1.5 s and Envoy's 2 s.
         assert settings.drain_delay > timedelta(seconds=3)
         assert settings.max_connection_age is not None
