@@ -20,6 +20,7 @@ from dibs.contract.log_lines import send_to_stderr
 from dibs.contract.metrics_page import NoMetrics
 
 from .border.listening import CannotListen, allow_connections
+from .config.auth_file import BadAuthFile
 from .config.certificates import BadCertificates
 from .config.options import Option, options
 from .config.settings import BadSettings, Settings
@@ -30,6 +31,16 @@ from .upkeep.redis_programs import EmbeddedRedisError
 
 _log = logging.getLogger(__name__)
 
+#: Each with one sentence for a person.
+_CANNOT_SERVE = (
+    BadAuthFile,
+    BadCertificates,
+    BadSettings,
+    CannotListen,
+    EmbeddedRedisError,
+    NoMetrics,
+    UnsuitableRedis,
+)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -37,11 +48,11 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
-        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadCertificates, BadSettings, NoMetrics: as `Server.start`
-            and `Server.failed`.
+        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadAuthFile, BadCertificates, BadSettings, NoMetrics: as
+            `Server.start` and `Server.failed`.
     """
     server = Server(settings)
-    with _stop_signals() as told, _certificate_signal(server, settings):
+    with _stop_signals() as told, _hangup_signal(server, settings):
         try:
             if await _unless_told(told, server.start()):
                 await _unless_told(told, server.failed())
@@ -66,13 +77,13 @@ async def _unless_told(told: asyncio.Event, work: Any) -> bool:
 
 
 @contextmanager
-def _certificate_signal(server: Server, settings: Settings) -> Iterator[None]:
-    """With TLS, SIGHUP means to look at its files; without, what it always does."""
-    if settings.tls_cert is None:
+def _hangup_signal(server: Server, settings: Settings) -> Iterator[None]:
+    """With TLS or principals, SIGHUP means to look at their files; without, what it always does."""
+    if settings.tls_cert is None and settings.auth_file is None:
         yield
         return
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGHUP, server.look_at_certificates)
+    loop.add_signal_handler(signal.SIGHUP, server.look_at_files)
     try:
         yield
     finally:
@@ -110,7 +121,8 @@ def run(config: Path | None, **given: Any) -> None:
     ms, s, m, h or d (seconds without); SIZE is a number with B, KiB, MiB or GiB (bytes without).
 
     SIGTERM or Ctrl-C stops it in peace: clients are sent elsewhere and calls in flight finish. A second one ends it
-    at once. With TLS, SIGHUP has it look at its certificates at once, which it does every 10 s anyway.
+    at once. SIGHUP has it look at once at its certificates and at the file of --auth-file, which it does every 10 s
+    anyway.
     """
     if given.get("listen"):
         given["listen"] = ",".join(given["listen"])
@@ -121,7 +133,7 @@ def run(config: Path | None, **given: Any) -> None:
         with stray_lines.logged() if settings.log_format == "json" else nullcontext():
             send_to_stderr(settings.log_level.upper(), settings.log_format)
             asyncio.run(serve(settings))
-    except (BadSettings, BadCertificates, CannotListen, EmbeddedRedisError, NoMetrics, UnsuitableRedis) as error:
+    except _CANNOT_SERVE as error:
         print(f"dibs broker: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
 

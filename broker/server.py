@@ -20,10 +20,14 @@ from dibs.contract.metrics_page import metrics_address
 from .border import health
 from .border.crossing import Border
 from .border.drain import Drain
+from .border.file_watch import FileWatch
+from .border.guard import Guard
 from .border.health import Health
+from .border.identities import Identities
 from .border.listening import most_connections, open_listeners, server_options
 from .border.reflection import add_reflection
 from .border.tls import Tls
+from .config.addresses import is_local
 from .config.certificates import CertificateFiles
 from .config.redis_files import check_redis_files
 from .config.redis_url import shown_redis_url
@@ -89,6 +93,7 @@ class Server:
         self.health = Health(Services.names)
         self._drain = Drain()
         self._tls: Tls | None = None
+        self._identities: Identities | None = None
         self._stack = AsyncExitStack()
         self._redis_task: asyncio.Task[None] | None = None
         #: When the drain began, on the loop's clock.
@@ -102,29 +107,33 @@ class Server:
             UnsuitableRedis: Redis must not be used.
             CannotListen: an address is taken.
             BadCertificates: they do not serve.
+            BadAuthFile: it does not serve.
             BadSettings: the ready file cannot be written.
             NoMetrics: metrics cannot be put together, or not be served there.
         """
         settings = self._settings
         self._tls = _tls(settings)
+        self._identities = _identities(settings)
         check_redis_files(settings.redis_ca, settings.redis_cert, settings.redis_key)
         async with AsyncExitStack() as stack:
             engine = Engine(engine_config(settings, await self._redis_url(stack)))
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
             metrics = _metrics(settings)
-            services = Services(engine, settings, self._drain, self._tls, metrics.meters if metrics else None)
+            guard = None if self._identities is None else Guard(self._identities, engine)
+            services = Services(engine, settings, self._drain, self._tls, metrics.meters if metrics else None, guard)
             stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
-            border: Any = Border(server, settings)
+            border: Any = Border(server, settings, guard=guard)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, border)
-            add_reflection(border, (*services.names, health.NAME))
+            if settings.reflection:
+                add_reflection(border, (*services.names, health.NAME))
             self.addresses = open_listeners(server, settings.listen, self._tls)
-            if self._tls is not None:
-                self._tls.start()
-                stack.push_async_callback(self._tls.close)
+            for watch in self._watches():
+                watch.start()
+                stack.push_async_callback(watch.close)
             if (most := most_connections(settings)) < settings.max_connections:
                 _log.warning("at most %d connections on each address: this process may open no more files", most)
             if metrics is not None:
@@ -141,10 +150,10 @@ class Server:
         for address in self.addresses:
             _log.info("listening on %s", address)
 
-    def look_at_certificates(self) -> None:
-        """Look at the files of TLS now instead of within 10 s; without TLS nothing happens."""
-        if self._tls is not None:
-            self._tls.hasten()
+    def look_at_files(self) -> None:
+        """Look at the files of TLS and of principals now instead of within 10 s; without any nothing happens."""
+        for watch in self._watches():
+            watch.hasten()
 
     async def stop(self) -> None:
         """Drains and ends everything, in the reverse order of its start; a second call does nothing."""
@@ -165,6 +174,9 @@ class Server:
     ) -> None:
         """Stop it."""
         await self.stop()
+
+    def _watches(self) -> list[FileWatch[Any]]:
+        return [watch for watch in (self._tls, self._identities) if watch is not None]
 
     async def _redis_url(self, stack: AsyncExitStack) -> str:
         settings = self._settings
@@ -227,6 +239,16 @@ def _standing(engine: Engine, services: Services) -> Standing:
     from .metrics.depths import Standing
 
     return Standing(services.roster.here(), engine.hints.heard, engine.connects)
+
+
+def _identities(settings: Settings) -> Identities | None:
+    if settings.auth_file is None:
+        return None
+    if settings.tls_cert is None:
+        for address in settings.listen:
+            if not is_local(address):
+                _log.warning("on %s tokens travel in plaintext: whoever sees them can use them (--insecure)", address)
+    return Identities(settings.auth_file)
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:

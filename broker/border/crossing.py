@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from ..config.limits import Limits
 from .encoded import writer
 from .errors import status_of
+from .guard import Guard
 from .reading import reader, whole
 from .watching import Watcher, watched
 
@@ -41,12 +42,20 @@ class Border:
         server: the real one.
         limits: how many entries a request may have.
         watch: makes who is told of the calls of a method, by its full name; None: nobody is.
+        guard: lets through those who may call; None: everybody may.
     """
 
-    def __init__(self, server: grpc.aio.Server, limits: Limits, watch: Callable[[str], Watcher] | None = None) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        limits: Limits,
+        watch: Callable[[str], Watcher] | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         self._server = server
         self._limits = limits
         self._watch = watch
+        self._guard = guard
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service, to be found by their names when they are called.
@@ -62,16 +71,19 @@ class Border:
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
         forms = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        strict = service.startswith(_OURS)
-        watcher = self._watch(f"{service}/{name}") if self._watch is not None else None
+        read = reader(handler.request_deserializer, self._limits, strict=service.startswith(_OURS))
+        form, behaviour = next((form, found) for form in forms if (found := getattr(handler, form)))
+        guarded = None
+        if self._guard is not None:
+            guarded = self._guard.guarded((service, name), behaviour, read, streams=handler.request_streaming)
+        crossing = _translated(guarded or behaviour)
+        if self._watch is not None:
+            crossing = watched(crossing, self._watch(f"{service}/{name}"))
         return handler._replace(
-            request_deserializer=reader(handler.request_deserializer, self._limits, strict=strict),
+            # Where it matters who calls, that is asked before anything is made of the bytes.
+            request_deserializer=read if guarded is None else None,
             response_serializer=writer(handler.response_serializer),
-            **{
-                form: _translated(behaviour) if watcher is None else watched(_translated(behaviour), watcher)
-                for form in forms
-                if (behaviour := getattr(handler, form))
-            },
+            **{form: crossing},
         )
 
 

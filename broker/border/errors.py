@@ -5,6 +5,8 @@
     ├── NotFound             it names something that is not there
     ├── PreconditionFailed   it does not fit the present state of what it names
     ├── Unauthenticated      it carries no valid credentials
+    │   ├── TokenMissing     it carries none
+    │   └── TokenUnknown     it carries a token that nobody has
     ├── PermissionDenied     its credentials do not allow it
     ├── TooLate              the client has not said in time what it wants
     ├── Busy                 this broker has as much of it as it may
@@ -19,7 +21,7 @@ and on the machine-readable `reason` of the ErrorInfo detail, never on the text.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -98,8 +100,52 @@ class Unauthenticated(RequestError):
     """The request carries no valid credentials."""
 
 
+class TokenMissing(Unauthenticated):
+    """The request carries no token, and its connection no certificate of anybody who is known.
+
+    Args:
+        certificate: what stands in the certificate that was shown.
+    """
+
+    def __init__(self, certificate: Sequence[str] = ()) -> None:
+        shown = f", and the certificate of {certificate[0]!r:.100} is nobody's who is known here" if certificate else ""
+        super().__init__(
+            f"this broker wants to know who calls, and no token came{shown}: set DIBS_TOKEN, or send "
+            "`authorization: Bearer TOKEN`"
+        )
+
+
+class TokenUnknown(Unauthenticated):
+    """The request carries a token that no principal has, or has any longer."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody has this token, or has it any longer: ask those who run the broker for another one")
+
+
 class PermissionDenied(RequestError):
-    """The credentials of the request do not allow it."""
+    """The principal that calls may not do this.
+
+    Args:
+        principal: who calls.
+        roles: each of them would do.
+        namespace: where; "": anywhere.
+        queue: of which queue; "": of all of them; None: that it may do it for some is not the question.
+    """
+
+    def __init__(self, principal: str, roles: Sequence[str], namespace: str = "", queue: str | None = None) -> None:
+        needed = " or ".join(roles)
+        where = f"in namespace {namespace!r:.140}" if namespace else "in any namespace"
+        text = f"principal {principal!r} does not have the role {needed} {where}"
+        if queue:
+            text += f" for queue {queue!r:.140}"
+        elif queue is not None:
+            text += " for every queue: name those that it has"
+        super().__init__(text)
+        self.metadata = {"role": ",".join(roles)}
+        if namespace:
+            self.metadata["namespace"] = namespace[:140]
+        if queue:
+            self.metadata["queue"] = queue[:140]
 
 
 class TooLate(RequestError):
@@ -161,7 +207,9 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         NotFound: Row(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         PreconditionFailed: Row(grpc.StatusCode.FAILED_PRECONDITION, "PRECONDITION_FAILED"),
         Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
-        PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED"),
+        TokenMissing: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
+        TokenUnknown: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_UNKNOWN"),
+        PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "MISSING_ROLE"),
         TooLate: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_LATE"),
         Busy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
@@ -258,6 +306,8 @@ def _details(error: Exception, row: Row) -> list[Message]:
             field=error.field, description=error.description[:MAX_TEXT]
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    elif isinstance(error, PermissionDenied):
+        info.metadata.update(error.metadata)
     elif isinstance(error, NotFound):
         details.append(error_details_pb2.ResourceInfo(resource_type=error.what, resource_name=error.name[:MAX_TEXT]))
     if isinstance(error, RequestError | engine.EngineError) and error.retry_after is not None:

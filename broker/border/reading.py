@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 
 from ..config.limits import Limits
 from .entry_counts import EntryCounts, Malformed
-from .errors import InvalidField
+from .errors import InvalidField, RequestError
 
 _T = TypeVar("_T")
 _Parse: TypeAlias = Callable[[bytes], Message]
@@ -30,9 +30,12 @@ def whole(message: _T, *, inside: str = "") -> _T:
 
     Raises:
         InvalidField: it could not be read.
+        RequestError: something else is the matter with it.
     """
-    if isinstance(message, InvalidField):
-        raise InvalidField(message.field.removeprefix(inside).lstrip("."), message.description, message.limit)
+    if isinstance(message, RequestError):
+        if isinstance(message, InvalidField):
+            raise InvalidField(message.field.removeprefix(inside).lstrip("."), message.description, message.limit)
+        raise message
     return message
 
 

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.caller import caller_sees
+from ..border.identities import Identities
 from ..border.tls import Tls
 from ..config.limits import Limits
 from ..config.redis_url import shown_redis_url
@@ -24,7 +26,11 @@ _MAX_NAMESPACES = 1000
 
 
 async def server_info(
-    engine: Engine, identity: Identity, settings: Limits, tls: Tls | None = None
+    engine: Engine,
+    identity: Identity,
+    settings: Limits,
+    tls: Tls | None = None,
+    identities: Identities | None = None,
 ) -> pb.GetServerInfoResponse:
     """Everything; what is about Redis stays empty while it does not answer."""
     response = pb.GetServerInfoResponse(
@@ -40,7 +46,7 @@ async def server_info(
             response.tls_client_ca_expire_time.FromDatetime(tls.current.client_ca_expires)
     try:
         state = await engine.server_state()
-        namespaces = await engine.namespaces(_MAX_NAMESPACES)
+        namespaces = [name for name in await engine.namespaces() if caller_sees(name)][:_MAX_NAMESPACES]
     except Unavailable as error:
         response.advices.extend(_why_not_ready(error))
         return response
@@ -53,6 +59,8 @@ async def server_info(
     response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
     # Where Redis is away all advice is about that.
     response.advices.extend(_about(tls))
+    if identities is not None and identities.complaint:
+        response.advices.append(pb.Advice(reason="AUTH_FILE_UNUSABLE", text=identities.complaint))
     response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
 

@@ -20,7 +20,7 @@ from dibs.v1 import broker_pb2 as pb
 
 from ..border.drain import Drain
 from ..border.encoded import Encoded
-from ..border.errors import InvalidField, Silent
+from ..border.errors import InvalidField, RequestError, Silent
 from ..border.reading import whole
 from ..config.limits import Limits
 from ..engine.engine import Engine
@@ -123,8 +123,8 @@ class WorkSession:
         """Serve until the worker half-closes, or the stream breaks (then this is cancelled or a write fails).
 
         Raises:
-            InvalidField: a message was refused. None of its entries is done; all that came before is done and
-                reported, so that the worker knows which it was.
+            RequestError: a message was refused, mostly an `InvalidField`. None of its entries is done; all that came
+                before is done and reported, so that the worker knows which it was.
         """
         tasks = self._hello.task_names if self._hello.query.kind is Kind.TASK else None
         self._dispatch.received(self._namespace, self._hello.received_tokens)
@@ -165,12 +165,12 @@ class WorkSession:
             self._stop_serving()
             self._dispatch.returns.unreceived(self._namespace, self._outgoing.unreceived())
 
-    async def _read(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> InvalidField | None:
-        """Read until the worker half-closes, or to the first message that is invalid, and return what is wrong."""
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest], parts: asyncio.TaskGroup) -> RequestError | None:
+        """Read until the worker half-closes, or to the first message that is refused, and return what is wrong."""
         refused = None
         try:
             await self._read_valid(requests, parts)
-        except InvalidField as error:
+        except RequestError as error:
             refused = error
         self._stop_serving()
         self._listening = False

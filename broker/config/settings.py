@@ -76,6 +76,15 @@ class Settings(BaseSettings, Limits):
         default=None,
         description="Whether clients must show a certificate. Default: require with --tls-client-ca, else none.",
     )
+    auth_file: Path | None = Field(
+        default=None,
+        description="TOML file that says who may call, and what: principals with digests of their tokens, names in "
+        "their certificates, roles and limits. Default: everybody may do everything.",
+    )
+    reflection: bool = Field(
+        default=True,
+        description="Tell programs such as grpcurl what this broker serves (grpc.reflection).",
+    )
     redis: str | None = Field(
         default=None,
         repr=False,

@@ -41,8 +41,8 @@ class Namespaces(Calls):
         """Redis's clock now in microseconds, as far as its last reply told."""
         return self._timers.redis_now_us()
 
-    async def namespaces(self, most: int) -> list[str]:
-        """Up to `most` of the namespaces in use, by name."""
+    async def namespaces(self, most: int | None = None) -> list[str]:
+        """The namespaces in use, by name; up to `most` of them."""
         self._check_open("namespaces")
         return sorted(await self._read_namespaces())[:most]
 

@@ -9,6 +9,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..config.limits import Limits
+from ..config.principals import EVERYTHING, Names
 from ..engine.types import Cancelled, ItemStatus, Until
 from . import validation as check
 from .enums import KIND_TO_WIRE, STATES
@@ -31,13 +32,16 @@ def cancel_response(ids: Sequence[str], outcomes: Sequence[Cancelled]) -> pb.Can
     )
 
 
-def result_response(statuses: Sequence[ItemStatus], room: int, item_bytes: int) -> pb.ResultResponse:
+def result_response(
+    statuses: Sequence[ItemStatus], room: int, item_bytes: int, shown: Names = EVERYTHING
+) -> pb.ResultResponse:
     """Reply of Result; what would make it too large for a message is left out and marked.
 
     Args:
         statuses: of each item.
         room: bytes of all of them together.
         item_bytes: bytes that a single one may have instead.
+        shown: the queues whose results may be seen.
     """
     response = pb.ResultResponse()
     for status in statuses:
@@ -56,6 +60,8 @@ def result_response(statuses: Sequence[ItemStatus], room: int, item_bytes: int) 
     # Everything else has its place before the first content does.
     left = (room if len(statuses) > 1 else item_bytes) - response.ByteSize()
     for result, status in zip(response.results, statuses, strict=True):
+        if status.result is not None and not (shown.everything or status.queue in shown):
+            result.withheld, status = True, status._replace(result=None)
         if not status.truncated:
             left = _add_contents(result, status, left)
     return response

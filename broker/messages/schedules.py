@@ -12,6 +12,7 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..border.errors import InvalidField
 from ..config.limits import Limits
+from ..config.principals import EVERYTHING, Names
 from ..engine.schedules import NewSchedule, ScheduleState, StoredSchedule
 from . import validation as check
 from .delivery_policy import check_content, delivery_spec
@@ -137,7 +138,9 @@ def read_delete(request: pb.DeleteSchedulesRequest, limits: Limits) -> tuple[str
     return namespace, list(dict.fromkeys(request.names))
 
 
-def list_response(found: Iterable[StoredSchedule], page: Page, last: str, room: int) -> pb.ListSchedulesResponse:
+def list_response(
+    found: Iterable[StoredSchedule], page: Page, last: str, room: int, shown: Names = EVERYTHING
+) -> pb.ListSchedulesResponse:
     """Reply of ListSchedules.
 
     Args:
@@ -145,12 +148,17 @@ def list_response(found: Iterable[StoredSchedule], page: Page, last: str, room: 
         page: what was asked for.
         last: the name after which the list goes on; "" at its end.
         room: bytes of all of them together; the rest is for the next page.
+        shown: the queues of whose runs the payloads and headers may be seen.
     """
     infos = [_info(one) for one in found]
-    shown = fitting(infos, room)
-    if len(shown) < len(infos):
-        last = shown[-1].schedule.name
-    return pb.ListSchedulesResponse(schedules=shown, next_page_token=page.token(last))
+    for info in infos if not shown.everything else ():
+        if info.schedule.queue not in shown:
+            info.schedule.content.ClearField("payload")
+            info.schedule.content.ClearField("headers")
+    fit = fitting(infos, room)
+    if len(fit) < len(infos):
+        last = fit[-1].schedule.name
+    return pb.ListSchedulesResponse(schedules=fit, next_page_token=page.token(last))
 
 
 def _info(stored: StoredSchedule) -> pb.ScheduleInfo:

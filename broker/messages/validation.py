@@ -15,13 +15,12 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from dibs.contract.names import DEFAULT_NAMESPACE
+
 from ..border.errors import InvalidField
 
 _K = TypeVar("_K", bound=int)
 _T = TypeVar("_T")
-
-#: The namespace of requests that name none.
-DEFAULT_NAMESPACE = "default"
 
 _NAME = re.compile(r"[A-Za-z0-9_./@-]+")
 #: Longest name of a task that is remembered, in characters.

@@ -11,6 +11,7 @@ from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock
 
 from ..border.crossing import Border
 from ..border.drain import Drain
+from ..border.guard import Guard
 from ..border.tls import Tls
 from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
@@ -46,23 +47,31 @@ class Services:
     )
 
     def __init__(
-        self, engine: Engine, limits: Limits, drain: Drain, tls: Tls | None = None, meters: Meters | None = None
+        self,
+        engine: Engine,
+        limits: Limits,
+        drain: Drain,
+        tls: Tls | None = None,
+        meters: Meters | None = None,
+        guard: Guard | None = None,
     ) -> None:
         identity = Identity()
         self._meters = meters
         self._limits = limits
+        self._guard = guard
         self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine, meters.late if meters else None)
         self.roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self.roster, Heartbeats(limits), meters)
-        self._admin = AdminService(engine, limits, drain, identity, tls)
+        identities = None if guard is None else guard.identities
+        self._admin = AdminService(engine, limits, drain, identity, tls, identities)
         self._lock = LockService(engine, limits)
         self._engine = engine
         self._tidying: asyncio.Task[None] | None = None
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the services to a server that has not started."""
-        border: Any = Border(server, self._limits, self._meters.calls_of if self._meters else None)
+        border: Any = Border(server, self._limits, self._meters.calls_of if self._meters else None, self._guard)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dibs.v1 import admin_pb2_grpc
 
 from ..border.drain import Drain
+from ..border.identities import Identities
 from ..border.tls import Tls
 from ..config.limits import Limits
 from ..engine.engine import Engine
@@ -28,10 +29,18 @@ class AdminService(
 ):
     """For the people and programs that run it."""
 
-    def __init__(self, engine: Engine, limits: Limits, drain: Drain, identity: Identity, tls: Tls | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        drain: Drain,
+        identity: Identity,
+        tls: Tls | None,
+        identities: Identities | None,
+    ) -> None:
         QueueHandlers.__init__(self, engine, limits)
         DeadLetterHandlers.__init__(self, engine, limits, drain)
         TaskHandlers.__init__(self, engine, limits, drain)
-        ServerHandlers.__init__(self, engine, limits, identity, tls)
+        ServerHandlers.__init__(self, engine, limits, identity, tls, identities)
         ScheduleHandlers.__init__(self, engine, limits)
         NamespaceHandlers.__init__(self, engine, limits)

@@ -10,9 +10,10 @@ import grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
+from ..border.caller import scope_of_caller
 from ..border.drain import Drain
 from ..border.encoded import Encoded
-from ..border.errors import Draining, InvalidField, status_of
+from ..border.errors import Draining, RequestError, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
 from ..calls.enqueue_stream import EnqueueStream
@@ -20,6 +21,7 @@ from ..calls.heartbeats import Heartbeats
 from ..calls.lease import serve_lease
 from ..calls.work import WorkSession
 from ..config.limits import Limits
+from ..config.principals import Role
 from ..engine.engine import Engine
 from ..engine.types import Until
 from ..leasing.dispatch import Dispatch
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
 _LARGE = 50
 
 
-def _is_large(message: pb.EnqueueStreamRequest | InvalidField) -> bool:
-    return not isinstance(message, InvalidField) and len(message.request.items) >= _LARGE
+def _is_large(message: pb.EnqueueStreamRequest | RequestError) -> bool:
+    return not isinstance(message, RequestError) and len(message.request.items) >= _LARGE
 
 
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
@@ -154,7 +156,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         waits = call.until is not Until.NOW and call.timeout_s > 0
         statuses = await (self._drain.unless_begun(looking) if waits else looking)
         config = self._engine.config
-        return result_response(statuses, config.reply_bytes, config.item_bytes)
+        shown = scope_of_caller(call.namespace, Role.PRODUCE, Role.CONSUME, Role.CONTENT)
+        return result_response(statuses, config.reply_bytes, config.item_bytes, shown)
 
     async def _stream_reply(self, message: pb.EnqueueStreamRequest) -> pb.EnqueueStreamResponse | Encoded:
         try:

@@ -8,7 +8,9 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.caller import scope_of_caller
 from ..config.limits import Limits
+from ..config.principals import Role
 from ..engine.engine import Engine
 from ..messages import schedules
 from ..messages import validation as check
@@ -50,7 +52,8 @@ class ScheduleHandlers:
         room = self._engine.config.reply_bytes
         found, last = await self._engine.schedules.page(namespace, page.size, room, page.cursor)
         # As above: of those that have just started it is worked out when they are due next.
-        return await asyncio.to_thread(schedules.list_response, found, page, last, room)
+        shown = scope_of_caller(namespace, Role.CONTENT)
+        return await asyncio.to_thread(schedules.list_response, found, page, last, room, shown)
 
     async def DeleteSchedules(
         self,

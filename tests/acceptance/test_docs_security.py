@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from dibs.broker.border import tls
+from dibs.broker.border import file_watch, tls
 from dibs.broker.config.options import options
 from dibs.cli import checks
 
@@ -78,5 +78,5 @@ def test_the_page_has_every_option_of_tls_and_the_days_of_the_warning() -> None:
             assert f"`{option.flag}" in PAGE
     assert tls.SOON == checks.CERTIFICATE_SOON == timedelta(days=14)
     assert "from 14 days before" in PAGE
-    assert tls.LOOK_S == 10
+    assert file_watch.LOOK_S == 10
     assert "every 10 s" in PAGE

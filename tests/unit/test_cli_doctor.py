@@ -79,7 +79,7 @@ def test_all_is_well() -> None:
         ),
         (errors.DeadlineExceeded("x"), "no answer from host:7411 in time", "firewall"),
         (errors.Unauthenticated("no token"), "does not allow this: no token", "DIBS_TOKEN"),
-        (errors.PermissionDenied("other namespace"), "other namespace", "--namespace"),
+        (errors.PermissionDenied("no role server"), "no role server", "needs the role server"),
         (errors.BrokerError("no such method"), "no such method", "of this version"),
     ],
 )

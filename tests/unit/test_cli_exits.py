@@ -19,7 +19,9 @@ from dibs.cli.table import TABLE
 from dibs.rpc.connection import Connection
 from dibs.rpc.status import CLASSES
 
-OPERATE = {name: row for name, row in TABLE.items() if row.target.startswith("dibs.cli.") and name != "dev"}
+OPERATE = {
+    name: row for name, row in TABLE.items() if row.target.startswith("dibs.cli.") and name not in ("dev", "token")
+}
 
 
 def load(name: str) -> Any:

@@ -296,7 +296,9 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
     return [
-        (record.levelno, record.getMessage()) for record in caplog.records if record.name == "dibs.broker.border.tls"
+        (record.levelno, record.getMessage())
+        for record in caplog.records
+        if record.name in ("dibs.broker.border.tls", "dibs.broker.border.file_watch")
     ]
 
 
@@ -332,7 +334,7 @@ async def test_a_pair_that_does_not_fit_keeps_the_old_one_and_is_told_of_once(
         [(level, over), (_, taken)] = lines(caplog)
         assert (level, over) == (
             logging.INFO,
-            "the files of --tls-cert, --tls-key and --tls-client-ca are in order again",
+            "the files of --tls-cert, --tls-key and --tls-client-ca: in order again",
         )
         assert taken.startswith("new connections get another TLS certificate, valid until 2")
         assert port.tls.complaint == ""
@@ -345,7 +347,8 @@ async def test_files_are_looked_at_when_told_and_what_came_of_it_is_logged(
     async with opened(tmp_path, authority.pair()) as port:
         port.tls.start()
         port.tls.hasten()
-        await until(lambda: "looked at the certificates: nothing has changed" in [said for _, said in lines(caplog)])
+        unchanged = "the files of --tls-cert, --tls-key and --tls-client-ca: nothing has changed"
+        await until(lambda: unchanged in [said for _, said in lines(caplog)])
         was = port.tls.current
         authority.pair().write(tmp_path)
         port.tls.hasten()
@@ -356,7 +359,7 @@ async def test_files_are_looked_at_when_told_and_what_came_of_it_is_logged(
 async def test_the_looks_go_on_whatever_a_file_has_brought_about(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibs.broker.border.tls.LOOK_S", 0.01)
+    monkeypatch.setattr("dibs.broker.border.file_watch.LOOK_S", 0.01)
     async with opened(tmp_path, authority.pair()) as port:
         with monkeypatch.context() as broken:
             broken.setattr("dibs.broker.border.tls.read_certificates", lambda *_: 1 // 0)
@@ -368,7 +371,7 @@ async def test_the_looks_go_on_whatever_a_file_has_brought_about(
 async def test_files_are_looked_at_by_itself(
     tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibs.broker.border.tls.LOOK_S", 0.01)
+    monkeypatch.setattr("dibs.broker.border.file_watch.LOOK_S", 0.01)
     async with opened(tmp_path, authority.pair()) as port:
         port.tls.start()
         was = port.tls.current
@@ -454,7 +457,7 @@ async def test_a_broker_tells_when_its_certificates_end(tmp_path: Path, authorit
         assert "TLS_FILES_UNUSABLE" not in said
 
         replace(key, b"nonsense", 0o600)
-        broker.look_at_certificates()
+        broker.look_at_files()
         async with asyncio.timeout(LONGEST_S):
             while "TLS_FILES_UNUSABLE" not in said:
                 info = await stub.GetServerInfo(admin_pb2.GetServerInfoRequest(), timeout=LONGEST_S)
@@ -464,7 +467,7 @@ async def test_a_broker_tells_when_its_certificates_end(tmp_path: Path, authorit
 
 async def test_a_broker_in_plaintext_tells_of_no_certificates(redis_url: str) -> None:
     async with Server(Settings(redis=redis_url, listen=("127.0.0.1:0",))) as broker:
-        broker.look_at_certificates()
+        broker.look_at_files()
         async with grpc.aio.insecure_channel(broker.addresses[0]) as channel:
             stub: Any = admin_pb2_grpc.AdminServiceStub(channel)
             info = await stub.GetServerInfo(admin_pb2.GetServerInfoRequest(), timeout=LONGEST_S)

@@ -97,6 +97,7 @@ def examine(facts: Facts) -> list[Finding]:
         return findings
     findings += _versions(facts, facts.info)
     findings += _tls(facts, facts.info)
+    findings += _auth(facts, facts.info)
     findings += _redis(facts, facts.info)
     if facts.info.redis_ready:
         for check in (*_ON_REDIS, *((_failures,) if facts.failures else _ON_LISTS)):
@@ -121,9 +122,9 @@ def _connection(facts: Facts) -> Iterator[Finding]:
         return
     text = sentence_of(facts.error, facts.target)
     if isinstance(facts.error, Unauthenticated):
-        advice = "give the namespace's token with DIBS_TOKEN or --token"
+        advice = "give a token that the broker knows with DIBS_TOKEN or --token, or a certificate (docs/security.md)"
     elif isinstance(facts.error, PermissionDenied):
-        advice = "this token is for another namespace: see --namespace"
+        advice = "doctor needs the role server: have it granted in the broker's --auth-file, or use another token"
     elif isinstance(facts.error, Unavailable | DeadlineExceeded):
         advice = (
             "is a broker running there (dibs broker), is --target or DIBS_TARGET right, is a firewall in between, "
@@ -159,6 +160,13 @@ def _tls(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
         if said.reason == "TLS_FILES_UNUSABLE":
             text = f"{words.one_line(said.text)} ({said.reason})"
             yield Finding(Status.FAIL, "tls", text, "until then new connections get the certificates from before")
+
+
+def _auth(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    for said in info.advices:
+        if said.reason == "AUTH_FILE_UNUSABLE":
+            text = f"{words.one_line(said.text)} ({said.reason})"
+            yield Finding(Status.FAIL, "auth", text, "until then the principals and rights from before hold")
 
 
 def _redis(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:

@@ -36,6 +36,8 @@ def item_fields(item: ItemResult) -> RenderableType:
         pairs.append(("due", words.moment(item.schedule_time)))
     if item.HasField("result"):
         pairs.append(("result", cell(words.payload(item.result))))
+    elif item.withheld:
+        pairs.append(("result", Text("for principals with the role produce, consume or content", style="yellow")))
     elif item.state == ITEM_STATE_SUCCEEDED:
         pairs.append(("result", Text("none kept", style="dim")))
     if item.error:

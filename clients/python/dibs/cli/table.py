@@ -35,6 +35,7 @@ TABLE: dict[str, Row] = {
     "dev": Row("dibs.cli.dev:command", "Run a broker and a worker together, to develop tasks with.", "all", _RUN),
     "broker": Row("dibs.broker.cli:command", "Run a broker.", "broker", _RUN),
     "worker": Row("dibs.worker.cli:command", "Run the tasks of a module.", "worker", _RUN),
+    "token": Row("dibs.cli.tokens:app", "A new token for a principal of a broker's --auth-file.", panel=_RUN),
     "queues": Row("dibs.cli.queues:command", "What is in each queue, and how fast it moves.", panel=_QUEUES),
     "tasks": Row("dibs.cli.items:command", "Items of a queue, without leasing them.", panel=_QUEUES),
     "pause": Row("dibs.cli.control:pause_command", "Stop deliveries from a queue.", panel=_QUEUES),

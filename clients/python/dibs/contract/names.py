@@ -1,4 +1,4 @@
-"""Names of queues."""
+"""Names of queues, and of the namespace that is meant where none is named."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 #: Name of a queue, as text or as ASCII bytes.
 QueueName: TypeAlias = str | bytes
+
+#: The namespace of requests that name none.
+DEFAULT_NAMESPACE = "default"
 
 #: The queue of tasks that name none.
 DEFAULT_QUEUE = "default"

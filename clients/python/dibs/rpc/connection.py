@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import grpc.experimental
 
+from ..contract.names import DEFAULT_NAMESPACE
 from . import forking, greenlets
 from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from _typeshed import StrPath
 
 DEFAULT_TARGET = f"127.0.0.1:{DEFAULT_PORT}"
-DEFAULT_NAMESPACE = "default"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_TRY_TIMEOUT_SECONDS = 5.0
 

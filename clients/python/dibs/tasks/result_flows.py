@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Literal
 
-from ..errors import ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
+from ..errors import PermissionDenied, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
 from ..rpc import operations
 from ..rpc.codec import decode_value
 from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
@@ -78,6 +78,7 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
         TaskCancelled: somebody cancelled it.
         TaskNotFinished: not in time.
         ResultUnavailable: no result is kept of it, or it is not known.
+        PermissionDenied: there is one, and these credentials may not see it.
     """
     found = yield from look_up_until(namespace, id, name, "done", timeout)
     state = state_from_wire(found.state)
@@ -99,7 +100,16 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
 
 
 def _value(found: pb.ItemResult) -> Any:
-    """What a task returned: None if its worker sent nothing, the bytes if they are not JSON."""
+    """What a task returned: None if its worker sent nothing, the bytes if they are not JSON.
+
+    Raises:
+        PermissionDenied: it may not be seen.
+    """
+    if found.withheld:
+        raise PermissionDenied(
+            f"the result of task {found.id} is for principals with the role produce, consume or content",
+            reason="MISSING_ROLE",
+        )
     return decode_value(found.result) if found.HasField("result") else None
 
 

@@ -1181,6 +1181,7 @@ class ItemResult(google.protobuf.message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: builtins.int
     ENQUEUE_TIME_FIELD_NUMBER: builtins.int
     SCHEDULE_TIME_FIELD_NUMBER: builtins.int
+    WITHHELD_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The item's id."""
     state: dibs.v1.types_pb2.ItemState.ValueType
@@ -1201,6 +1202,8 @@ class ItemResult(google.protobuf.message.Message):
     """
     cancel_requested: builtins.bool
     """Somebody cancelled it while it ran."""
+    withheld: builtins.bool
+    """There is a result, and the caller may not see it: it has none of the roles produce, consume and content for the queue."""
     @property
     def content(self) -> dibs.v1.types_pb2.Content:
         """What was enqueued, if asked for and still there."""
@@ -1228,9 +1231,10 @@ class ItemResult(google.protobuf.message.Message):
         cancel_requested: builtins.bool = ...,
         enqueue_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         schedule_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        withheld: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_result", b"_result", "content", b"content", "enqueue_time", b"enqueue_time", "result", b"result", "schedule_time", b"schedule_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_result", b"_result", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "content", b"content", "enqueue_time", b"enqueue_time", "error", b"error", "id", b"id", "kind", b"kind", "queue", b"queue", "result", b"result", "schedule_time", b"schedule_time", "state", b"state", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_result", b"_result", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "content", b"content", "enqueue_time", b"enqueue_time", "error", b"error", "id", b"id", "kind", b"kind", "queue", b"queue", "result", b"result", "schedule_time", b"schedule_time", "state", b"state", "truncated", b"truncated", "withheld", b"withheld"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_result", b"_result"]) -> typing.Literal["result"] | None: ...
 
 global___ItemResult = ItemResult
