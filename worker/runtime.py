@@ -10,15 +10,17 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dibs.rpc.connection import Connection
+from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .connector.condition import Condition
 from .connector.events import Announcer, EventName, Observer
-from .connector.hands import Standing
+from .connector.hands import Standing, tell_lost
 from .connector.held import Batch, Held
 from .connector.line import Line
 from .connector.lines import Lines
 from .connector.outbox import Outbox
+from .process.coroutines import CLEAN_UP_S
 from .process.item import Runnable, by_sort
 from .process.load import found_tasks
 from .process.slots import Slots, stop_all
@@ -148,13 +150,14 @@ class LocalHands:
         self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits)
         self._held = Held(table)
         self._look_at = 0.0
+        self._given_up = False
         #: Parts of items that are not reported yet, whose batches are to be found out.
         self.outbox.collect = self._collect
 
     @property
     def held(self) -> int:
         """Items here that are not reported."""
-        return self._held.count
+        return 0 if self._given_up else self._held.count
 
     @property
     def finished(self) -> int:
@@ -182,6 +185,24 @@ class LocalHands:
         self.slots.hand_back()
         self._collect()
 
+    def abandon(self) -> None:
+        """As of `Hands`. Functions cannot be ended: they go on while the process lives, and nobody hears of it."""
+        for delivery, *_ in self.slots.abandon():
+            if delivery.lease_token:
+                self.outbox.entries.nack(delivery, pb.NACK_REASON_NOT_BEGUN)
+            else:
+                tell_lost(delivery)
+        asyncio.get_running_loop().call_later(CLEAN_UP_S if self.slots.sort is Sort.ASYNC else 0, self._give_up)
+
+    def _give_up(self) -> None:
+        """What has not ended by now was stopped."""
+        self._collect()
+        self._given_up = True
+        for running in self.slots.running():
+            running.retried = True
+            self.outbox.entries.stopped(running.delivery)
+        self.outbox.bell.ring_here()
+
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items."""
         self.slots.look_after(now)
@@ -201,7 +222,7 @@ class LocalHands:
 
     def running(self) -> Sequence[str]:
         """What runs now: name and id of each."""
-        return self.slots.running()
+        return [f"{running.name} {running.taskid}" for running in self.slots.running()]
 
     def newly_begun(self) -> Sequence[tuple[str, int]]:
         """As of `Hands`."""

@@ -159,14 +159,14 @@ def test_sigterm_lets_what_runs_finish_and_leaves_the_rest(scene: Scene) -> None
     assert scene.state("waiting") == tpb.ITEM_STATE_WAITING
 
 
-def test_what_does_not_finish_within_the_wait_is_left_and_the_exit_is_orderly(scene: Scene) -> None:
+def test_what_does_not_finish_within_the_wait_goes_back_and_the_exit_is_orderly(scene: Scene) -> None:
     with scene.worker("--wait", "0.1") as worker:
         scene.put("running")
         until(lambda: scene.state("running") == tpb.ITEM_STATE_STARTED, "it is told to have begun")
         worker.process.send_signal(signal.SIGTERM)
         assert worker.wait() == 0
-        assert "they are left unfinished" in worker.output
-    assert scene.state("running") == tpb.ITEM_STATE_STARTED
+        assert "the wait is over, ending what runs" in worker.output
+    assert scene.state("running") == tpb.ITEM_STATE_WAITING
 
 
 @pytest.mark.parametrize("processes", ["0", "1"])

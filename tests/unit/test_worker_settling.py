@@ -18,7 +18,7 @@ from dibs.worker.shared.memory import Table
 
 BACK = Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN)
 CRASHED = Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, "worker process crashed (SIGSEGV)", lost=True)
-STOPPED = Settled(Verdict.NACK, pb.NACK_REASON_FAILED, "worker process was stopped while it ran", lost=True)
+STOPPED = Settled(Verdict.STOPPED, lost=True)
 
 
 @pytest.mark.parametrize(

@@ -320,15 +320,20 @@ async def test_a_stop_releases_what_has_not_begun_and_runs_what_cannot_go_back(b
     assert (await result(broker, "waiting", wait_s=0)).attempt == 0
 
 
-async def test_what_still_runs_when_the_wait_is_over_is_left_unfinished(broker: Broker) -> None:
+async def test_what_still_runs_when_the_wait_is_over_goes_to_another_worker_if_it_may(broker: Broker) -> None:
     gate = Gate()
-    async with working(target_of(broker), jobs(task=gate), wait=0.05) as worker:
-        await put(broker, "a")
-        await gate.begun()
-        assert (await started(broker, "a")).state == tpb.ITEM_STATE_STARTED
-        assert await worker.stopped() == 1
+    async with working(target_of(broker), jobs(task=gate), wait=0.05, threads=3) as worker:
+        await put(broker, "again")
+        await put(broker, "last", attempts=1)
+        await put(broker, "once", lease_s=0)
+        for _ in range(3):
+            await gate.begun()
+        assert await worker.stopped() == 3
     gate.open()
-    assert (await result(broker, "a", wait_s=0)).state == tpb.ITEM_STATE_STARTED
+    again, last, once = [await result(broker, id, wait_s=0) for id in ("again", "last", "once")]
+    assert (again.state, again.attempt) == (tpb.ITEM_STATE_WAITING, 1)
+    assert last.state == once.state == tpb.ITEM_STATE_FAILED
+    assert last.error == once.error == "worker process was stopped while it ran"
 
 
 async def test_items_that_wait_for_a_slot_too_long_go_to_another_worker(broker: Broker) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from dibs.v1 import types_pb2 as tpb
 
+from ..shared.logs import Said
 from .condition import Condition
 from .held import Batch
+
+_log = logging.getLogger("dibs.worker")
 
 
 class Standing(NamedTuple):
@@ -60,6 +64,12 @@ class Hands(Protocol):
     def hand_back(self) -> None:
         """Hands back what has not begun and can go back."""
 
+    def abandon(self) -> None:
+        """Ends what runs: there is no more time. Everything here is reported, or logged as lost, within 6 s or so.
+
+        Coroutines are cancelled, and get a second to tidy up.
+        """
+
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items."""
 
@@ -83,3 +93,14 @@ class Hands(Protocol):
 
     def items(self) -> Iterator[tpb.Delivery]:
         """What is here and not reported; reads everything."""
+
+
+def tell_lost(delivery: tpb.Delivery) -> None:
+    """Say in the log that an item which nobody else may run will not be run."""
+    _log.error(
+        Said(
+            "task never began, and is lost: the worker stops, and it is delivered at most once",
+            task=delivery.content.task_name,
+            id=delivery.id,
+        )
+    )

@@ -41,6 +41,7 @@ class Kept:
 
     Attributes:
         lanes: of whichever process it is, as hands.
+        ending: nothing begins any more.
         unfit: the process could not work from the start.
         crashed_at_stop: it crashed, or had to be killed, when it was told to stop.
     """
@@ -58,6 +59,8 @@ class Kept:
         self.lanes = {sort: KeptLane(sort, self, program.settings.stale_after) for sort in Sort}
         self._outboxes = {sort: lane.outbox for sort, lane in self.lanes.items()}
         self._stopping = asyncio.Event()
+        #: Nothing begins any more.
+        self.ending = False
         #: Nobody can be told anything any more.
         self._ending = False
         #: Those that give no sign of life, and since when.
@@ -156,6 +159,17 @@ class Kept:
         for process in self._alive:
             if process.hello is None and not self._waiting:
                 process.stop(0)
+
+    def abandon(self) -> None:
+        """End all processes: there is no more time for what runs, which is settled when they have ended. Idempotent."""
+        if not self.ending:
+            self.ending = True
+            self._stopping.set()
+            for lane in self.lanes.values():
+                lane.lose_waiting()
+            for process in self.processes:
+                process.stop(0)
+            self._ring()
 
     def kill(self) -> None:
         """End all processes at once; `end` returns when they have."""

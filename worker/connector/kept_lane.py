@@ -19,7 +19,7 @@ from ..shared.logs import Said
 from ..shared.sorts import Sort
 from .condition import Condition
 from .dealt import Dealt
-from .hands import Standing
+from .hands import Standing, tell_lost
 from .held import Batch
 from .outbox import Outbox
 from .settling import Settled, Verdict, settle
@@ -42,6 +42,13 @@ class Processes(Protocol):
     @property
     def processes(self) -> Sequence[TaskProcess]:
         """Those that live."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing begins any more."""
+
+    def abandon(self) -> None:
+        """As of `Hands`, for all lanes."""
 
 
 class KeptLane:
@@ -103,6 +110,10 @@ class KeptLane:
         for part in self._parts():
             part.hand_back()
 
+    def abandon(self) -> None:
+        """As of `Hands`. All lanes of the processes end together."""
+        self._of.abandon()
+
     def look_after(self, now: float) -> None:
         """Hands back what has waited for a process too long; what a process has, it looks after itself."""
         stale_after = self._stale_after
@@ -160,6 +171,15 @@ class KeptLane:
         while current is not None and self.waiting:
             current.lanes[self._sort].deal(self.waiting.popleft(), 0)
 
+    def lose_waiting(self) -> None:
+        """Give up what waits, since no process will run it: what nobody else may run is lost."""
+        self._release_waiting(lambda arrived, lease_s: True)
+        waiting, self.waiting = self.waiting, deque()
+        for batch in waiting:
+            self._finished += batch.count
+            for delivery in batch.deliveries:
+                tell_lost(delivery)
+
     def forget_waiting(self) -> None:
         """Drop what waits: nobody can be told anything any more."""
         self.waiting.clear()
@@ -178,7 +198,12 @@ class KeptLane:
             return
         run_here: list[tpb.Delivery] = []
         for delivery, mark in held.unreported():
-            self._carry_out(settle(mark, delivery.lease_token, how, stopped=stopped), delivery, how, run_here)
+            settled = settle(mark, delivery.lease_token, how, stopped=stopped)
+            if settled.lost:
+                text = f"worker process {'was stopped' if stopped else 'ended'} while it ran a task"
+                fields = {} if stopped else {"how": how}
+                _log.error(Said(text, **fields, task=delivery.content.task_name, id=delivery.id))
+            self._carry_out(settled, delivery, run_here)
         if run_here:
             self._finished -= len(run_here)
             self.waiting.appendleft(Batch.of(run_here, time.monotonic()))
@@ -199,21 +224,16 @@ class KeptLane:
         """Of each process that lives."""
         return [process.lanes[self._sort] for process in self._of.processes]
 
-    def _carry_out(self, settled: Settled, delivery: tpb.Delivery, how: str, run_here: list[tpb.Delivery]) -> None:
-        if settled.lost:
-            _log.error(
-                Said(
-                    "worker process ended while it ran a task",
-                    how=how,
-                    task=delivery.content.task_name,
-                    id=delivery.id,
-                )
-            )
+    def _carry_out(self, settled: Settled, delivery: tpb.Delivery, run_here: list[tpb.Delivery]) -> None:
         entries = self.outbox.entries
         if settled.verdict is Verdict.NACK:
             entries.nack(delivery, settled.reason, settled.error)
         elif settled.verdict is Verdict.ACK:
             entries.ack(delivery)
+        elif settled.verdict is Verdict.STOPPED:
+            entries.stopped(delivery)
+        elif settled.verdict is Verdict.RUN_HERE and self._of.ending:
+            tell_lost(delivery)
         elif settled.verdict is Verdict.RUN_HERE:
             run_here.append(delivery)
 

@@ -40,8 +40,12 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 #: How often the worker looks after what it holds.
 _LOOK_EVERY_S = 0.25
-#: What still has to be said when the wait of a stop is over gets this long.
+#: What still has to be said when everything has ended after the wait of a stop gets this long.
 _LAST_WORDS_S = 0.5
+#: What runs when the wait of a stop is over ends within this: processes that do not by themselves are killed in time.
+_ENDING_S = 7.0
+#: Tasks that a line names.
+_LISTED = 20
 #: A worker that no broker ever took on, for one of these reasons, does not try again.
 _HOPELESS = (
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -95,7 +99,9 @@ class Line:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stream: WorkStream | None = None
         self._stop_asked = False
-        #: The wait of a stop is over.
+        #: The wait of a stop is over, and what runs is ended.
+        self._wait_over = False
+        #: Nothing more is waited for.
         self._out_of_time = False
         self._ever_taken_on = False
         #: A stream has ended.
@@ -131,7 +137,9 @@ class Line:
             self._count()
             left = self._hands.running()
             if left:
-                _log.warning(Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:20])))
+                _log.warning(
+                    Said("stopping although tasks run; they are left unfinished", tasks=", ".join(left[:_LISTED]))
+                )
         return len(left)
 
     def knows(self, task_names: Iterable[str], elsewhere: Collection[str] = ()) -> None:
@@ -176,7 +184,22 @@ class Line:
         self._wake.set()
 
     def _end_wait(self) -> None:
-        """The stop has waited long enough: what has finished by now may still be said."""
+        """The stop has waited long enough: what runs is ended, and what has become of it told."""
+        if not self._hands.held and not self._outbox.pending():
+            return
+        assert self._loop is not None
+        self._wait_over = True
+        left = self._hands.running()
+        if left:
+            _log.warning(Said("the wait is over, ending what runs", tasks=", ".join(left[:_LISTED])))
+        self._hands.abandon()
+        self._loop.call_later(_ENDING_S, self._give_up)
+        self._note()
+
+    def _give_up(self) -> None:
+        """What has not been said by now, will not be; what is on its way may arrive."""
+        if self._out_of_time:
+            return
         assert self._loop is not None
         self._out_of_time = True
         self._news.set()
@@ -312,6 +335,8 @@ class Line:
         self._outbox.collect()
         self._count()
         self._wake.set()
+        if self._wait_over and not self._hands.held and self._loop is not None:
+            self._loop.call_later(_LAST_WORDS_S, self._give_up)
 
     def _count(self) -> None:
         released = self._hands.released

@@ -16,6 +16,8 @@ class Verdict(Enum):
 
     #: Give it back to the broker, with a reason.
     NACK = "nack"
+    #: It was stopped: the broker gives it to somebody else, if it may run again.
+    STOPPED = "stopped"
     #: Tell the broker of its success.
     ACK = "ack"
     #: Run it in another process here: the broker knows nothing of it any more.
@@ -47,6 +49,7 @@ def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled
     |---|---|---|
     | not begun | handed back, no attempt used | run here |
     | begun | failed, and a crash | nothing: it may not run again |
+    | begun, and stopped | comes again at once, if it may | nothing |
     | ended, success untold | acked | nothing |
 
     Args:
@@ -62,7 +65,7 @@ def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled
     if not token:
         return Settled(Verdict.NOTHING, lost=True)
     if stopped:
-        return Settled(Verdict.NACK, pb.NACK_REASON_FAILED, "worker process was stopped while it ran", lost=True)
+        return Settled(Verdict.STOPPED, lost=True)
     return Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, f"worker process crashed ({how})", lost=True)
 
 

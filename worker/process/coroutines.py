@@ -33,7 +33,7 @@ from .waits import Waits
 _log = logging.getLogger("dibs.worker")
 
 #: What tasks that are ended at the stop of the worker get for their clean-up.
-_CLEAN_UP_S = 1.0
+CLEAN_UP_S = 1.0
 #: How often the log tells that tasks stop their loop, at most.
 _TELL_EVERY_S = 1.0
 #: How long to wait for a new loop while the process has no descriptor left.
@@ -74,6 +74,7 @@ class CoroutineLane(Lane):
         self._finished = 0
         self._busy_s = 0.0
         self._stopping = False
+        self._abandoning = False
         #: What each task gets a copy of, so that what one sets there does not reach the next one.
         self._context = Context()
         self._told_at = -_TELL_EVERY_S
@@ -106,9 +107,18 @@ class CoroutineLane(Lane):
         for call in tuple(self._calls):
             if call.running.taskid == id and call.running.lease_token <= token:
                 call.running.cancelled = True
-                if call.task is not None:
-                    with suppress(RuntimeError):
-                        self.loop.call_soon_threadsafe(call.task.cancel)
+                self._cancel(call)
+
+    def _cancel(self, call: _Call) -> None:
+        if call.task is not None:
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(call.task.cancel)
+
+    def abandon(self) -> None:
+        """Cancel what runs. What a task returns or raises all the same counts; otherwise it was stopped."""
+        self._abandoning = True
+        for call in tuple(self._calls):
+            self._cancel(call)
 
     def stop(self, timeout_s: float) -> None:
         """Cancel what still runs, without reporting it, and end the loop."""
@@ -118,7 +128,7 @@ class CoroutineLane(Lane):
             return
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(timeout_s + _CLEAN_UP_S)
+        self._thread.join(timeout_s + CLEAN_UP_S)
 
     def _work(self) -> None:
         """Run the loop until the lane stops, whatever tasks do to it."""
@@ -172,7 +182,7 @@ class CoroutineLane(Lane):
         for task in left:
             task.cancel()
         if left:
-            await asyncio.wait(left, timeout=_CLEAN_UP_S)
+            await asyncio.wait(left, timeout=CLEAN_UP_S)
         await self.loop.shutdown_asyncgens()
 
     def _begin(self) -> None:
@@ -214,7 +224,9 @@ class CoroutineLane(Lane):
                     self._progress.marks[call.position] = ENDED
         except asyncio.CancelledError as error:
             self.leave_if_forked(running, 1)
-            if not self._stopping:
+            if self._abandoning and not running.cancelled and call in self._calls:
+                self._execution.interrupted(running)
+            elif not self._stopping:
                 self._fail(call, error)
         except BaseException as error:  # noqa: BLE001 - SystemExit is the task's failure too, not the loop's end
             self.leave_if_forked(running, 1)

@@ -173,6 +173,11 @@ class Execution:
                 )
             )
 
+    def interrupted(self, running: LeasedTask) -> None:
+        """Report a call that was ended because its worker stops."""
+        _log.warning(Said("task was stopped with its worker", task=running.name, id=running.taskid))
+        self._entries.stopped(running.delivery)
+
     def never_begins(self, running: LeasedTask) -> None:
         """Give back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
         _log.info(Said("task cancelled before it began", task=running.name, id=running.taskid))

@@ -82,6 +82,10 @@ class Lane(abc.ABC):
         """Tells the item of that id, if it runs here under that lease token or an older one, that it is cancelled."""
 
     @abc.abstractmethod
+    def abandon(self) -> None:
+        """Cancel what can be cancelled, and report of it what it makes of that. Nothing is ready any more."""
+
+    @abc.abstractmethod
     def stop(self, timeout_s: float) -> None:
         """End idle threads and wait for them; blocks. What runs is left alone after the timeout."""
 

@@ -19,6 +19,7 @@ from ..shared.pair import End
 from ..shared.settings import WorkerSettings
 from ..shared.sorts import Sort
 from ..shared.stacks import print_stacks
+from .coroutines import CLEAN_UP_S
 from .item import Runnable, by_sort
 from .own_stream import OwnStream
 from .reporting import Reporter, leave
@@ -84,7 +85,7 @@ class Process:
         if wait_ms is None:
             self._orphaned()
             return False
-        done = self._until_done(wait_ms / 1000)
+        done = self._until_done(wait_ms / 1000) or self._abandon()
         self._reporter.flush()
         stop_all(slots, _SLOTS_END_S if done else 0.0)
         return done
@@ -142,6 +143,20 @@ class Process:
             self._reporter.flush()
             self._reporter.retire()
 
+    def _abandon(self) -> bool:
+        """Cancels coroutines, and gives them a moment. What else runs ends with the process.
+
+        Returns:
+            whether nothing is left.
+        """
+        for one in self._slots.values():
+            one.abandon()
+        cancelled = [one for one in self._slots.values() if one.sort is Sort.ASYNC]
+        deadline = time.monotonic() + CLEAN_UP_S
+        while any(one.held for one in cancelled) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+        return not self._held
+
     def _until_done(self, wait_s: float) -> bool:
         deadline = time.monotonic() + max(wait_s, _LEAST_S)
         while self._held:
@@ -156,7 +171,8 @@ class Process:
         for one in self._slots.values():
             one.drop()
         _log.warning(Said("the connector is gone, ending", unfinished=self._held, wait=self._wait))
-        self._until_done(self._wait)
+        if not self._until_done(self._wait):
+            self._abandon()
 
     def _in_forked_child(self) -> None:
         """A child of a task is no worker: signals are its own matter, and the stream is not."""

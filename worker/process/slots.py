@@ -23,6 +23,7 @@ from .credit import LaneCredit
 from .execution import Execution
 from .item import Item, Runnable
 from .lane import Lane, Progress
+from .leased import LeasedTask
 from .threads import ThreadLane
 from .waits import Waits
 
@@ -171,6 +172,13 @@ class Slots:
         with self._dealing:
             self._lane.take_back(lambda item: True)
 
+    def abandon(self) -> list[Item]:
+        """Begins nothing more, and cancels what can be cancelled; the items that will not begin."""
+        with self._dealing:
+            items = self._lane.take_back(lambda item: True)
+        self._lane.abandon()
+        return items
+
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items.
 
@@ -199,9 +207,9 @@ class Slots:
             self._execution.cancelled[id] = (token, now)
             self._lane.cancel(id, token)
 
-    def running(self) -> Sequence[str]:
-        """What runs now: name and id of each."""
-        return [f"{running.name} {running.taskid}" for running in self._lane.running()]
+    def running(self) -> Sequence[LeasedTask]:
+        """What runs now."""
+        return self._lane.running()
 
     def _release(self, wanted: Callable[[Item], bool]) -> None:
         with self._dealing:

@@ -82,6 +82,9 @@ class ThreadLane(Lane):
             if running.taskid == id and running.lease_token <= token:
                 running.cancelled = True
 
+    def abandon(self) -> None:
+        """Does nothing: a thread cannot be ended."""
+
     def stop(self, timeout_s: float) -> None:
         """End idle threads."""
         self._stopping = True

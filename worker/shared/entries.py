@@ -12,6 +12,9 @@ from dibs.v1 import types_pb2 as tpb
 from .bell import Bell
 from .limits import MAX_BYTES, MAX_ENTRIES
 
+#: What is said of a delivery that was running when its worker or process was stopped.
+_STOPPED = "worker process was stopped while it ran"
+
 #: What to say of a delivery: that it succeeded, with this result or none, or something else.
 Saying = bytes | None | pb.NackEntry | pb.RefreshEntry
 #: One thing to say.
@@ -53,6 +56,10 @@ class Entries:
             if delay is not None:
                 entry.delay.FromTimedelta(delay)
             self._ready.append((delivery, entry))
+
+    def stopped(self, delivery: tpb.Delivery) -> None:
+        """Add an item that ran when it was stopped, through no fault of its own: it comes again at once, if it may."""
+        self.nack(delivery, pb.NACK_REASON_FAILED, _STOPPED, delay=timedelta(0))
 
     def refresh(self, delivery: tpb.Delivery, length_s: float | None = None) -> None:
         """Add a lease to be lengthened, to so many seconds from then on or what it had, and ring."""
