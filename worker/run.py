@@ -75,6 +75,7 @@ def run(
         settings,
         observer,
         register_again=registering.again,
+        sealing=instance.sealing,
     )
     with _restored_handlers():
         return asyncio.run(_run(worker, registering, hello))

@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dibs.codecs.sealing import Sealing
 from dibs.rpc.connection import Connection
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -43,6 +44,7 @@ class Worker:
         settings: see there.
         observer: told what happens, in the loop; must not block.
         register_again: called when Redis has lost what was registered; must not block.
+        sealing: decodes arguments and encodes results; None: they are plain.
 
     Raises:
         ValueError: there is no task to run, or there are too many.
@@ -60,12 +62,13 @@ class Worker:
         observer: Observer | None = None,
         *,
         register_again: Callable[[], None] = lambda: None,
+        sealing: Sealing | None = None,
     ) -> None:
         settings = settings or WorkerSettings()
         tasks = found_tasks(registry_find, task_names)
         waits = Waits(tasks, settings)
         self._tasks = {sort: some for sort, some in by_sort(tasks).items() if some}
-        self._hands = {sort: LocalHands(sort, some, settings, waits) for sort, some in self._tasks.items()}
+        self._hands = {sort: LocalHands(sort, some, settings, waits, sealing) for sort, some in self._tasks.items()}
         self._slots = [hands.slots for hands in self._hands.values()]
         self._announce = Announcer(observer)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -135,6 +138,7 @@ class LocalHands:
         tasks: by name.
         settings: how many at once.
         waits: of the worker.
+        sealing: as for `Worker`.
 
     Attributes:
         condition: as of `Hands`.
@@ -142,12 +146,19 @@ class LocalHands:
         slots: who runs the items.
     """
 
-    def __init__(self, sort: Sort, tasks: dict[str, Runnable], settings: WorkerSettings, waits: Waits) -> None:
+    def __init__(
+        self,
+        sort: Sort,
+        tasks: dict[str, Runnable],
+        settings: WorkerSettings,
+        waits: Waits,
+        sealing: Sealing | None = None,
+    ) -> None:
         self.arrived = asyncio.Event()
         self.condition = Condition()
         self.outbox = Outbox()
         table = Table.new()
-        self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits)
+        self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits, sealing)
         self._held = Held(table)
         self._look_at = 0.0
         self._given_up = False

@@ -40,7 +40,7 @@ def names(cell: str) -> list[str]:
 
 def test_its_programs_run() -> None:
     programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(programs) == 2
+    assert len(programs) == 3
     with running_broker() as broker:
         program = "\n".join(programs).replace("localhost:7411", broker.address)
         command = [sys.executable, "-c", program + "\nchannel.close()\n"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -12,11 +13,15 @@ from pathlib import Path
 from dibs.broker.border import file_watch, tls
 from dibs.broker.config.options import options
 from dibs.cli import checks
+from dibs.codecs import zlib
+from dibs.data import batch
+from dibs.worker.process import not_read_here
 
 from ..support.certificates import Authority, replace
 from ..support.imports import SOURCES
 from ..support.pages import commands, matches
 from ..support.ports import free_port
+from ..support.processes import running_broker, running_dibs
 
 PAGE = (SOURCES / "docs" / "security.md").read_text()
 COMMANDS = list(commands(PAGE))
@@ -66,6 +71,47 @@ def test_every_command_does_what_the_page_says(tmp_path: Path) -> None:
         assert matches(shown, said), f"$ {command}\nprinted\n{said}\ninstead of\n{shown}\n{log}"
     assert "new connections get another TLS certificate" in log
     assert "no longer listening" in log
+
+
+def test_its_module_encrypts(tmp_path: Path) -> None:
+    [module] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "secrets_of_ours.py").write_text(module)
+    program = """
+import dibs
+from secrets_of_ours import charge
+
+handle = charge.execute("4111111111111111", 100)
+assert handle.get(30) == "charged 1111"
+dibs.connect()  # without the codec
+try:
+    handle.get(1)
+except dibs.CodecError as error:
+    assert error.codec == "aes-gcm:2026-11", error.codec
+else:
+    raise AssertionError("nobody has encrypted it")
+"""
+    with running_broker() as broker:
+        env = {
+            **os.environ,
+            "PYTHONPATH": f"{tmp_path}:{SOURCES / 'clients' / 'python'}",
+            "DIBS_TARGET": broker.address,
+            "QUEUE_KEY_2026_11": base64.b64encode(os.urandom(32)).decode(),
+        }
+        with running_dibs("worker", "secrets_of_ours", env=env, cwd=tmp_path) as worker:
+            worker.until_printed("registered")
+            command = [sys.executable, "-c", program]
+            done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+
+
+def test_the_page_has_the_numbers_of_codecs() -> None:
+    assert batch.PUT_OFF == not_read_here._DELAY == timedelta(seconds=30)
+    assert PAGE.count("goes back for 30 s") == 2
+    assert not_read_here._LOG_EVERY_S == 60
+    assert "the same one once a minute" in PAGE
+    assert (zlib.DEFAULT_LEAST_BYTES, zlib.DEFAULT_MAX_BYTES) == (1024, 4 * 1024**2)
+    assert "longer than 1 KiB (`least_bytes`)" in PAGE
+    assert "more than 4 MiB before compression (`max_bytes`)" in PAGE
 
 
 def _logging_apart(text: str) -> str:

@@ -56,7 +56,7 @@ def main() -> None:
     except (LoadError, ValueError) as error:
         _refuse(str(error))
     AFTER_FORK.run()
-    process = Process(end, tasks, settings)
+    process = Process(end, tasks, settings, instance.sealing)
     hello = hello_of(instance, group_of(words.source), lanes_of(tasks, settings))
     if not process.run(hello):
         # What still runs would be torn down with the interpreter under it, at a random place.

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from dibs.errors import PayloadError
+from dibs.codecs.sealing import Sealing
+from dibs.errors import CodecError, PayloadError
 from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
 from dibs.tasks.dispositions import Disposition, Reject, Retry, Snooze
@@ -22,6 +23,7 @@ from ..shared.leases import lease_seconds
 from ..shared.logs import Said
 from .item import Item, Runnable
 from .leased import LeasedTask
+from .not_read_here import NotReadHere
 
 _log = logging.getLogger("dibs.worker")
 
@@ -38,25 +40,34 @@ class Execution:
         tasks: what can be run, by name.
         entries: where what came of them is put.
         ends: of leases that are lengthened, by position; see `dibs.worker.shared.memory`.
+        sealing: decodes arguments and encodes results; None: they are plain.
 
     Attributes:
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
             loop fills it; slots look into it before a call.
     """
 
-    def __init__(self, tasks: Mapping[str, Runnable], entries: Entries, ends: memoryview[float]) -> None:
+    def __init__(
+        self,
+        tasks: Mapping[str, Runnable],
+        entries: Entries,
+        ends: memoryview[float],
+        sealing: Sealing | None = None,
+    ) -> None:
         self.cancelled: dict[str, tuple[int, float]] = {}
         self._tasks = tasks
         #: Tasks of which the log has said that their attempts are not for exceptions.
         self._advised: set[str] = set()
         self._entries = entries
         self._ends = ends
+        self._sealing = sealing
+        self._unread = NotReadHere(entries)
 
     def begin(self, item: Item, now: float) -> LeasedTask | None:
         """Make the call ready; None if there is nothing to call, and then that has been dealt with.
 
         A payload that is no call cannot heal, so it is rejected: no further attempt, and the dead letter at once if
-        the item asked for it.
+        the item asked for it. One that cannot be decoded here goes back: others may have the key.
         """
         delivery, arrived, task, _ = item
         if now - arrived > _YOUNG_S and 0 < lease_seconds(delivery) <= now - arrived:
@@ -64,7 +75,15 @@ class Execution:
             self._entries.nack(delivery, pb.NACK_REASON_RELEASED)
             return None
         try:
-            args, kwargs = decode_call(delivery.content.payload)
+            sealing = self._sealing
+            content = delivery.content
+            if sealing is None:
+                args, kwargs = decode_call(content.payload)
+            else:
+                args, kwargs = decode_call(sealing.open_payload(delivery.id, content.task_name, content.payload))
+        except CodecError as error:
+            self._unread.hand_back(delivery, error)
+            return None
         except PayloadError as error:
             self._entries.nack(delivery, pb.NACK_REASON_REJECTED, str(error))
             _log.error(Said("task has a bad payload", task=task.name, id=delivery.id, error=str(error)))
@@ -192,6 +211,8 @@ class Execution:
         delivery = running.delivery
         try:
             encoded = encode_json(result)
+            if self._sealing is not None:
+                encoded = self._sealing.seal_result(delivery.id, encoded)
         except PayloadError as error:
             self._bad_result(running, f"the result of task {running.name} {error}")
             return

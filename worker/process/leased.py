@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from dibs.contract.headers import LAST_ERROR, attempts_before
+from dibs.contract.headers import LAST_ERROR, attempts_before, of_users
 from dibs.tasks.context import RunningTask
 
 from ..shared.entries import Entries
@@ -52,7 +52,7 @@ class LeasedTask(RunningTask):
         elif attribute == "last_error":
             value = delivery.last_error or delivery.content.headers.get(LAST_ERROR, "")
         elif attribute == "headers":
-            value = dict(delivery.content.headers)
+            value = of_users(delivery.content.headers)
         else:
             raise AttributeError(attribute)
         setattr(self, attribute, value)

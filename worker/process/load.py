@@ -11,6 +11,7 @@ from typing import Protocol
 
 import dibs
 from dibs.admin.registration import described
+from dibs.codecs.sealing import Sealing
 from dibs.rpc.connection import Connection
 from dibs.tasks.definition import Definition
 
@@ -55,6 +56,10 @@ class Instance(Protocol):
     @property
     def connection(self) -> Connection:
         """Where its broker is."""
+
+    @property
+    def sealing(self) -> Sealing | None:
+        """What decodes arguments and encodes results; None: they are plain."""
 
     @property
     def registry(self) -> Tasks:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 
+from dibs.codecs.sealing import Sealing
 from dibs.v1 import broker_pb2 as pb
 
 from ..shared import frames
@@ -45,15 +46,20 @@ class Process:
         end: this end of the pair.
         tasks: what can be run, by name.
         settings: how many at once, and what a stop gives to what runs.
+        sealing: decodes arguments and encodes results; None: they are plain.
     """
 
-    def __init__(self, end: End, tasks: Mapping[str, Runnable], settings: WorkerSettings) -> None:
+    def __init__(
+        self, end: End, tasks: Mapping[str, Runnable], settings: WorkerSettings, sealing: Sealing | None = None
+    ) -> None:
         self._stream = OwnStream(end.socket)
         self._wait = settings.wait
         self._reporter = Reporter(self._stream, end.memory)
         waits = Waits(tasks, settings)
         self._slots = {
-            sort: Slots(sort, some, settings, self._reporter.lanes[sort].entries, end.memory.tables[sort], waits)
+            sort: Slots(
+                sort, some, settings, self._reporter.lanes[sort].entries, end.memory.tables[sort], waits, sealing
+            )
             for sort, some in by_sort(tasks).items()
         }
         self._retiring = False

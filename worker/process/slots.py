@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from dibs.codecs.sealing import Sealing
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -45,6 +46,7 @@ class Slots:
         entries: what came of items is put here; its bell is rung.
         table: what is known of items, by their positions.
         waits: of the process.
+        sealing: decodes arguments and encodes results; None: they are plain.
 
     Attributes:
         sort: of the tasks.
@@ -61,6 +63,7 @@ class Slots:
         entries: Entries,
         table: Table,
         waits: Waits,
+        sealing: Sealing | None = None,
     ) -> None:
         self.sort = sort
         self.slots = settings.slots(sort) if tasks else 0
@@ -68,7 +71,7 @@ class Slots:
         self.released = 0
         self._tasks = tasks
         self._entries = entries
-        self._execution = Execution(tasks, entries, table.ends)
+        self._execution = Execution(tasks, entries, table.ends, sealing)
         self._unknown = NotKnownHere(entries)
         self._stale_after = settings.stale_after
         self._progress = Progress(table.marks)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .errors import (
         AlreadyExists as AlreadyExists,
         BrokerError as BrokerError,
+        CodecError as CodecError,
         DeadlineExceeded as DeadlineExceeded,
         DibsError as DibsError,
         FailedPrecondition as FailedPrecondition,
@@ -165,6 +166,7 @@ _HOMES = {
     "errors": (
         "AlreadyExists",
         "BrokerError",
+        "CodecError",
         "DeadlineExceeded",
         "DibsError",
         "FailedPrecondition",

@@ -14,6 +14,7 @@
     │   ├── Unavailable             broker or Redis away; also a ConnectionError
     │   └── DeadlineExceeded        no answer in time; also a TimeoutError
     ├── PayloadError                arguments, data or a result that are not JSON; also a ValueError
+    │   └── CodecError              they are encoded, and cannot be decoded here (.codec)
     ├── UnknownTask                 no task of that name is registered; also a KeyError and a ValueError
     ├── TaskNotFinished             get() waited long enough; also a TimeoutError
     ├── TaskFailed                  the task raised (.traceback is the remote text)
@@ -125,6 +126,19 @@ class DeadlineExceeded(BrokerError, TimeoutError):
 
 class PayloadError(DibsError, ValueError):
     """Arguments, data or a result cannot be written as JSON, or what came in is not what it should be."""
+
+
+class CodecError(PayloadError):
+    """What came in cannot be decoded here: no such codec or key, or other bytes than were written. It stays as it is.
+
+    Attributes:
+        codec: how it says that it was encoded, such as ``zlib,aes-gcm:2026-11``; empty: it is plain where nothing
+            plain is taken.
+    """
+
+    def __init__(self, message: str, *, codec: str = "") -> None:
+        super().__init__(message)
+        self.codec = codec
 
 
 class UnknownTask(DibsError, KeyError, ValueError):

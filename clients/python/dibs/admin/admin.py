@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..codecs.sealing import Sealing
 from ..contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from ..enqueueing.policy import Delivery
 from ..rpc.default import default_runner
@@ -72,6 +73,10 @@ class Admin(BaseAdmin):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        return self._dibs.sealing
 
     @property
     def _limits(self) -> KnownLimits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..codecs.sealing import Sealing
 from ..contract.names import DEADLETTER_QUEUE, DEFAULT_QUEUE, QueueName
 from ..enqueueing.policy import Delivery
 from ..rpc.known_limits import KnownLimits
@@ -65,6 +66,10 @@ class AsyncAdmin(BaseAdmin):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        return self._dibs.sealing
 
     @property
     def _limits(self) -> KnownLimits:

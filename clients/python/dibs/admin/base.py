@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
+from ..codecs.sealing import Sealing
 from ..contract.names import QueueName, queue_name
 from ..enqueueing.policy import Delivery, Policy
 from ..rpc import admin_operations as admin
@@ -51,6 +52,13 @@ class BaseAdmin:
     @property
     def _limits(self) -> KnownLimits:
         raise NotImplementedError
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        raise NotImplementedError
+
+    def _item_info(self, item: pb.ItemInfo) -> infos.ItemInfo:
+        return wire.item_info(item, self._sealing)
 
     # Queues and items
 
@@ -99,7 +107,7 @@ class BaseAdmin:
             wire.SECTIONS[section],
             include_content=bool(include_content),
         )
-        return pages, wire.item_info
+        return pages, self._item_info
 
     def _delete_items(self, ids: Iterable[str]) -> Flow[list[str]]:
         return list((yield from admin_flows.delete_items(self._namespace, ids)))
@@ -121,7 +129,7 @@ class BaseAdmin:
         pages = admin_flows.dead_letters(
             self._namespace, queue_name(queue), kind_of(is_data), include_content=bool(include_content)
         )
-        return pages, wire.item_info
+        return pages, self._item_info
 
     def _take_dead_letters(
         self, max_items: int, queue: QueueName, get_timeout: Seconds, is_data: bool
@@ -131,7 +139,7 @@ class BaseAdmin:
         name, kind, namespace = queue_name(queue), kind_of(is_data), self._namespace
         taking = self._takings.setdefault((namespace, name, kind), Taking(name, kind))
         items, request_id = yield from taking.take(namespace, max_items, to_wait(get_timeout, "get_timeout"))
-        found = [wire.item_info(item) for item in items]
+        found = [self._item_info(item) for item in items]
         if items:
             yield from taking.confirm(namespace, request_id)
         return found

@@ -7,11 +7,12 @@ tasks. Numbers are those of the moment at which the broker answered.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
+from ..codecs.sealing import Sealing
 from ..contract.limits import Limits
 from ..enqueueing.policy import Policy
 from ..rpc.codec import decode_call, decode_json
@@ -93,6 +94,7 @@ class ItemInfo:
         next_time: when it will be due, if it is delayed; when its lease runs out, if it is leased.
         death_time: when it died, if it is dead; when it was set aside, if it is.
         cancel_requested: whether it was cancelled while it runs.
+        sealing: what decodes the content.
     """
 
     id: str
@@ -110,22 +112,30 @@ class ItemInfo:
     next_time: datetime | None
     death_time: datetime | None
     cancel_requested: bool
+    sealing: Sealing | None = field(default=None, repr=False, compare=False)
 
     def call(self) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of a task's call, by place and by name.
 
         Raises:
             PayloadError: the content was not asked for, or is no call: data, or put by another kind of client.
+            CodecError: it cannot be decoded here.
         """
-        return decode_call(self.payload)
+        return decode_call(self._plain())
 
     def data(self) -> Any:
         """The value of a data item.
 
         Raises:
             PayloadError: the content was not asked for, or is not JSON.
+            CodecError: it cannot be decoded here.
         """
-        return decode_json(self.payload)
+        return decode_json(self._plain())
+
+    def _plain(self) -> bytes:
+        if self.sealing is None or not self.payload:
+            return self.payload
+        return self.sealing.open_payload(self.id, self.task_name, self.payload)
 
 
 @dataclass(frozen=True)

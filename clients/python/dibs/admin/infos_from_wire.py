@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from ..codecs.sealing import Sealing
 from ..contract.limits import CONTRACT
 from ..enqueueing.policy import policy_from_wire
 from ..tasks.states import state_from_wire
@@ -51,8 +52,8 @@ def queue_info(queue: pb.QueueInfo) -> infos.QueueInfo:
     )
 
 
-def item_info(item: pb.ItemInfo) -> infos.ItemInfo:
-    """An item."""
+def item_info(item: pb.ItemInfo, sealing: Sealing | None = None) -> infos.ItemInfo:
+    """An item; `sealing` decodes its content."""
     return infos.ItemInfo(
         id=item.id,
         queue=item.queue,
@@ -69,6 +70,7 @@ def item_info(item: pb.ItemInfo) -> infos.ItemInfo:
         next_time=_time(item, "next_time"),
         death_time=_time(item, "death_time"),
         cancel_requested=item.cancel_requested,
+        sealing=sealing,
     )
 
 

@@ -3,7 +3,7 @@
 The names are those of the contract (`proto/dibs/v1/`), and stay. Lengths of time are seconds under a name that ends in
 ``_seconds``; times are RFC 3339 text in UTC; enum values are words without their prefix (``WAITING``); what is absent
 is null. Payloads and results are given as the JSON that they hold; what is not JSON goes under a name that ends in
-``_base64``.
+``_base64``, and what is encoded and needs a key has the codecs under one that ends in ``_codec``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from ..contract.texts import json_text
-from ..errors import PayloadError
+from ..errors import CodecError, PayloadError
 from ..rpc.codec import decode_json
+from .words import readable
 
 
 def dump(value: object) -> str:
@@ -60,7 +61,9 @@ def _payload(name: str, data: bytes) -> dict[str, Any]:
     if not data:
         return {name: None}
     try:
-        return {name: decode_json(data)}
+        return {name: decode_json(readable(data))}
+    except CodecError as error:
+        return {name: None, f"{name}_base64": base64.b64encode(data).decode(), f"{name}_codec": error.codec}
     except PayloadError:
         return {name: None, f"{name}_base64": base64.b64encode(data).decode()}
 

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ..codecs import Codecs, Zlib
+from ..contract.sealed import is_sealed, shown
 from ..contract.texts import one_line, plain
-from ..errors import PayloadError
+from ..errors import CodecError, PayloadError
 from ..rpc.codec import decode_call, decode_json
 from ..tasks.states import state_from_wire
 from ..v1.types_pb2 import QUEUE_KIND_DATA, Content, ItemState, QueueKind
@@ -27,11 +29,15 @@ __all__ = [
     "plain",
     "priority",
     "rate",
+    "readable",
     "seconds_of",
     "since",
     "size",
     "state_word",
 ]
+
+#: What every reader can take off.
+_KEYLESS = Codecs(reads=[Zlib()])
 
 #: What stands where there is nothing to say.
 NOTHING = "–"
@@ -118,7 +124,7 @@ def arguments(content: Content, limit: int = 0) -> str:
     if not content.task_name:
         return payload(content.payload, limit)
     try:
-        args, kwargs = decode_call(content.payload)
+        args, kwargs = decode_call(readable(content.payload))
     except PayloadError:
         return payload(content.payload, limit)
     parts = [compact(value) for value in args] + [f"{name}={compact(value)}" for name, value in kwargs.items()]
@@ -126,13 +132,24 @@ def arguments(content: Content, limit: int = 0) -> str:
 
 
 def payload(data: bytes, limit: int = 0) -> str:
-    """Bytes that should be JSON, on one line."""
+    """Bytes that should be JSON, on one line; what needs a key that is not here is named, not shown."""
     if not data:
         return ""
     try:
-        return one_line(compact(decode_json(data)), limit)
+        return one_line(compact(decode_json(readable(data))), limit)
+    except CodecError:
+        return one_line(shown(data), limit)
     except PayloadError:
         return one_line(repr(data), limit)
+
+
+def readable(data: bytes) -> bytes:
+    """A payload or result without what needs no key to be taken off.
+
+    Raises:
+        CodecError: it needs one, or another codec.
+    """
+    return _KEYLESS.decode(data, b"") if is_sealed(data) else data
 
 
 def compact(value: object) -> str:

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from ..codecs.codec import AnyCodec
+from ..codecs.sealing import Sealing
 from ..contract.names import QueueName
 from ..data.aio_data import AsyncData
 from ..enqueueing.aio_batch import AsyncBatch
@@ -48,7 +50,8 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     Args:
         target: as for `Dibs`.
         namespace: as for `Dibs`.
-        of: take connection and tasks from that instance and share them; then nothing else is given.
+        of: take connection, codec and tasks from that instance and share them; then nothing else is given.
+        codec: as for `Dibs`.
         settings: the other arguments of `Dibs`.
 
     Raises:
@@ -67,11 +70,12 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         namespace: str | None = None,
         *,
         of: Dibs | None = None,
+        codec: AnyCodec | None = None,
         **settings: Unpack[ConnectionSettings],
     ) -> None:
-        if of is not None and (target is not None or namespace is not None or settings):
+        if of is not None and (target is not None or namespace is not None or codec is not None or settings):
             raise ValueError("of goes without the other arguments")
-        self._of = of if of is not None else Dibs(target, namespace, **settings)
+        self._of = of if of is not None else Dibs(target, namespace, codec=codec, **settings)
         self._transport: AioTransport | None = None
         self._known_tasks = KnownTasks()
 
@@ -89,6 +93,11 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     def namespace(self) -> str:
         """The namespace of everything done here."""
         return self._of.namespace
+
+    @property
+    def sealing(self) -> Sealing | None:
+        """What encodes and decodes payloads and results; None: they are plain."""
+        return self._of.sealing
 
     @property
     def transport(self) -> AioTransport:
@@ -199,11 +208,11 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
 
     async def result(self, taskid: str) -> Any:
         """As `Dibs.result`."""
-        return (await self.run(get_results(self.namespace, [taskid])))[0]
+        return (await self.run(get_results(self.namespace, [taskid], self.sealing)))[0]
 
     async def results(self, taskids: Iterable[str]) -> list[Any]:
         """As `Dibs.results`."""
-        return await self.run(get_results(self.namespace, taskids))
+        return await self.run(get_results(self.namespace, taskids, self.sealing))
 
     def Data(
         self,
@@ -263,7 +272,9 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     async def put_now(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """As `Dibs.put_now`."""
         placed = Placed(id or new_id())
-        return await self.run_now(enqueue_one(self.namespace, form.entry(placed.id, payload), placed))
+        sealing = self.sealing
+        entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
+        return await self.run_now(enqueue_one(self.namespace, entry, placed))
 
     async def run(self, flow: flows.Flow[T]) -> T:
         """As `Dibs.run`."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..codecs.codec import AnyCodec, codecs_of
+from ..codecs.sealing import Sealing
 from ..contract.names import QueueName
 from ..data.data import Data
 from ..enqueueing.batch import Batch
@@ -64,8 +66,11 @@ class Dibs(Administration, TaskMaking):
         cert: PEM file with the client's certificate chain, for mutual TLS.
         key: PEM file with the key of `cert`.
         channel_options: further gRPC channel options.
+        codec: encodes payloads and results, such as ``[Zlib(), AesGcm(keys)]``: one, or several to be applied in that
+            order. Workers need the same instance, or the same codec. Default: they are plain.
 
     Raises:
+        TypeError: `codec` is none.
         ValueError: a value is out of range, a target is none, a certificate has no key, or a token would travel
             unencrypted.
 
@@ -83,6 +88,8 @@ class Dibs(Administration, TaskMaking):
         self,
         target: str | None = None,
         namespace: str | None = None,
+        *,
+        codec: AnyCodec | None = None,
         **settings: Unpack[ConnectionSettings],
     ) -> None:
         #: The tasks of this instance, by name.
@@ -92,6 +99,7 @@ class Dibs(Administration, TaskMaking):
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None
+        self._codecs = codecs_of(codec)
         check_names(settings)
         if any(value is not None and value != () for value in (target, namespace, *settings.values())):
             self._connection = Connection.build(target, namespace, **settings)
@@ -102,19 +110,23 @@ class Dibs(Administration, TaskMaking):
         self,
         target: str | None = None,
         namespace: str | None = None,
+        *,
+        codec: AnyCodec | None = None,
         **settings: Unpack[ConnectionSettings],
     ) -> None:
         """Say where the broker is; also for tasks that exist already. Arguments and errors as for `Dibs`.
 
-        May be called again: what comes later goes to the new place. The connection itself is made by the first call.
+        May be called again: what comes later goes to the new place, with the new codec or none. The connection itself
+        is made by the first call.
 
         Example::
 
             dibs.connect("queue.example.org:7411", namespace="billing")
         """
+        codecs = codecs_of(codec)
         connection = Connection.build(target, namespace, **settings)
         self.close()
-        self._connection = connection
+        self._connection, self._codecs = connection, codecs
 
     @property
     def connection(self) -> Connection:
@@ -127,6 +139,12 @@ class Dibs(Administration, TaskMaking):
     def namespace(self) -> str:
         """The namespace of everything done here."""
         return self.connection.namespace
+
+    @property
+    def sealing(self) -> Sealing | None:
+        """What encodes and decodes payloads and results; None: they are plain."""
+        codecs = self._codecs
+        return None if codecs is None else Sealing(codecs, self.namespace)
 
     @property
     def transport(self) -> Transport:
@@ -226,7 +244,7 @@ class Dibs(Administration, TaskMaking):
 
     def result(self, taskid: str) -> Any:
         """What a task returned, without waiting; None when there is no result, for whatever reason."""
-        return self.run(get_results(self.namespace, [taskid]))[0]
+        return self.run(get_results(self.namespace, [taskid], self.sealing))[0]
 
     def results(self, taskids: Iterable[str]) -> list[Any]:
         """What tasks returned, in the order of their ids, any number of them; None where there is no result.
@@ -236,7 +254,7 @@ class Dibs(Administration, TaskMaking):
             handles = [add.execute(n, n) for n in range(10)]
             values = results(handle.taskid for handle in handles)
         """
-        return self.run(get_results(self.namespace, taskids))
+        return self.run(get_results(self.namespace, taskids, self.sealing))
 
     # Data
 
@@ -328,7 +346,8 @@ class Dibs(Administration, TaskMaking):
         """
         line = self._line or self._open()[1]
         placed = Placed(id or new_id())
-        entry = form.entry(placed.id, payload)
+        sealing = self.sealing
+        entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
         try:
             return placed.heard(line.submit(entry))
         except InvalidArgument as error:

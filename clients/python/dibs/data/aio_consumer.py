@@ -20,8 +20,9 @@ from ..rpc.rpcs import WORK
 from ..rpc.status import error_from_call
 from ..v1 import broker_pb2 as pb
 from ..v1.types_pb2 import Delivery
-from .batch import DataBatch, Entry, Marks
+from .batch import DataBatch, Entry, Marks, put_off
 from .consumer import LEAVE_SECONDS, TAKEN_ON_SECONDS, forgivable
+from .entries import read_leased
 from .holding import Holding
 
 _log = logging.getLogger("dibs")
@@ -34,7 +35,7 @@ class AsyncConsumer(Marks):
         transport: whose channel to use.
         holding: what is held and has to be said.
         items: size of a batch at most.
-        value: makes what the caller gets of a delivery.
+        value: makes what the caller gets of a delivery, or raises CodecError.
     """
 
     def __init__(self, transport: AioTransport, holding: Holding, items: int, value: Callable[[Delivery], Any]) -> None:
@@ -69,8 +70,11 @@ class AsyncConsumer(Marks):
                 deliveries = await self._wait(get_timeout)
                 if not deliveries:
                     return
-                batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
-                yield batch
+                entries, unread = read_leased(self._value, deliveries)
+                if unread:
+                    self.mark(unread, put_off)
+                if entries:
+                    yield DataBatch(entries.items(), self)
                 self._holding.finish([delivery.id for delivery in deliveries])
         finally:
             await self._leave(carrying)

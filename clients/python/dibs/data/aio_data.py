@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
+from ..codecs.sealing import Sealing
 from ..contract.names import QueueName
 from ..enqueueing.gathering import open_batch
 from ..rpc.codec import encode_json
@@ -44,6 +45,10 @@ class AsyncData(BaseData):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        return self._dibs.sealing
 
     @property
     def _limits(self) -> KnownLimits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 from ..contract import error_text
@@ -11,6 +12,10 @@ from ..v1 import broker_pb2 as pb
 
 #: One thing to say of an item: that it is done (its id and the token of its lease), or something else.
 Entry = tuple[str, int] | pb.NackEntry | pb.RefreshEntry
+
+
+#: How long what cannot be decoded here stays away: time for others to take it, or for a key to arrive.
+PUT_OFF = timedelta(seconds=30)
 
 
 class DataBatch(dict[str, Any]):
@@ -79,6 +84,13 @@ def ack(id: str, token: int) -> Entry:
 def release(id: str, token: int) -> Entry:
     """Give an item back."""
     return pb.NackEntry(id=id, lease_token=token, reason=pb.NACK_REASON_RELEASED)
+
+
+def put_off(id: str, token: int) -> pb.NackEntry:
+    """Give an item back that cannot be decoded here, for a while; its attempt does not count."""
+    entry = pb.NackEntry(id=id, lease_token=token, reason=pb.NACK_REASON_RELEASED)
+    entry.delay.FromTimedelta(PUT_OFF)
+    return entry
 
 
 def _listed(ids: Iterable[str] | str) -> list[str]:

@@ -20,7 +20,8 @@ from ..rpc.status import error_from_call
 from ..rpc.transport import Transport
 from ..v1 import broker_pb2 as pb
 from ..v1.types_pb2 import Delivery
-from .batch import DataBatch, Entry, Marks
+from .batch import DataBatch, Entry, Marks, put_off
+from .entries import read_leased
 from .holding import Holding
 
 _log = logging.getLogger("dibs")
@@ -44,7 +45,7 @@ class Consumer(Marks):
         transport: whose channel to use.
         holding: what is held and has to be said. Used under the condition.
         items: size of a batch at most.
-        value: makes what the caller gets of a delivery.
+        value: makes what the caller gets of a delivery, or raises CodecError.
     """
 
     def __init__(self, transport: Transport, holding: Holding, items: int, value: Callable[[Delivery], Any]) -> None:
@@ -93,8 +94,11 @@ class Consumer(Marks):
                 deliveries = self._wait(get_timeout)
                 if not deliveries:
                     return
-                batch = DataBatch(((delivery.id, self._value(delivery)) for delivery in deliveries), self)
-                yield batch
+                entries, unread = read_leased(self._value, deliveries)
+                if unread:
+                    self.mark(unread, put_off)
+                if entries:
+                    yield DataBatch(entries.items(), self)
                 with self._changed:
                     self._holding.finish([delivery.id for delivery in deliveries])
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from ..codecs.sealing import Sealing
 from ..contract.names import QueueName
 from ..enqueueing.gathering import open_batch
 from ..rpc.codec import encode_json
@@ -50,6 +51,9 @@ class Data(BaseData):
 
     Times are seconds since 1970. What is not JSON, put by another kind of client, comes as its bytes.
 
+    What is encoded and cannot be decoded here (see `codec` of `Dibs`) is not lost: a leased item goes back for 30 s,
+    its attempt unused, and is not given; of one that is taken, peeked at or dead a `dibs.codecs.Sealed` is given.
+
     Example::
 
         queue = dibs.Data("measurements", attempts=5, vis_timeout=30, use_dead=True)
@@ -76,6 +80,10 @@ class Data(BaseData):
     @property
     def _namespace(self) -> str:
         return self._dibs.namespace
+
+    @property
+    def _sealing(self) -> Sealing | None:
+        return self._dibs.sealing
 
     @property
     def _limits(self) -> KnownLimits:

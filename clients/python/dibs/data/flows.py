@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from ..admin import flows as admin_flows
 from ..admin.taking import Taking, waits
+from ..codecs.sealing import Sealing
 from ..contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from ..enqueueing.policy import Policy, checked_attempts
 from ..errors import BrokerError, InvalidArgument, NotFound
 from ..rpc import admin_operations as admin
 from ..rpc import operations
-from ..rpc.codec import decode_value
 from ..rpc.defaults import NO_DEFAULTS, Defaults
 from ..rpc.encoding import EncodedRequest, ItemForm, chunks
 from ..rpc.flow import Flow, do, part_size
@@ -26,7 +27,8 @@ from ..rpc.times import Seconds, to_duration, to_seconds, to_wait
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from ..v1.admin_pb2 import ITEM_SECTION_LEASED
-from .entries import dead_data_entry, dead_task_entry, task_entry
+from .batch import put_off
+from .entries import Reading, data_entry, dead_data_entry, dead_task_entry, read_leased, task_entry
 from .holding import Holding
 from .leases import Leases
 
@@ -88,6 +90,10 @@ class BaseData:
     def _limits(self) -> KnownLimits:
         raise NotImplementedError
 
+    @property
+    def _sealing(self) -> Sealing | None:
+        raise NotImplementedError
+
     def __repr__(self) -> str:
         """Name and kind of the queue."""
         kind = " of tasks" if self.is_tasks else ""
@@ -124,8 +130,12 @@ class BaseData:
     def _put(self, form: ItemForm, ids: Sequence[str], payloads: Sequence[bytes], chunksize: int) -> Flow[None]:
         """Put items, in as many requests as it takes."""
         sent = 0
-        entry = form.entry
-        entries = [entry(id, payload) for id, payload in zip(ids, payloads, strict=True)]
+        sealing = self._sealing
+        pairs = zip(ids, payloads, strict=True)
+        if sealing is None:
+            entries = [form.entry(id, payload) for id, payload in pairs]
+        else:
+            entries = [form.sealed_entry(id, payload, sealing) for id, payload in pairs]
         left = deque(
             chunks(entries, min(_checked_chunksize(chunksize), self._limits.batch_items), self._limits.entry_bytes)
         )
@@ -154,7 +164,7 @@ class BaseData:
         wait = 0.0 if get_timeout is None or peek else to_wait(get_timeout, "get_timeout")
         if self.is_dead:
             return (yield from (self._peek_dead(most) if peek else self._take_dead(most, wait)))
-        deliveries: Sequence[tpb.Delivery] = ()
+        value = self._value(strict=bool(lease_timeout) and not peek)
         for part in waits(wait):
             deliveries = yield from self._lease(
                 max_items=most,
@@ -163,15 +173,23 @@ class BaseData:
                 peek=peek,
                 attempts=0 if attempts is None else checked_attempts(attempts),
             )
-            if deliveries:
+            entries, unread = read_leased(value, deliveries)
+            if unread:
+                yield from self._put_off(deliveries, set(unread))
+            if entries:
                 break
         if lease_timeout and not peek:
-            self._leases.remember(deliveries)
+            self._leases.remember(delivery for delivery in deliveries if delivery.id in entries)
         elif not peek:
             yield from self._finish_taken(deliveries)
-        if self.is_tasks:
-            return {delivery.id: task_entry(delivery) for delivery in deliveries}
-        return {delivery.id: decode_value(delivery.content.payload) for delivery in deliveries}
+        return entries
+
+    def _put_off(self, deliveries: Iterable[tpb.Delivery], unread: Collection[str]) -> Flow[None]:
+        entries = [put_off(item.id, item.lease_token) for item in deliveries if item.id in unread]
+        try:
+            yield from do(operations.nack(self._namespace, entries))
+        except BrokerError as error:
+            _log.warning("the broker did not hear that %d items of %s go back: %s", len(entries), self, error)
 
     def _lease(self, **terms: Any) -> Flow[Sequence[tpb.Delivery]]:
         """Lease, take or peek, once."""
@@ -227,7 +245,13 @@ class BaseData:
 
     def _dead_entries(self, items: Iterable[Any]) -> dict[str, Any]:
         entry = dead_task_entry if self.is_tasks else dead_data_entry
-        return {item.id: entry(item) for item in items}
+        reading = Reading(self._namespace, self._sealing, strict=False)
+        return {item.id: entry(reading, item) for item in items}
+
+    def _value(self, *, strict: bool) -> Callable[[tpb.Delivery], Any]:
+        """What makes the value of a delivery."""
+        entry = task_entry if self.is_tasks else data_entry
+        return partial(entry, Reading(self._namespace, self._sealing, strict=strict))
 
     def _stream(
         self, items: int, vis_timeout: Seconds | None, get_timeout: Seconds | None, prefetch: int
@@ -240,11 +264,10 @@ class BaseData:
         if self.is_dead or not seconds:
             raise ValueError("a stream needs a vis_timeout above 0; dead letters, and items taken for good, have none")
         wait = None if get_timeout is None else to_wait(get_timeout, "get_timeout")
-        value = task_entry if self.is_tasks else _data_of
         holding = Holding(
             self._namespace, self.queue, self._kind, seconds, prefetch, self._limits, defaults=self._defaults
         )
-        return holding, value, wait
+        return holding, self._value(strict=True), wait
 
     # While items are here
 
@@ -299,10 +322,6 @@ class BaseData:
         if not self.is_dead:
             raise ValueError("only dead letters are sent back: use Data(name, is_dead=True)")
         return (yield from admin_flows.redrive_dead_letters(self._namespace, self.queue, self._kind, ids))
-
-
-def _data_of(delivery: tpb.Delivery) -> Any:
-    return decode_value(delivery.content.payload)
 
 
 #: Iterables that are one item all the same: JSON's objects and texts, and bytes, which are refused as an item.

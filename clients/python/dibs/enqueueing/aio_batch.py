@@ -15,7 +15,7 @@ class AsyncBatch(Gathering[AsyncRunner]):
     """The asyncio face: `IN_FLIGHT` requests are under way while the next one gathers."""
 
     def __init__(self, owner: AsyncRunner) -> None:
-        super().__init__(owner, owner.transport.limits)
+        super().__init__(owner, owner.transport.limits, owner.sealing)
         self._sent: deque[asyncio.Task[list[BrokerError]]] = deque()
 
     async def send(self) -> None:

@@ -24,7 +24,7 @@ class Batch(Gathering[Runner]):
     """The blocking face: `IN_FLIGHT` requests are under way over one stream while the next one gathers."""
 
     def __init__(self, owner: Runner) -> None:
-        super().__init__(owner, owner.transport.limits)
+        super().__init__(owner, owner.transport.limits, owner.sealing)
         #: Held while the stream is put and taken away: a fork in another thread does that, too.
         self._lock = threading.Lock()
         self._stream: EnqueueStream | None = None

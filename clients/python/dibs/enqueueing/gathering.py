@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Generic, TypeVar
 
+from ..codecs.sealing import Sealing
 from ..errors import BrokerError
 from ..rpc import forking
 from ..rpc.encoding import EncodedRequest, ItemForm, chunks
@@ -27,6 +28,7 @@ class Gathering(Generic[Owner]):
     Args:
         owner: the instance whose calls it gathers.
         limits: what one request may have.
+        sealing: encodes their payloads; None: they are plain.
 
     Attributes:
         owner: the instance whose calls it gathers.
@@ -38,8 +40,9 @@ class Gathering(Generic[Owner]):
         flushing: what has gathered is being sent right now.
     """
 
-    def __init__(self, owner: Owner, limits: KnownLimits) -> None:
+    def __init__(self, owner: Owner, limits: KnownLimits, sealing: Sealing | None = None) -> None:
         self.owner = owner
+        self._sealing = sealing
         self.limits = limits
         self.thread = threading.get_ident()
         self.outer: Gathering[object] | None = None
@@ -57,8 +60,9 @@ class Gathering(Generic[Owner]):
     def add(self, form: ItemForm, payload: bytes, id: str = "") -> Placed:
         """Add an item. Call `full` afterwards."""
         placed = Placed(id or self._ids.new())
+        sealing = self._sealing
+        entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
         self._unheard.setdefault(placed.id, []).append(placed)
-        entry = form.entry(placed.id, payload)
         self._entries.append(entry)
         self._size += len(entry)
         return placed

@@ -12,9 +12,9 @@ import json.encoder
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from ..errors import PayloadError
-
-_NO_ARGUMENTS = b'{"args":[],"kwargs":{}}'
+from ..codecs.codec import no_codec
+from ..codecs.sealing import NO_ARGUMENTS
+from ..errors import CodecError, PayloadError
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -67,6 +67,7 @@ def decode_json(data: bytes) -> Any:
 
     Raises:
         PayloadError: it is not JSON in UTF-8.
+        CodecError: it is encoded, and nobody has decoded it.
     """
     try:
         text = str(data, "utf-8")
@@ -79,13 +80,20 @@ def decode_json(data: bytes) -> Any:
     except RecursionError:
         raise PayloadError("the JSON is nested too deeply") from None
     except ValueError as error:
-        raise PayloadError(f"not JSON: {error}") from error
+        # What codecs have made is never JSON, so it is looked for only here.
+        raise no_codec(data) or PayloadError(f"not JSON: {error}") from error
 
 
 def decode_value(data: bytes) -> Any:
-    """Read a data item or a result. What is not JSON, as only another kind of client sends it, stays bytes."""
+    """Read a data item or a result. What is not JSON, as only another kind of client sends it, stays bytes.
+
+    Raises:
+        CodecError: it is encoded, and nobody has decoded it.
+    """
     try:
         return decode_json(data)
+    except CodecError:
+        raise
     except PayloadError:
         return data
 
@@ -97,7 +105,7 @@ def encode_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         PayloadError: as for `encode_json`.
     """
     if not args and not kwargs:
-        return _NO_ARGUMENTS
+        return NO_ARGUMENTS
     return encode_json({"args": args, "kwargs": kwargs})
 
 
@@ -106,11 +114,14 @@ def decode_call(payload: bytes) -> tuple[list[Any], dict[str, Any]]:
 
     Raises:
         PayloadError: the payload is not JSON, or not an object with a list `args` and an object `kwargs`.
+        CodecError: it is encoded, and nobody has decoded it.
     """
-    if payload == _NO_ARGUMENTS:
+    if payload == NO_ARGUMENTS:
         return [], {}
     try:
         call = decode_json(payload)
+    except CodecError:
+        raise
     except PayloadError as error:
         raise PayloadError(f"the payload of a task is {error}") from error
     if not isinstance(call, dict) or not call.keys() <= {"args", "kwargs"}:

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from ..contract import sealed
+from ..contract.headers import CODEC
 from ..contract.wire import SMALL, VARINTS, field, tag, varint
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from .ids import new_id
+
+if TYPE_CHECKING:
+    from ..codecs.sealing import Sealing
 
 _ITEMS = tag(pb.EnqueueRequest.DESCRIPTOR, "items")
 _REQUEST = tag(pb.EnqueueStreamRequest.DESCRIPTOR, "request")
@@ -29,20 +35,27 @@ class ItemForm:
         item: an item without id and payload.
     """
 
-    __slots__ = ("_content", "_rest", "queue")
+    __slots__ = ("_content", "_rest", "_task_name", "queue")
 
     def __init__(self, item: pb.EnqueueItem) -> None:
         self.queue = item.queue
+        self._task_name = item.content.task_name
         self._content = item.content.SerializeToString() + _PAYLOAD
         rest = pb.EnqueueItem()
         rest.CopyFrom(item)
         rest.ClearField("content")
         self._rest = rest.SerializeToString()
 
-    def entry(self, id: str, payload: bytes) -> bytes:
-        """One item as it stands in the bytes of an EnqueueRequest; entries are simply joined."""
+    def entry(self, id: str, payload: bytes, header: bytes = b"") -> bytes:
+        """One item as it stands in the bytes of an EnqueueRequest; entries are simply joined.
+
+        Args:
+            id: its id.
+            payload: its payload.
+            header: a header of its own, encoded as a field of a Content.
+        """
         length = len(payload)
-        content = b"%b%b%b" % (self._content, VARINTS[length] if length < SMALL else varint(length), payload)
+        content = b"%b%b%b%b" % (header, self._content, VARINTS[length] if length < SMALL else varint(length), payload)
         length = len(content)
         name = id.encode()
         item = b"%b%b%b%b%b%b%b" % (
@@ -55,6 +68,21 @@ class ItemForm:
             content,
         )
         return field(_ITEMS, item)
+
+    def sealed_entry(self, id: str, payload: bytes, sealing: Sealing) -> bytes:
+        """As `entry`, with a payload that codecs encode, and a header that says so.
+
+        Raises:
+            PayloadError: a codec refused it.
+        """
+        made = sealing.seal_payload(id, self._task_name, payload)
+        found = sealed.unseal(made)
+        return self.entry(id, made, b"" if found is None else _codec_header(found[0]))
+
+
+@lru_cache(maxsize=64)
+def _codec_header(steps: str) -> bytes:
+    return tpb.Content(headers={CODEC: steps}).SerializeToString()
 
 
 @lru_cache(maxsize=4096)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .aio_transport import AioTransport
 from .connection import Connection
@@ -11,6 +11,9 @@ from .encoding import ItemForm
 from .flow import Flow
 from .placed import Placed
 from .transport import Transport
+
+if TYPE_CHECKING:
+    from ..codecs.sealing import Sealing
 
 T = TypeVar("T")
 
@@ -27,6 +30,11 @@ class Runner(ABC):
     @abstractmethod
     def namespace(self) -> str:
         """The namespace of everything done here."""
+
+    @property
+    @abstractmethod
+    def sealing(self) -> Sealing | None:
+        """What encodes and decodes payloads and results; None: they are plain."""
 
     @property
     @abstractmethod
@@ -70,6 +78,11 @@ class AsyncRunner(ABC):
     @abstractmethod
     def namespace(self) -> str:
         """The namespace of everything done here."""
+
+    @property
+    @abstractmethod
+    def sealing(self) -> Sealing | None:
+        """What encodes and decodes payloads and results; None: they are plain."""
 
     @property
     @abstractmethod

@@ -25,7 +25,7 @@ class RunningTask:
             kept.
         cancelled: whether somebody has cancelled it while it runs. The worker sets it, from another thread;
             a long task looks at it now and then, and returns early.
-        headers: what the producer passed along, such as a trace context.
+        headers: what the producer passed along, such as a trace context; without those that dibs itself has set.
         retried: whether `Task.retry` has put another attempt in its place. The worker then reports nothing of this
             one: its lease is superseded.
     """

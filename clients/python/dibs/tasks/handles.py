@@ -13,6 +13,7 @@ from .result_flows import cancel, get_result, get_results, look_up, wait_for
 from .states import Cancelled, State, Status, state_from_wire
 
 if TYPE_CHECKING:
+    from ..codecs.sealing import Sealing
     from ..rpc.operations import Operation
     from ..rpc.placed import Placed
 
@@ -72,7 +73,7 @@ class EnqueuedTask(Generic[R]):
     @property
     def args(self) -> Arguments | None:
         """The arguments that it was called with, as ``(args, kwargs)``; None when it is done or forgotten."""
-        return self._dibs.run(_arguments(self._dibs.namespace, self.taskid))
+        return self._dibs.run(_arguments(self._dibs.namespace, self.taskid, self._dibs.sealing))
 
     @property
     def state(self) -> State:
@@ -87,7 +88,7 @@ class EnqueuedTask(Generic[R]):
     @property
     def result(self) -> R | None:
         """What it returned, without waiting; None when there is no result, for whatever reason."""
-        value: R | None = self._dibs.run(get_results(self._dibs.namespace, [self.taskid]))[0]
+        value: R | None = self._dibs.run(get_results(self._dibs.namespace, [self.taskid], self._dibs.sealing))[0]
         return value
 
     def wait(
@@ -119,8 +120,9 @@ class EnqueuedTask(Generic[R]):
             TaskCancelled: somebody cancelled it.
             TaskNotFinished: it is not done in time.
             ResultUnavailable: it is done, and no result is kept (see `save_results`).
+            CodecError: its result is encoded, and cannot be decoded here (`codec` of `Dibs`).
         """
-        value: R = self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        value: R = self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout, self._dibs.sealing))
         return value
 
     def cancel(self) -> Cancelled:
@@ -166,7 +168,7 @@ class AsyncEnqueuedTask(Generic[R]):
     @property
     def args(self) -> _Awaited[Arguments | None]:
         """As `EnqueuedTask.args`; await it."""
-        return _Awaited(self._dibs, _arguments(self._dibs.namespace, self.taskid))
+        return _Awaited(self._dibs, _arguments(self._dibs.namespace, self.taskid, self._dibs.sealing))
 
     @property
     def state(self) -> _Awaited[State]:
@@ -181,7 +183,7 @@ class AsyncEnqueuedTask(Generic[R]):
     @property
     def result(self) -> _Awaited[R | None]:
         """As `EnqueuedTask.result`; await it."""
-        return _Awaited(self._dibs, _result(self._dibs.namespace, self.taskid))
+        return _Awaited(self._dibs, _result(self._dibs.namespace, self.taskid, self._dibs.sealing))
 
     async def wait(
         self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
@@ -191,7 +193,9 @@ class AsyncEnqueuedTask(Generic[R]):
 
     async def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """As `EnqueuedTask.get`."""
-        value: R = await self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout))
+        value: R = await self._dibs.run(
+            get_result(self._dibs.namespace, self.taskid, self.name, timeout, self._dibs.sealing)
+        )
         return value
 
     async def cancel(self) -> Cancelled:
@@ -224,10 +228,14 @@ def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
     return (yield from _state(namespace, id)).status
 
 
-def _result(namespace: str, id: str) -> Generator[Operation[Any], Any, Any]:
-    return (yield from get_results(namespace, [id]))[0]
+def _result(namespace: str, id: str, sealing: Sealing | None) -> Generator[Operation[Any], Any, Any]:
+    return (yield from get_results(namespace, [id], sealing))[0]
 
 
-def _arguments(namespace: str, id: str) -> Generator[Operation[Any], Any, Arguments | None]:
+def _arguments(namespace: str, id: str, sealing: Sealing | None) -> Generator[Operation[Any], Any, Arguments | None]:
     found = yield from look_up(namespace, id, include_content=True)
-    return Arguments(*decode_call(found.content.payload)) if found.HasField("content") else None
+    if not found.HasField("content"):
+        return None
+    content = found.content
+    payload = content.payload if sealing is None else sealing.open_payload(id, content.task_name, content.payload)
+    return Arguments(*decode_call(payload))

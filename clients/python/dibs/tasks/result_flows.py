@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Literal
 
+from ..codecs.sealing import Sealing
 from ..errors import PermissionDenied, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
 from ..rpc import operations
 from ..rpc.codec import decode_value
@@ -70,10 +71,13 @@ def wait_for(
     return state.is_over if until == "done" else state.has_started
 
 
-def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> Flow[Any]:
+def get_result(
+    namespace: str, id: str, name: str, timeout: Seconds | None, sealing: Sealing | None = None
+) -> Flow[Any]:
     """The value that a task returned, waiting for it.
 
     Raises:
+        CodecError: it is encoded, and cannot be decoded here.
         TaskFailed: it raised.
         TaskCancelled: somebody cancelled it.
         TaskNotFinished: not in time.
@@ -96,27 +100,33 @@ def get_result(namespace: str, id: str, name: str, timeout: Seconds | None) -> F
             f"no result of task {name or '(unnamed)'} {id} is kept: it asked for none (save_results), "
             "its time is over, or it was never there"
         )
-    return _value(found)
+    return _value(found, sealing)
 
 
-def _value(found: pb.ItemResult) -> Any:
+def _value(found: pb.ItemResult, sealing: Sealing | None) -> Any:
     """What a task returned: None if its worker sent nothing, the bytes if they are not JSON.
 
     Raises:
         PermissionDenied: it may not be seen.
+        CodecError: it is encoded, and cannot be decoded here.
     """
     if found.withheld:
         raise PermissionDenied(
             f"the result of task {found.id} is for principals with the role produce, consume or content",
             reason="MISSING_ROLE",
         )
-    return decode_value(found.result) if found.HasField("result") else None
+    if not found.HasField("result"):
+        return None
+    return decode_value(found.result if sealing is None else sealing.open_result(found.id, found.result))
 
 
-def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
+def get_results(namespace: str, ids: Iterable[str], sealing: Sealing | None = None) -> Flow[list[Any]]:
     """The values that tasks returned, None for each that has none (yet), in the order of the ids.
 
     A worker in another language may have sent what is not JSON: that comes as its bytes.
+
+    Raises:
+        CodecError: one is encoded, and cannot be decoded here.
     """
     values: list[Any] = []
     remaining = iter(ids)
@@ -126,7 +136,7 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
         for item in found:
             if item.truncated:
                 left_out.append(len(values))
-            values.append(_value(item))
+            values.append(_value(item, sealing))
         start = len(values) - len(batch)
         most = MAX_BATCH
         while left_out:  # the reply was full; what is asked for alone has room
@@ -137,7 +147,7 @@ def get_results(namespace: str, ids: Iterable[str]) -> Flow[list[Any]]:
                 if item.truncated:
                     still.append(place)
                 else:
-                    values[place] = _value(item)
+                    values[place] = _value(item, sealing)
             if len(still) == len(again):
                 if len(again) == 1:
                     raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")

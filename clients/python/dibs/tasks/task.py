@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from ..contract.headers import check_free
 from ..contract.names import QueueName
 from ..errors import AlreadyExists
 from ..rpc.codec import encode_call
@@ -176,15 +177,16 @@ class BaseTask(Generic[P, R]):
                 ``"replace_unless_running"``, the call takes the place of one that waits, or is done or dead; if a
                 worker has it, AlreadyExists is raised. ``"keep"`` leaves it, ``"replace"`` takes its place though it
                 may be running, ``"fail"`` raises AlreadyExists. The handle's `created` says what happened.
-            headers: passed along to the running task, such as a trace context.
+            headers: passed along to the running task, such as a trace context. Their names do not begin with ``dibs-``.
 
         Raises:
-            ValueError: a value is out of range.
+            ValueError: a value is out of range, or the name of a header is not for users.
 
         Example::
 
             send.options(delay=60, queue="low").execute("hello")
         """
+        check_free(headers or ())
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
         clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {})
