@@ -7,7 +7,6 @@ a list catches the error once and adds the way there with `InvalidField.under("i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -15,14 +14,13 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dibs.contract.names import DEFAULT_NAMESPACE
+from dibs.contract.names import DEFAULT_NAMESPACE, NAME
 
 from ..border.errors import InvalidField
 
 _K = TypeVar("_K", bound=int)
 _T = TypeVar("_T")
 
-_NAME = re.compile(r"[A-Za-z0-9_./@-]+")
 #: Longest name of a task that is remembered, in characters.
 _LONGEST_KNOWN = 256
 _NANOS = 1_000_000_000
@@ -34,7 +32,7 @@ _LAST_SECOND = 253_402_300_799
 @lru_cache(maxsize=8192)
 def name(value: str, field: str, max_length: int) -> str:
     """A queue's or namespace's name: 1 to `max_length` of `[A-Za-z0-9_./@-]`."""
-    if len(value) > max_length or _NAME.fullmatch(value) is None:
+    if len(value) > max_length or NAME.fullmatch(value) is None:
         raise InvalidField(field, f"must be 1 to {max_length} characters of [A-Za-z0-9_./@-]")
     return value
 

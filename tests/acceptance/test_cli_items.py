@@ -143,3 +143,14 @@ def test_a_lone_surrogate_ends_no_command(dibs: Command) -> None:
     assert "\u202e" not in written
     assert json.loads(written)["items"][0]["content"]["payload"]["args"] == ["\ud800", "\u202e"]
     dibs("clear", "odd")
+
+
+def test_a_task_that_nobody_knows_is_enqueued_with_a_warning(dibs: Command) -> None:
+    dibs("known", "register", "mail.send", "--queue", "mail")
+
+    said = dibs("enqueue", "mail.snd", "--queue", "unknown-tasks", "--id", "unknown-1")
+
+    assert said.out == "unknown-1\n"
+    assert "no worker has registered a task mail.snd" in said.err
+    assert "did you mean mail.send?" in said.err
+    assert "no worker" not in dibs("enqueue", "mail.send").err

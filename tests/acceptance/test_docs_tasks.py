@@ -15,10 +15,11 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tasks.md").read_text()
 
 def test_the_page_tells_the_truth(tmp_path: Path) -> None:
     module, *programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(programs) == 2
+    assert len(programs) == 3
     (tmp_path / "pages.py").write_text(module)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     with running_broker() as broker:
-        env = {**os.environ, "PYTHONPATH": str(tmp_path), "DIBS_TARGET": broker.address}
+        env = {**os.environ, "PYTHONPATH": path, "DIBS_TARGET": broker.address}
         with running_dibs("worker", "pages", "--threads", "4", env=env, cwd=tmp_path) as worker:
             worker.until_printed("registered")
             for program in programs:

@@ -114,7 +114,7 @@ def test_example_uses_a_periodic_task(scene: Scene) -> None:
 
 
 def test_crontab(scene: Scene) -> None:
-    @dibs.Dibs().cron_task("0 5 * * tue")
+    @dibs.Dibs().cron_task("0 5 * * tue", name="function2")
     def function2() -> None: ...
 
     due = function2.next(datetime(2026, 3, 4, 12, tzinfo=UTC))

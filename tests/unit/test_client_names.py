@@ -22,6 +22,7 @@ class Named:
     def __init__(self, function: Function, name: str | None = None) -> None:
         self.function = self.target = function
         self.name = name or default_name(function)
+        self.aliases = ()
 
 
 class Registering:

@@ -130,25 +130,30 @@ def test_backoff_grows_with_the_attempts_whoever_asks_for_them(app: RecordingDib
 
 
 def test_a_function_that_takes_attempts_gets_those_left_with_this_one(app: RecordingDibs, running: RunningTask) -> None:
-    @app.task(name="task")
+    @app.task(name="task", attempts=2)
     def anything(**kwargs: Any) -> Any:
         return kwargs
 
-    @app.task
+    @app.task(name="once")
+    def once(**kwargs: Any) -> Any:
+        return kwargs
+
+    @app.task(name="directly")
     def directly(a: int, _attempts: int = 0) -> int:
         return _attempts
 
-    @app.task
+    @app.task(name="neither")
     def neither(a: int) -> int:
         return a
 
     assert anything.function(x=1) == {"x": 1, "_attempts": 4}
+    assert once.function(x=1) == {"x": 1}
     assert directly.function(1) == 4
     assert neither.function(1) == 1
 
 
 def test_called_here_a_function_gets_no_attempts(app: RecordingDibs, running: RunningTask) -> None:
-    @app.task
+    @app.task(name="anything")
     def anything(**kwargs: Any) -> Any:
         return kwargs
 
@@ -194,14 +199,14 @@ def test_the_example_of_three_attempts_never_gets_to_zero(app: RecordingDibs) ->
 
 
 def test_outside_of_a_worker_the_call_that_asks_is_the_first_attempt(app: RecordingDibs) -> None:
-    @app.task(attempts=3)
+    @app.task(attempts=3, name="task")
     def task(**kwargs: Any) -> None: ...
 
     task.retry()
     assert (app.last.policy.attempts, app.last.id, app.last.delay.seconds) == (2, "new", 30)
     task.retry(_attempts=10)
     assert app.last.policy.attempts == 9
-    assert app.task(lambda: None).retry() is None
+    assert app.task(name="t")(lambda: None).retry() is None
 
 
 def test_an_attempt_under_another_id_takes_nobodys_place(app: RecordingDibs, running: RunningTask) -> None:

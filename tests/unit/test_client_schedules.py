@@ -17,7 +17,7 @@ NOON = datetime(2026, 3, 4, 12, 0, 30, tzinfo=UTC)  # a Wednesday
 
 
 def cron_next(expression: str, now: datetime = NOON, **arguments: Any) -> datetime:
-    @RecordingDibs().cron_task(expression, **arguments)
+    @RecordingDibs().cron_task(expression, **arguments, name="task")
     def task() -> None: ...
 
     due = task.next(now)
@@ -26,7 +26,7 @@ def cron_next(expression: str, now: datetime = NOON, **arguments: Any) -> dateti
 
 
 def test_a_periodic_task_is_due_a_period_later() -> None:
-    @RecordingDibs().periodic_task(timedelta(minutes=5), queue="low", never_skip=True)
+    @RecordingDibs().periodic_task(timedelta(minutes=5), queue="low", never_skip=True, name="task")
     def task() -> None: ...
 
     assert task.schedule == Every(timedelta(minutes=5), never_skip=True)
@@ -36,7 +36,7 @@ def test_a_periodic_task_is_due_a_period_later() -> None:
 
 
 def test_a_task_that_does_not_recur_is_never_due() -> None:
-    @RecordingDibs().task
+    @RecordingDibs().task(name="task")
     def task() -> None: ...
 
     assert task.schedule is None
@@ -135,7 +135,7 @@ def test_six_fields_are_taken_only_where_the_first_is_said_to_be_the_second() ->
 
 
 def test_the_schedule_is_a_plain_value() -> None:
-    @RecordingDibs().cron_task("  0 5  * * tue ", timezone="Europe/Berlin", never_skip=True)
+    @RecordingDibs().cron_task("  0 5  * * tue ", timezone="Europe/Berlin", never_skip=True, name="task")
     def task() -> None: ...
 
     assert task.schedule == Cron("0 5 * * tue", "Europe/Berlin", never_skip=True)

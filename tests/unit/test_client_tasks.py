@@ -34,7 +34,7 @@ def arguments(item: pb.EnqueueItem) -> tuple[list[Any], dict[str, Any]]:
 
 
 def test_a_task_is_still_the_function(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="add")
     def add(a: int, b: int = 1) -> int:
         """Adds."""
         return a + b
@@ -61,11 +61,11 @@ def test_a_call_names_task_queue_kind_and_arguments(app: RecordingDibs) -> None:
 
 
 def test_a_task_that_names_no_queue_goes_to_the_default_one(app: RecordingDibs) -> None:
-    assert app.task(lambda: None).queue == DEFAULT_QUEUE
+    assert app.task(name="t")(lambda: None).queue == DEFAULT_QUEUE
 
 
 def test_a_call_may_override_delay_id_queue_and_attempts(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="add")
     def add(a: int) -> None: ...
 
     handle = add.execute(1, delay=timedelta(seconds=2), taskid="mine", _queue=b"other", _attempts=7)
@@ -77,7 +77,7 @@ def test_a_call_may_override_delay_id_queue_and_attempts(app: RecordingDibs) -> 
 
 
 def test_options_do_the_same_and_leave_the_task_alone(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="add")
     def add(a: int) -> None: ...
 
     at = datetime(2030, 1, 1, tzinfo=UTC)
@@ -93,7 +93,7 @@ def test_options_do_the_same_and_leave_the_task_alone(app: RecordingDibs) -> Non
 
 
 def test_keywords_of_a_call_go_before_options(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="add")
     def add(a: int) -> None: ...
 
     add.options(at=datetime(2030, 1, 1, tzinfo=UTC), queue="other").execute(1, delay=3)
@@ -121,13 +121,13 @@ def test_a_negative_delay_is_none(app: RecordingDibs, delay: Any) -> None:
     ],
 )
 def test_options_that_make_no_sense_are_refused(app: RecordingDibs, options: dict[str, Any], named: str) -> None:
-    task = app.task(lambda: None)
+    task = app.task(name="t")(lambda: None)
     with pytest.raises(ValueError, match=named):
         task.options(**options)
 
 
 def test_an_option_that_the_function_has_a_parameter_for_is_the_functions(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="remind")
     def remind(delay: int, **more: Any) -> None: ...
 
     remind.execute(delay=5, taskid="mine")
@@ -138,7 +138,7 @@ def test_an_option_that_the_function_has_a_parameter_for_is_the_functions(app: R
 
 
 def test_a_call_may_run_here_and_now(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="add")
     def add(a: int) -> int:
         return a + 1
 
@@ -149,14 +149,14 @@ def test_a_call_may_run_here_and_now(app: RecordingDibs) -> None:
 
 
 def test_arguments_that_are_not_json_are_refused_before_anything_is_sent(app: RecordingDibs) -> None:
-    task: Task[..., None] = app.task(lambda *_: None)
+    task: Task[..., None] = app.task(name="t")(lambda *_: None)
     with pytest.raises(PayloadError, match="JSON"):
         task.execute({1, 2})
     assert app.items == []
 
 
 def test_a_task_may_be_enqueued_through_another_instance(app: RecordingDibs) -> None:
-    @app.task(queue="sums")
+    @app.task(queue="sums", name="add")
     def add(a: int) -> int:
         return a
 
@@ -206,11 +206,11 @@ def test_a_recurring_task_must_do_without_arguments(app: RecordingDibs) -> None:
     def needs(thing: int, other: int = 1) -> None: ...
 
     with pytest.raises(TypeError, match="needs 'thing'"):
-        app.periodic_task(60)(needs)
+        app.periodic_task(60, name="needs")(needs)
     with pytest.raises(TypeError, match="needs 'thing'"):
-        app.cron_task("* * * * *")(needs)
+        app.cron_task("* * * * *", name="needs")(needs)
 
-    @app.periodic_task(60)
+    @app.periodic_task(60, name="does_not")
     def does_not(_attempts: int, *args: int, other: int = 1, **kwargs: int) -> None: ...
 
 
@@ -242,11 +242,11 @@ def test_a_name_that_makes_no_sense_is_refused(app: RecordingDibs, name: str) ->
 
 
 def test_a_worker_finds_what_it_needs(app: RecordingDibs) -> None:
-    @app.task
+    @app.task(name="fetch")
     async def fetch(url: str) -> str:
         return url
 
-    @app.task
+    @app.task(name="plain")
     def plain() -> None: ...
 
     task = app.registry.find(fetch.name)
@@ -255,11 +255,12 @@ def test_a_worker_finds_what_it_needs(app: RecordingDibs) -> None:
     assert asyncio.run(task.function("x")) == "x"
     assert asyncio.run(fetch("x")) == "x"
     assert not plain.is_async
-    assert fetch.name == f"{__name__}.{test_a_worker_finds_what_it_needs.__qualname__}.<locals>.fetch"
+    assert fetch.name == "fetch"
+    assert of_this_module.name == f"{__name__}.of_this_module"
 
 
 def test_backoff_is_an_argument(app: RecordingDibs) -> None:
-    task = app.task(attempts=2, backoff=Backoff(initial=2))(lambda: None)
+    task = app.task(attempts=2, backoff=Backoff(initial=2), name="t")(lambda: None)
 
     task.execute()
     assert app.last.policy.retry.initial_delay.seconds == 2
@@ -274,7 +275,7 @@ def test_a_worker_that_is_not_installed_is_named(app: RecordingDibs, monkeypatch
 def test_the_environment_says_where_the_broker_is_when_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
     app = dibs.Dibs()
 
-    @app.task
+    @app.task(name="add")
     def add() -> None: ...
 
     monkeypatch.setenv("DIBS_TARGET", "queue.example.org:7411")

@@ -254,8 +254,8 @@ def test_schedules_come_and_go_with_the_code(app: Dibs, broker: BrokerThread) ->
 
 def test_what_the_broker_refuses_does_not_hinder_the_rest(app: Dibs) -> None:
     app.periodic_task(60, name="good")(lambda: None)
-    app.periodic_task(60, name="bad schedule", queue="no:colons")(lambda: None)
-    app.task(name="bad task", queue="no:colons")(lambda: None)
+    app.periodic_task(60, name="bad schedule", queue="q" * 129)(lambda: None)
+    app.task(name="bad task", queue="q" * 129)(lambda: None)
     done = register(app)
     assert (done.tasks, done.schedules) == (1, 1)
     assert set(done.refused) == {"bad schedule", "bad task"}

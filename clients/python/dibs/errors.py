@@ -144,17 +144,22 @@ class CodecError(PayloadError):
 class UnknownTask(DibsError, KeyError, ValueError):
     """No task of that name is registered in this process.
 
+    Args:
+        name: the name that was asked for.
+        hint: what may have been meant.
+
     Attributes:
         name: the name that was asked for.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self, name: str, hint: str = "") -> None:
+        super().__init__(name, hint)
         self.name = name
+        self._hint = hint
 
     def __str__(self) -> str:
         """What is missing, and why that may be."""
-        return f"no task is registered under the name {self.name!r}; has its module been imported?"
+        return f"no task is registered under the name {self.name!r}{self._hint or '; has its module been imported?'}"
 
 
 class TaskNotFinished(DibsError, TimeoutError):

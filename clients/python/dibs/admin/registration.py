@@ -49,7 +49,8 @@ class Registered:
 def described(definitions: Iterable[Definition]) -> tuple[list[pb.TaskDefinition], list[pb.Schedule]]:
     """Tasks, and the schedules of those that have one, as the broker is told of them."""
     known = list(definitions)
-    return [_task(one) for one in known], [_schedule(one) for one in known if one.schedule is not None]
+    tasks = [task for one in known for task in _tasks(one)]
+    return tasks, [_schedule(one) for one in known if one.schedule is not None]
 
 
 def registration(
@@ -136,11 +137,15 @@ def _without_refused(entries: list[Any], done: Registered, call: Callable[[list[
             done.refused[entries.pop(int(match[1])).name] = str(error)
 
 
-def _task(definition: Definition) -> pb.TaskDefinition:
+def _tasks(definition: Definition) -> list[pb.TaskDefinition]:
+    """Of a task: under its name, and under each alias, for who calls it by that."""
     text = inspect.getdoc(definition.target) or ""
-    task = pb.TaskDefinition(name=definition.name, queue=definition.queue, description=text[:_MAX_DESCRIPTION])
-    task.policy.MergeFromString(definition.policy.encoded)
-    return task
+    tasks = []
+    for name in (definition.name, *definition.aliases):
+        task = pb.TaskDefinition(name=name, queue=definition.queue, description=text[:_MAX_DESCRIPTION])
+        task.policy.MergeFromString(definition.policy.encoded)
+        tasks.append(task)
+    return tasks
 
 
 def _schedule(definition: Definition) -> pb.Schedule:

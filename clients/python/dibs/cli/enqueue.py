@@ -11,6 +11,7 @@ from ..contract.names import DEFAULT_QUEUE
 from ..rpc.codec import encode_call, encode_json
 from ..rpc.ids import new_id
 from ..rpc.times import to_duration
+from ..tasks import hints
 from ..tasks.options import CONFLICTS
 from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
@@ -138,6 +139,12 @@ def _task_item(session: Session, name: str, args: str | None, kwargs: str | None
     if registered:
         item.policy.CopyFrom(registered[0].definition.policy)
         item.queue = registered[0].definition.queue
+    else:
+        close = hints.for_names(name, [task.definition.name for task in session.calls.known_tasks()])
+        session.note(
+            f"dibs: no worker has registered a task {words.plain(name)} in the last 30 days: it waits for one"
+            f"{words.plain(close)}"
+        )
     item.queue = queue or item.queue or DEFAULT_QUEUE
     return item
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from google.protobuf.duration_pb2 import Duration
 
-from ..contract.names import DEADLETTER_QUEUE
+from ..contract.names import DEADLETTER_QUEUE, possible_queue_name
 from ..rpc.times import Seconds, to_duration, to_seconds
 from ..v1.types_pb2 import DeliveryPolicy, RetryPolicy
 
@@ -128,7 +128,7 @@ class Policy:
         return cls(
             attempts=checked_attempts(attempts),
             vis_timeout=to_seconds(vis_timeout, "vis_timeout"),
-            use_dead=use_dead or False,
+            use_dead=possible_queue_name(use_dead) if use_dead and isinstance(use_dead, str) else bool(use_dead),
             save_results=to_seconds(save_results, "save_results"),
             retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
             backoff=backoff,

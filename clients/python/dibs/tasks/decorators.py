@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -14,7 +14,8 @@ from .definition import Definition
 from .dispositions import ErrorClasses, ErrorRules
 from .no_effect import warn_of_no_effect
 from .schedules import Cron, Every, Schedule
-from .task import AsyncBinds, AsyncTask, Binds, CoroutineTask, Task
+from .suitable import check_function
+from .task import AsyncBinds, AsyncTask, BaseTask, Binds, CoroutineTask, Task
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -24,8 +25,9 @@ R = TypeVar("R")
 
 
 class TaskArguments(Delivery, total=False):
-    """The arguments of the decorators that say how calls are delivered, and what exceptions mean; see `Dibs.task`."""
+    """The arguments of the decorators beside queue and name; see `Dibs.task`."""
 
+    aliases: Sequence[str]
     retry_on: ErrorClasses | None
     give_up_on: ErrorClasses | None
 
@@ -39,6 +41,7 @@ class Recipe:
     queue: QueueName | None
     name: str | None
     schedule: Schedule | None = None
+    aliases: Sequence[str] = ()
 
     @classmethod
     def build(
@@ -47,6 +50,7 @@ class Recipe:
         name: str | None,
         schedule: Schedule | None = None,
         *,
+        aliases: Sequence[str] = (),
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         **delivery: Unpack[Delivery],
@@ -59,13 +63,41 @@ class Recipe:
         """
         policy, rules = Policy.build(**delivery), ErrorRules.build(retry_on, give_up_on)
         warn_of_no_effect(policy, rules)
-        return cls(policy, rules, queue, name, schedule)
+        return cls(policy, rules, queue, name, schedule, aliases)
 
     def define(self, function: Callable[..., Any]) -> Definition:
-        """The definition of a task that runs `function`."""
+        """The definition of a task that runs `function`.
+
+        Raises:
+            TypeError: no task can be made of it.
+            ValueError: a name is none, or is missing.
+        """
+        _refuse_task(function)
+        check_function(function, self.name)
         return Definition(
-            function, queue=self.queue, name=self.name, policy=self.policy, schedule=self.schedule, rules=self.rules
+            function,
+            queue=self.queue,
+            name=self.name,
+            policy=self.policy,
+            schedule=self.schedule,
+            rules=self.rules,
+            aliases=self.aliases,
         )
+
+
+def _refuse_task(function: object) -> None:
+    """A task of a task would call the one and be another.
+
+    Raises:
+        TypeError: it is one, or a decorator has been put around one.
+    """
+    below = function
+    while below is not None:
+        if isinstance(below, BaseTask):
+            raise TypeError(
+                f"{below.name} is a task already: write one decorator of dibs above the function, above all others"
+            )
+        below = getattr(below, "__wrapped__", None)
 
 
 def task_recipe(queue: QueueName | None, name: str | None, **arguments: Unpack[TaskArguments]) -> Recipe:
@@ -113,7 +145,12 @@ class TaskDecorator:
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     def __call__(self, function: Callable[..., Any], /) -> Task[..., Any]:
-        """Make and register the task."""
+        """Make and register the task.
+
+        Raises:
+            TypeError: no task can be made of it: a method, a generator, a class, a task; the text says what to write.
+            ValueError: it has no name of its own, or its name or an alias is another task's.
+        """
         task = self._dibs.bind(self._recipe.define(function))
         self._dibs.registry.register(task)
         return task
@@ -132,7 +169,12 @@ class AsyncTaskDecorator:
     def __call__(self, function: Callable[P, R], /) -> AsyncTask[P, R]: ...
 
     def __call__(self, function: Callable[..., Any], /) -> AsyncTask[..., Any]:
-        """Make and register the task."""
+        """Make and register the task.
+
+        Raises:
+            TypeError: no task can be made of it: a method, a generator, a class, a task; the text says what to write.
+            ValueError: it has no name of its own, or its name or an alias is another task's.
+        """
         task = self._dibs.bind(self._recipe.define(function))
         self._dibs.registry.register(task)
         return task

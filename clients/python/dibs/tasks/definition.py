@@ -13,12 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..contract.headers import ATTEMPTS_BEFORE, LAST_ERROR
-from ..contract.names import DEFAULT_QUEUE, QueueName, queue_name
+from ..contract.names import DEFAULT_QUEUE, QueueName, possible_queue_name, queue_name
 from ..enqueueing.policy import Policy
-from ..rpc.codec import encode_call
 from ..rpc.encoding import ItemForm, task_form
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
+from .arguments import ArgumentWriter
+from .binding import ATTEMPTS, Binding
 from .context import CURRENT_TASK, RunningTask
 from .dispositions import NO_RULES, ErrorRules
 from .options import NO_OPTIONS, OVERRIDES, Options
@@ -26,8 +27,6 @@ from .registry import default_name
 from .schedules import Schedule
 
 _log = logging.getLogger("dibs")
-
-_ATTEMPTS = "_attempts"
 
 #: Bytes of the error text that goes along with a retry; all headers together may have 8 KiB.
 _MAX_ERROR_BYTES = 4_096
@@ -78,12 +77,18 @@ class Definition:
         policy: how its calls are delivered.
         schedule: when it runs by itself; None for a task that does not.
         rules: after which exceptions there is another attempt.
+        aliases: further names that a worker knows it by, such as the one before it was renamed.
 
     Raises:
-        TypeError: `function` cannot be called, or has a schedule and needs arguments.
+        TypeError: `function` has a schedule and needs arguments, or a parameter that nobody can pass; or `aliases` is
+            text.
+        ValueError: the name of its queue is none.
 
     Attributes:
-        function: what a worker calls with the arguments from the wire: it passes `_attempts` where that is taken.
+        function: what a worker calls with the arguments from the wire: it passes `_attempts` to functions that name it,
+            and by way of ``**kwargs`` to tasks of more than one attempt.
+        write: from positional and keyword arguments to the payload of a call; raises TypeError if they do not fit the
+            function, and PayloadError if they cannot be written.
         target: the function itself.
         is_async: whether it is a coroutine function.
         form: what its calls have in common.
@@ -99,21 +104,25 @@ class Definition:
         policy: Policy | None = None,
         schedule: Schedule | None = None,
         rules: ErrorRules = NO_RULES,
+        aliases: Sequence[str] = (),
     ) -> None:
-        if not callable(function):
-            raise TypeError(f"a task is made of a function, not of {function!r}")
         self.target = function
         self.name = name if name is not None else default_name(function)
-        self.queue = queue_name(queue) if queue else DEFAULT_QUEUE
+        if isinstance(aliases, str):
+            raise TypeError(f"aliases must be a list of names, not the text {aliases!r}")
+        self.aliases = tuple(aliases)
+        self.queue = possible_queue_name(queue) if queue else DEFAULT_QUEUE
         self.policy = policy or Policy()
         self.schedule = schedule
         self.rules = rules
         self.is_async = inspect.iscoroutinefunction(function)
-        taken, self.takes_attempts = _parameters(function)
-        self.overrides = OVERRIDES - taken
-        self.function = _with_attempts(function) if self.takes_attempts else function
+        binding = Binding(function, self.name)
+        self.overrides = OVERRIDES - binding.keywords
+        takes_attempts = binding.names_attempts or (binding.takes_any_keyword and self.policy.attempts > 1)
+        self.function = _with_attempts(function) if takes_attempts else function
         if schedule is not None:
-            _check_runs_without_arguments(function)
+            binding.check_runs_without_arguments()
+        self.write = ArgumentWriter(binding, self.name).write
         self.form = task_form(self.queue, self.name, self.policy.encoded)
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Prepared:
@@ -125,7 +134,7 @@ class Definition:
 
         Outside of a worker the call that asks is the first attempt.
         """
-        given = kwargs.pop(_ATTEMPTS, None)
+        given = kwargs.pop(ATTEMPTS, None)
         running = self.running()
         used = running.attempt if running is not None else 1
         total = running.attempts if running is not None else options.attempts or self.policy.attempts
@@ -181,7 +190,7 @@ class Definition:
         options.apply(item)
         if replaces is not None:
             item.lease_token = replaces.lease_token
-        return Prepared(ItemForm(item), encode_call(args, kwargs), options.taskid or "", replaces)
+        return Prepared(ItemForm(item), self.write(args, kwargs), options.taskid or "", replaces)
 
 
 def split_options(
@@ -193,34 +202,12 @@ def split_options(
     return arguments, preset.overridden(options)
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[frozenset[str], bool]:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not say
-        return frozenset(), False
-    by_keyword = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    names = frozenset(parameter.name for parameter in parameters if parameter.kind in by_keyword)
-    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
-    return names - {_ATTEMPTS}, takes_any or _ATTEMPTS in names
-
-
-def _check_runs_without_arguments(function: Callable[..., Any]) -> None:
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin that does not say
-        return
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    for parameter in parameters:
-        if parameter.default is parameter.empty and parameter.kind not in variadic and parameter.name != _ATTEMPTS:
-            raise TypeError(f"a recurring task is called without arguments, but {function!r} needs {parameter.name!r}")
-
-
 def _with_attempts(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         running = CURRENT_TASK.task
-        if running is not None and _ATTEMPTS not in kwargs:
-            kwargs[_ATTEMPTS] = running.attempts - running.attempt + 1
+        if running is not None and ATTEMPTS not in kwargs:
+            kwargs[ATTEMPTS] = running.attempts - running.attempt + 1
         return function(*args, **kwargs)
 
     return call

@@ -48,6 +48,9 @@ class KnownTasks:
                 raise
             _log.debug("the broker does not say how task %s is to be called: %s", name, error)
             tasks = ()
+        else:
+            if not tasks and key not in self._remembered:
+                _log.warning("no worker has registered a task %s in the last 30 days: its calls wait for one", name)
         definition = _definition(tasks[0].definition) if tasks else None
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()

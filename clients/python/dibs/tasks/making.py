@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -41,6 +41,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         name: str | None = None,
+        aliases: Sequence[str] = (),
     ) -> TaskDecorator: ...
 
     def task(
@@ -59,6 +60,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         name: str | None = None,
+        aliases: Sequence[str] = (),
     ) -> Any:
         """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
 
@@ -78,11 +80,15 @@ class TaskMaking(Binds):
             retry_on: classes of exceptions: after others a call has failed for good, whatever attempts are left.
                 Default: any exception has it tried again. For tasks with a lease.
             give_up_on: classes of exceptions after which it has failed for good, also if they are among `retry_on`.
-            name: its name. Default: module and name of the function.
+            name: its name. Default: module and name of the function. Lambdas and functions that are made inside of
+                others need one, and the worker must make them, too, when it imports its module.
+            aliases: names that it had before: workers run what was enqueued under them.
 
         Raises:
-            TypeError: `retry_on` or `give_up_on` are no classes of exceptions.
-            ValueError: an argument is out of range (the text names it), or another task has that name.
+            TypeError: no task can be made of the function: it is a method, a generator, a class or a task; or
+                `retry_on` or `give_up_on` are no classes of exceptions.
+            ValueError: an argument is out of range (the text names it), another task has that name, or the function
+                has none of its own.
 
         Warns:
             UserWarning: an argument can have no effect beside the others; the text says what is missing.
@@ -107,6 +113,7 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            aliases=aliases,
         )
         decorator = TaskDecorator(self, recipe)
         return decorator if function is None else decorator(function)
@@ -128,6 +135,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        aliases: Sequence[str] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs again and again after a fixed period.
 
@@ -149,6 +157,7 @@ class TaskMaking(Binds):
             max_crashes: as for `task`.
             retry_on: as for `task`.
             give_up_on: as for `task`.
+            aliases: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
@@ -173,6 +182,7 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            aliases=aliases,
         )
         return TaskDecorator(self, recipe)
 
@@ -194,6 +204,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        aliases: Sequence[str] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
 
@@ -215,6 +226,7 @@ class TaskMaking(Binds):
             max_crashes: as for `task`.
             retry_on: as for `task`.
             give_up_on: as for `task`.
+            aliases: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
@@ -241,5 +253,6 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            aliases=aliases,
         )
         return TaskDecorator(self, recipe)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import UnknownTask
+from . import hints
 from .same_function import is_same, loading_of
 
 MAX_NAME_LENGTH = 256
@@ -20,6 +21,10 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """The name that it is known by."""
+
+    @property
+    def aliases(self) -> Sequence[str]:
+        """Further names that it is known by."""
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -38,6 +43,8 @@ class Registry(Generic[T]):
 
     def __init__(self) -> None:
         self._tasks: dict[str, T] = {}
+        #: Tasks by their further names.
+        self._aliases: dict[str, T] = {}
         #: Of each task's module, when the task was registered; tells a reload from another function of that name.
         self._loadings: dict[str, object] = {}
 
@@ -46,12 +53,11 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: another function has that name already, as functions of one factory, lambdas, and what a
-                decorator without `functools.wraps` makes have; or the name is empty, longer than 256 characters or
-                not printable.
+                decorator without `functools.wraps` makes have; an alias is another task's name; or a name is empty,
+                longer than 256 characters or not printable.
         """
         name = task.name
-        if not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
-            raise ValueError(f"the name of a task has 1-{MAX_NAME_LENGTH} printable characters, not {name!r}")
+        _check_name(name)
         known = self._tasks.get(name)
         if known is not None:
             generated = default_name(known.target)
@@ -62,9 +68,26 @@ class Registry(Generic[T]):
                     f"there is another task {name!r} that is made of another function: give each a name of its own "
                     "with name=, or use functools.wraps in the decorator that made them"
                 )
+        self._check_aliases(task)
+        for alias in known.aliases if known is not None else ():
+            del self._aliases[alias]
+        self._aliases.update(dict.fromkeys(task.aliases, task))
         self._tasks[name] = task
         self._loadings[name] = loading_of(task.target)
         return task
+
+    def _check_aliases(self, task: T) -> None:
+        """Refuse names that are another task's."""
+        other = self._aliases.get(task.name)
+        if other is not None:
+            raise ValueError(f"{task.name!r} is an alias of the task {other.name!r}")
+        for alias in task.aliases:
+            _check_name(alias)
+            other = self._tasks.get(alias) or self._aliases.get(alias)
+            if other is not None and other.name != task.name:
+                raise ValueError(f"the alias {alias!r} of {task.name!r} is a name of the task {other.name!r}")
+            if alias == task.name:
+                raise ValueError(f"the alias {alias!r} of a task is its name: leave it out")
 
     def get(self, name: str) -> T:
         """The task of that name.
@@ -72,30 +95,35 @@ class Registry(Generic[T]):
         Raises:
             UnknownTask: no task of that name is registered; also a KeyError and a ValueError.
         """
-        try:
-            return self._tasks[name]
-        except KeyError:
-            raise UnknownTask(name) from None
+        task = self.find(name)
+        if task is None:
+            raise UnknownTask(name, hints.for_names(name, self.names()))
+        return task
 
     def find(self, name: str) -> T | None:
-        """The task of that name, or None."""
-        return self._tasks.get(name)
+        """The task of that name or alias, or None."""
+        return self._tasks.get(name) or self._aliases.get(name)
 
     def tasks(self) -> list[T]:
         """All tasks, sorted by name."""
-        return [self._tasks[name] for name in self.names()]
+        return [self._tasks[name] for name in sorted(self._tasks)]
 
     def names(self) -> list[str]:
-        """The names of all tasks, sorted."""
-        return sorted(self._tasks)
+        """The names of all tasks and their aliases, sorted."""
+        return sorted({*self._tasks, *self._aliases})
 
     def __contains__(self, name: object) -> bool:
-        """Whether a task of that name is registered."""
-        return name in self._tasks
+        """Whether a task of that name or alias is registered."""
+        return name in self._tasks or name in self._aliases
 
     def __len__(self) -> int:
         """How many tasks are registered."""
         return len(self._tasks)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH or not name.isprintable():
+        raise ValueError(f"the name of a task has 1-{MAX_NAME_LENGTH} printable characters, not {name!r}")
 
 
 def default_name(function: Callable[..., Any]) -> str:

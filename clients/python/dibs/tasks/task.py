@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from ..contract.headers import check_free
 from ..contract.names import QueueName
 from ..errors import AlreadyExists
-from ..rpc.codec import encode_call
 from ..rpc.runner import AsyncRunner, Runner
 from ..rpc.times import Seconds
+from . import hints
 from .definition import Definition, split_options
 from .handles import AsyncEnqueuedTask, EnqueuedTask
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
@@ -77,6 +77,11 @@ class BaseTask(Generic[P, R]):
     def name(self) -> str:
         """The name that it is known by."""
         return self.definition.name
+
+    @property
+    def aliases(self) -> Sequence[str]:
+        """Further names that workers know it by."""
+        return self.definition.aliases
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -192,6 +197,14 @@ class BaseTask(Generic[P, R]):
         clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {})
         return clone
 
+    if not TYPE_CHECKING:  # who checks types finds a name that is not there
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what a method of another task queue is called here."""
+            if name in hints.METHODS:
+                raise AttributeError(f"tasks are enqueued with {hints.METHODS[name]}; there is no {name!r}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __reduce__(self) -> str:
         """As its function, it is pickled as the name under which its module has it."""
         return str(self.definition.target.__qualname__)
@@ -250,7 +263,8 @@ class Task(BaseTask[P, R]):
             A handle. With `execute_inline_now=True`, what the function returns, run here and now.
 
         Raises:
-            PayloadError: the arguments cannot be written as JSON.
+            TypeError: the function does not take these arguments.
+            PayloadError: an argument cannot be written as JSON; the text names it.
             AlreadyExists: a worker has a task of that `taskid`, which may be running. One that waits, is done or is
                 dead is replaced; `options` has other ways.
             BrokerError: the broker did not take it.
@@ -269,7 +283,7 @@ class Task(BaseTask[P, R]):
             kwargs, options = split_options(kwargs, definition.overrides, options)
         dibs = self._dibs
         if options is NO_OPTIONS:
-            placed = dibs.put(definition.form, encode_call(args, kwargs))
+            placed = dibs.put(definition.form, definition.write(args, kwargs))
             return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed)
         call = definition.prepare(args, kwargs, options)
         placed = dibs.put(call.form, call.payload, call.taskid)
@@ -292,7 +306,8 @@ class Task(BaseTask[P, R]):
             delivered again, because its `vis_timeout` is over. Then nothing happens, and the attempt ends as it ends.
 
         Raises:
-            PayloadError: the arguments cannot be written as JSON.
+            TypeError: the function does not take these arguments.
+            PayloadError: an argument cannot be written as JSON; the text names it.
             BrokerError: the broker did not take it.
 
         Example::
@@ -372,7 +387,7 @@ class AsyncTask(BaseTask[P, R]):
             return await value if definition.is_async else value
         kwargs, options = split_options(kwargs, definition.overrides, self._options)
         if options is NO_OPTIONS:
-            form, payload, taskid = definition.form, encode_call(args, kwargs), ""
+            form, payload, taskid = definition.form, definition.write(args, kwargs), ""
         else:
             call = definition.prepare(args, kwargs, options)
             form, payload, taskid = call.form, call.payload, call.taskid
