@@ -102,7 +102,7 @@ def test_nothing_is_imported_in_a_circle_not_even_late_or_for_type_checkers() ->
 
 #: Rooms in the order of the tables in docs/architecture.md: each may use those before it.
 ROOMS = {
-    "dibs": ("contract", "errors", "codecs", "rpc", "enqueueing", "tasks", "admin", "data", "client", "cli"),
+    "dibs": ("contract", "errors", "codecs", "rpc", "enqueueing", "tasks", "admin", "data", "client", "contrib", "cli"),
     "dibs.broker": (
         "engine",
         "config",

@@ -1,0 +1,1 @@
+"""A web service that has its long work done by dibs: see `service.py`."""
