@@ -88,6 +88,11 @@ class Worker:
         return self._stop_asked
 
     @property
+    def held(self) -> int:
+        """Items here that are not reported. From any thread."""
+        return sum(hands.held for hands in self._hands.values())
+
+    @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops at work beside the one that it runs in."""
         return [loop for one in self._slots for loop in one.loops]

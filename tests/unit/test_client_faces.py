@@ -23,8 +23,8 @@ FACES = {
 }
 #: Their arguments by position are rpqueue's, which had no asyncio.
 DECORATORS = {"task", "periodic_task", "cron_task"}
-#: Of one face only: an AsyncDibs is told where to connect when it is made, and is no worker.
-ALONE = {"connect", "execute_tasks", "registry", "run_now"}
+#: Of one face only: an AsyncDibs is told where to connect, or of which Dibs it is, when it is made; it is no worker.
+ALONE = {"connect", "execute_tasks", "of", "reconnect", "registry", "run_now"}
 
 
 def names(face: type) -> set[str]:

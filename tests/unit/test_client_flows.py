@@ -106,7 +106,7 @@ def test_a_wait_without_end_asks_again_and_again() -> None:
 
 def test_a_long_wait_is_asked_for_in_parts_and_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1_000.0]
-    monkeypatch.setattr("dibs.tasks.result_flows.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("dibs.rpc.waiting.time.monotonic", lambda: clock[0])
     waits: list[float] = []
 
     def broker(operation: Operation[Any]) -> Any:

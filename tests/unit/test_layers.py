@@ -14,8 +14,15 @@ from ..support.imports import SOURCES, Import, import_cycle, imports_of, modules
 MODULES = modules()
 IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
 
-#: Imports that the table of layers allows, inside of functions only: the one command mounts what is installed.
-LAZY = {"dibs.cli": ("dibs.broker", "dibs.worker")}
+#: Imports that the table of layers allows, inside of functions only: the one command mounts what is installed, and the
+#: kits for tests run tasks with what workers run them with.
+LAZY = {
+    "dibs.cli": ("dibs.broker", "dibs.worker"),
+    "dibs.testing.bench": ("dibs.worker",),
+    "dibs.testing.brokered": ("dibs.worker",),
+    "dibs.testing.in_memory": ("dibs.worker",),
+    "dibs.testing.working": ("dibs.worker",),
+}
 
 
 def imports_by(layer: str) -> list[Import]:
@@ -102,7 +109,20 @@ def test_nothing_is_imported_in_a_circle_not_even_late_or_for_type_checkers() ->
 
 #: Rooms in the order of the tables in docs/architecture.md: each may use those before it.
 ROOMS = {
-    "dibs": ("contract", "errors", "codecs", "rpc", "enqueueing", "tasks", "admin", "data", "client", "contrib", "cli"),
+    "dibs": (
+        "contract",
+        "errors",
+        "codecs",
+        "rpc",
+        "enqueueing",
+        "tasks",
+        "admin",
+        "data",
+        "client",
+        "contrib",
+        "testing",
+        "cli",
+    ),
     "dibs.broker": (
         "engine",
         "config",

@@ -26,7 +26,10 @@ CODE = sorted(
 FILE = re.compile(r"(?<![\w./@-])((?:[\w-]+/)*[\w-]+\.(?:py|lua|proto|sh))\b")
 FOLDER = re.compile(r"`((?:[\w-]+/)+)`")
 #: Of users, whom texts tell what to write where.
-USERS = {"produce.py", "shop/tasks.py", "file.py", "tasks.py"}
+USERS = {
+    *("produce.py", "shop/tasks.py", "file.py", "tasks.py", "shop.py"),
+    *("test_eager.py", "test_recorded.py", "test_real.py", "test_async.py", "without_pytest.py"),
+}
 #: Of gRPC and protobuf.
 THEIRS = ("google/protobuf/", "grpc/reflection/")
 #: Made while it runs.

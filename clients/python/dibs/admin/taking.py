@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator, Sequence
 
 from ..errors import BrokerError
 from ..rpc import admin_operations as admin
+from ..rpc import waiting
 from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
 from ..rpc.ids import new_id
 from ..v1.admin_pb2 import ItemInfo
@@ -76,10 +76,10 @@ class Taking:
 
 def waits(total: float) -> Iterator[float]:
     """A wait in parts that one request each may take; at least one part, of no length if there is no wait."""
-    deadline = time.monotonic() + total
+    deadline = waiting.now() + total
     left = total
     while True:
         yield min(left, LONGEST_WAIT_SECONDS)
-        left = deadline - time.monotonic()
+        left = deadline - waiting.now()
         if left <= 0:
             return

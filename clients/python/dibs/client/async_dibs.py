@@ -80,6 +80,11 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         self._known_tasks = KnownTasks()
 
     @property
+    def of(self) -> Dibs:
+        """The instance that it shares connection and tasks with."""
+        return self._of
+
+    @property
     def registry(self) -> Registry[BaseTask[..., Any]]:
         """The tasks of this instance, by name."""
         return self._of.registry

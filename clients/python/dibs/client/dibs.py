@@ -14,7 +14,7 @@ from ..data.data import Data
 from ..enqueueing.batch import Batch
 from ..enqueueing.flows import enqueue_one
 from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
-from ..enqueueing.line import EnqueueLine
+from ..enqueueing.line import DirectLine, EnqueueLine
 from ..errors import DibsError, InvalidArgument, UnknownTask
 from ..rpc import flow as flows
 from ..rpc import forking
@@ -124,9 +124,21 @@ class Dibs(Administration, TaskMaking):
             dibs.connect("queue.example.org:7411", namespace="billing")
         """
         codecs = codecs_of(codec)
-        connection = Connection.build(target, namespace, **settings)
+        self.reconnect(Connection.build(target, namespace, **settings))
+        self._codecs = codecs
+
+    def reconnect(self, connection: Connection | None) -> Connection | None:
+        """Use another connection from now on.
+
+        Args:
+            connection: it; None: one that the environment describes at the next call.
+
+        Returns:
+            The one that was used before; None: there was none yet.
+        """
         self.close()
-        self._connection, self._codecs = connection, codecs
+        before, self._connection = self._connection, connection
+        return before
 
     @property
     def connection(self) -> Connection:
@@ -180,7 +192,7 @@ class Dibs(Administration, TaskMaking):
                 return self._transport, self._line
         # Made without the lock: they wait for a fork that is going on, and that waits for the lock.
         transport = Transport(self.connection)
-        line = EnqueueLine(transport)
+        line = (DirectLine if transport.connection.direct else EnqueueLine)(transport)
         with self._lock:
             if self._transport is None or self._line is None:
                 self._transport, self._line = transport, line

@@ -268,6 +268,23 @@ class EnqueueLine:
         self._led = False
 
 
+class DirectLine(EnqueueLine):
+    """Enqueues each item by a call of its own, for a connection that is direct."""
+
+    def submit(self, entry: bytes) -> pb.EnqueuedItem:
+        """As `EnqueueLine.submit`."""
+        request = EncodedRequest(self._transport.connection.namespace, [entry])
+        reply = self._transport.run(enqueue(request))[0]
+        error = conflict(reply)
+        if error is not None:
+            raise error
+        return reply
+
+    def send(self, request: EncodedRequest) -> Sequence[pb.EnqueuedItem] | None:
+        """Leave the request to a call of its own."""
+        return None
+
+
 def _wake(ticket: _Ticket) -> None:
     if ticket.woken is not None and ticket.woken.locked():
         ticket.woken.release()

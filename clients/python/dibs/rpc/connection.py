@@ -14,7 +14,7 @@ import grpc.aio
 import grpc.experimental
 
 from ..contract.names import DEFAULT_NAMESPACE
-from . import forking, greenlets
+from . import forking, greenlets, offline
 from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
 
@@ -184,6 +184,11 @@ class Connection:
             raise ValueError(f"a token for {self.target} would travel unencrypted: use TLS")
 
     @property
+    def direct(self) -> bool:
+        """Whether calls are answered by the very thread that makes them, so that none may wait for another's."""
+        return False
+
+    @property
     def place(self) -> str:
         """The target, with https:// if TLS is spoken, and what named it, for sentences."""
         name = f"{TLS_SCHEME}{self.target}" if self.tls else self.target
@@ -224,8 +229,9 @@ class Connection:
         """A new channel; the caller closes it.
 
         Raises:
-            DibsError: gRPC cannot be used in this process; see `forking`.
+            DibsError: gRPC cannot be used in this process, or not now; see `forking` and `offline`.
         """
+        offline.check()
         forking.check()
         greenlets.prepare()
         credentials = self.credentials()
@@ -240,8 +246,9 @@ class Connection:
         """A new channel for the running event loop; the caller closes it.
 
         Raises:
-            DibsError: gRPC cannot be used in this process; see `forking`.
+            DibsError: gRPC cannot be used in this process, or not now; see `forking` and `offline`.
         """
+        offline.check()
         forking.check()
         credentials = self.credentials()
         with forking.opening():

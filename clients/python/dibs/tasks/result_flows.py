@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Literal
 
 from ..codecs.sealing import Sealing
 from ..errors import PermissionDenied, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
-from ..rpc import operations
+from ..rpc import operations, waiting
 from ..rpc.codec import decode_value
 from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
 from ..rpc.operations import MAX_BATCH, Until
@@ -43,17 +42,17 @@ def look_up_until(
         timeout: in seconds or as a timedelta.
         include_content: also what it was called with.
     """
-    deadline = None if timeout is None else time.monotonic() + to_wait(timeout, "timeout")
+    deadline = None if timeout is None else waiting.now() + to_wait(timeout, "timeout")
     longest = LONGEST_WAIT_SECONDS if SLOT_WAITS.get() is None else _LOOK_SECONDS
     with waiting_for(name) as look_for_slots:
         while True:
-            left = longest if deadline is None else max(deadline - time.monotonic(), 0.0)
+            left = longest if deadline is None else max(deadline - waiting.now(), 0.0)
             asking = operations.result(
                 namespace, [id], until=until, timeout=min(left, longest), include_content=include_content
             )
             found = (yield from do(asking))[0]
             state = state_from_wire(found.state)
-            over = deadline is not None and time.monotonic() + _TOO_SHORT_SECONDS >= deadline
+            over = deadline is not None and waiting.now() + _TOO_SHORT_SECONDS >= deadline
             if over or (state.is_over if until == "done" else state.has_started):
                 return found
             if state is State.WAITING:

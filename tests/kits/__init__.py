@@ -1,0 +1,1 @@
+"""The testing kits themselves: the same promises under each of them."""
