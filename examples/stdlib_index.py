@@ -21,7 +21,7 @@ class Index(TypedDict):
 @dibs.task(
     queue="index",
     attempts=3,
-    vis_timeout=30,
+    lease=30,
     backoff=dibs.Backoff(initial=0.2, factor=2, jitter=0.2),
     save_results=3600,
     use_dead=True,

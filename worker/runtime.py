@@ -21,6 +21,7 @@ from .connector.held import Batch, Held
 from .connector.line import Line
 from .connector.lines import Lines
 from .connector.outbox import Outbox
+from .connector.renewing import Renewing
 from .process.coroutines import CLEAN_UP_S
 from .process.item import Runnable, by_sort
 from .process.load import found_tasks
@@ -165,6 +166,7 @@ class LocalHands:
         table = Table.new()
         self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits, sealing)
         self._held = Held(table)
+        self._renewing = Renewing(self._held, self.outbox)
         self._look_at = 0.0
         self._given_up = False
         #: Parts of items that are not reported yet, whose batches are to be found out.
@@ -223,6 +225,7 @@ class LocalHands:
         """To be called now and then while there are items."""
         self.slots.look_after(now)
         self._collect()
+        self._renewing.look(now)
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY_S
             self.condition = Condition(self._held.overdue(now))

@@ -48,6 +48,8 @@ class Spec(NamedTuple):
     max_crashes: int = DEFAULT_MAX_CRASHES
     #: What the producer left to who leases the item: "a" its attempts, "d" its dead-letter queue.
     open: str = ""
+    #: Who runs the item renews its lease while it does.
+    renew: bool = False
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
@@ -56,10 +58,14 @@ class Spec(NamedTuple):
         if self.retry is not None:
             retry = f"{self.retry.initial_us} {self.retry.factor:.6g} {self.retry.max_us} {self.retry.jitter:.6g}"
         # A word that says nothing new is left out: brokers of earlier versions know none.
-        crashes = "" if self.max_crashes == DEFAULT_MAX_CRASHES else f" crashes={self.max_crashes}"
+        words = [f" crashes={self.max_crashes}"] if self.max_crashes != DEFAULT_MAX_CRASHES else []
+        if self.renew:
+            words.append(" renew=1")
+        if self.open:
+            words.append(OPEN_WORD + self.open)
         return (
             f"{self.kind.value} {self.queue} {self.attempts} {self.lease_us} {retry} "
-            f"{self.dead_queue or ':'} {self.keep_us}{crashes}{OPEN_WORD + self.open if self.open else ''}"
+            f"{self.dead_queue or ':'} {self.keep_us}{''.join(words)}"
         )
 
 
@@ -84,6 +90,7 @@ def decode_spec(text: bytes) -> Spec:
         int(keep),
         int(crashes or DEFAULT_MAX_CRASHES),
         left_open,
+        "renew=1" in words,
     )
 
 

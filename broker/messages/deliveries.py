@@ -38,6 +38,7 @@ def _terms(head: bytes, attempt: int, attempts: int, lease_us: int) -> bytes:
     enqueued_us, due_us, spec, _ = decode_record(head)
     delivery = tpb.Delivery(queue=spec.queue, attempt=attempt, attempts=attempts, keep_result=spec.keep_us > 0)
     delivery.lease_timeout.CopyFrom(duration(lease_us))
+    delivery.renew = spec.renew and lease_us > 0
     delivery.enqueue_time.FromMicroseconds(enqueued_us)
     delivery.schedule_time.FromMicroseconds(due_us)
     if spec.retry is not None:

@@ -21,6 +21,7 @@ def delivery_policy(spec: Spec) -> tpb.DeliveryPolicy:
     policy = tpb.DeliveryPolicy(attempts=spec.attempts, lease_timeout=duration(spec.lease_us))
     if spec.max_crashes != DEFAULT_MAX_CRASHES:
         policy.max_crashes = spec.max_crashes
+    policy.renew = spec.renew
     if spec.retry is not None:
         policy.retry.CopyFrom(retry_policy(spec.retry))
     if spec.dead_queue is not None:
@@ -44,6 +45,8 @@ def retry_policy(retry: Retry) -> tpb.RetryPolicy:
 
 #: Most processes that an item may ask to be allowed to kill.
 _MOST_CRASHES = 1000
+#: Shortest lease that is renewed, in microseconds; as the contract says.
+_LEAST_RENEWED_US = 1_000_000
 
 
 def check_content(content: tpb.Content, limits: Limits, *, is_task: bool) -> None:
@@ -66,11 +69,13 @@ def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
 
 def _policy(
     policy: tpb.DeliveryPolicy, limits: Limits, *, leaves_open: bool
-) -> tuple[int, int, Retry | None, str | None, int, int, str]:
+) -> tuple[int, int, Retry | None, str | None, int, int, str, bool]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
         lease_us = lease_length_us(policy.lease_timeout, "policy.lease_timeout", limits)
+    if policy.renew and lease_us < _LEAST_RENEWED_US:
+        raise InvalidField("policy.renew", "needs a lease_timeout of at least 1 s")
     dead_queue = None
     if policy.use_dead_letter:
         dead_queue = policy.dead_letter_queue or DEADLETTER_QUEUE
@@ -85,7 +90,7 @@ def _policy(
     left_open = ""
     if leaves_open:
         left_open = ("" if policy.attempts else "a") + ("" if policy.HasField("use_dead_letter") else "d")
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open, policy.renew
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:

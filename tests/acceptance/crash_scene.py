@@ -1,4 +1,4 @@
-"""What tests of task processes need: a broker, workers that run `crash_jobs`, and the journal that those write."""
+"""What tests of task processes need: a broker, workers that run jobs, and the journal that those write."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ SOON_S = 60
 
 @dataclass
 class Scene:
-    """A broker, a client, and the folder of the journal."""
+    """A broker, a client, the folder of the journal, and the module of the jobs."""
 
     target: str
     client: Dibs
     folder: Path
 
+    module: str = "tests.acceptance.crash_jobs:app"
+
     def worker(self, *options: str) -> AbstractContextManager[Process]:
-        return running_worker(self.target, self.folder, *options, module="tests.acceptance.crash_jobs:app")
+        return running_worker(self.target, self.folder, *options, module=self.module)
 
     def on(self, task: Any) -> Any:
         return task.on(self.client)

@@ -90,6 +90,7 @@ def test_an_argument_without_effect_is_warned_of_at_the_decorator(arguments: dic
     "arguments",
     [
         {"use_dead": True, "vis_timeout": 5},
+        {"use_dead": True, "lease": 5, "backoff": Backoff(), "retry_on": OSError},
         {"use_dead": True, "save_results": 5},
         {"attempts": 2, "backoff": Backoff()},  # for retry()
         {"retry_on": OSError, "attempts": 2, "vis_timeout": 5},

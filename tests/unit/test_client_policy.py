@@ -42,6 +42,27 @@ def test_a_budget_of_crashes_arrives() -> None:
     assert wire(Policy.build(max_crashes=3)).max_crashes == 0
 
 
+def test_a_lease_arrives_and_is_to_be_renewed() -> None:
+    policy = wire(Policy.build(lease=timedelta(seconds=1.5)))
+
+    assert (policy.lease_timeout.ToMilliseconds(), policy.renew) == (1500, True)
+    assert not wire(Policy.build(vis_timeout=1.5)).renew
+
+
+@pytest.mark.parametrize(
+    ("arguments", "attempts"),
+    [
+        ({"lease": 30}, 3),
+        ({"lease": 30, "attempts": 1}, 1),
+        ({"vis_timeout": 30}, 1),
+        ({"lease": 0, "vis_timeout": 30}, 1),
+        ({}, 1),
+    ],
+)
+def test_a_death_costs_no_call_with_a_lease_unless_its_task_says_so(arguments: dict[str, Any], attempts: int) -> None:
+    assert wire(Policy.build(**arguments)).attempts == attempts
+
+
 def test_a_text_names_another_dead_letter_queue() -> None:
     policy = wire(Policy.build(use_dead="graveyard"))
 
@@ -102,6 +123,10 @@ def test_a_retry_waits_half_a_minute_unless_told_otherwise() -> None:
         ({"max_crashes": 1001}, "max_crashes"),
         ({"max_crashes": True}, "max_crashes"),
         ({"max_crashes": None}, "max_crashes"),
+        ({"lease": -1}, "lease"),
+        ({"lease": 0.999}, "lease must be at least 1 s"),
+        ({"lease": True}, "lease"),
+        ({"lease": 1, "vis_timeout": 1}, "lease and vis_timeout do not go together"),
     ],
 )
 def test_a_value_out_of_range_is_named(arguments: dict[str, Any], named: str) -> None:
@@ -129,6 +154,8 @@ def test_a_backoff_that_makes_no_sense_is_refused(arguments: dict[str, Any], nam
     [
         Policy.build(),
         Policy.build(attempts=3, vis_timeout=1.5, use_dead=True, save_results=60, retry_delay=0, max_crashes=1),
+        Policy.build(lease=30),
+        Policy.build(lease=1, attempts=1),
         Policy.build(use_dead="graveyard", backoff=Backoff(initial=2.0, factor=3.0, maximum=100.0, jitter=0.5)),
     ],
 )

@@ -21,6 +21,7 @@ SPECS = st.builds(
     st.sampled_from([0, 3_600_000_000]),
     st.just(3),
     st.just(""),
+    st.booleans(),
 )
 CONTENTS = st.builds(
     tpb.Content,
@@ -49,6 +50,7 @@ def leased(draw: st.DrawFn) -> tuple[Leased, tpb.Delivery]:
         attempts=spec.attempts,
         last_error=error,
         keep_result=spec.keep_us > 0,
+        renew=spec.renew and spec.lease_us > 0,
     )
     delivery.lease_timeout.FromMicroseconds(spec.lease_us)
     delivery.enqueue_time.FromMicroseconds(enqueued)

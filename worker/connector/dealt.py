@@ -10,6 +10,7 @@ from ..shared.sorts import Sort
 from .hands import Standing
 from .held import Batch, Held
 from .outbox import Outbox
+from .renewing import Renewing
 
 
 class Dealt:
@@ -31,6 +32,7 @@ class Dealt:
         self.slots = 0
         self._sort = sort
         self._outbox = outbox
+        self._renewing = Renewing(self.held, outbox)
         self._write = write
         self._dealt = 0
         #: As it said last: items dealt by then, room, items held ahead.
@@ -56,6 +58,10 @@ class Dealt:
             arrived_ms = int(piece.arrived * 1000) % frames.MODULO
             numbers = (len(piece.raw), piece.first, max(on_wire, 0), arrived_ms)
             self._write(frames.HEAD.pack(frames.ITEMS, self._sort, *numbers), piece.raw)
+
+    def renew(self, now: float) -> None:
+        """Renew the leases of what runs, where it is time."""
+        self._renewing.look(now)
 
     def cancel(self, id: str, token: int) -> None:
         """Tells it that somebody has cancelled an item, which it may have or not."""

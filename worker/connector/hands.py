@@ -71,7 +71,7 @@ class Hands(Protocol):
         """
 
     def look_after(self, now: float) -> None:
-        """To be called now and then while there are items."""
+        """To be called every `renewing.LOOK_EVERY_S` while there are items."""
 
     def rest(self) -> None:
         """To be called when there has been nothing to do for a while."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
@@ -18,6 +18,38 @@ from .condition import Overdue
 _MOST_SAID = 1000
 
 
+class Terms(NamedTuple):
+    """What is said of an item and looked at while it runs.
+
+    Attributes:
+        lease_s: length of its lease in seconds; 0: none.
+        renew: the lease is to be renewed.
+        task_name: of the item.
+        id: likewise.
+        token: of the lease.
+    """
+
+    lease_s: float
+    renew: bool
+    task_name: str
+    id: str
+    token: int
+
+
+class Running(NamedTuple):
+    """An item that runs.
+
+    Attributes:
+        batch: that it came in.
+        position: its position.
+        terms: what is said of it.
+    """
+
+    batch: Batch
+    position: int
+    terms: Terms
+
+
 class Batch:
     """Items that came together.
 
@@ -29,14 +61,14 @@ class Batch:
         left: how many are not reported.
     """
 
-    __slots__ = ("_leases", "arrived", "count", "first", "left", "raw")
+    __slots__ = ("_terms", "arrived", "count", "first", "left", "raw")
 
     def __init__(self, raw: bytes, count: int, arrived: float) -> None:
         self.raw = raw
         self.count = self.left = count
         self.arrived = arrived
         self.first = 0
-        self._leases: list[tuple[float, str, str]] | None = None
+        self._terms: list[Terms] | None = None
 
     @classmethod
     def of(cls, deliveries: Sequence[tpb.Delivery], arrived: float) -> Batch:
@@ -49,15 +81,18 @@ class Batch:
         return pb.WorkResponse.FromString(self.raw).deliveries
 
     @property
-    def leases(self) -> Sequence[tuple[float, str, str]]:
-        """Of each item the length of its lease in seconds (0: none), its task and its id; read once."""
-        if self._leases is None:
-            self._leases = [(lease_seconds(one), one.content.task_name, one.id) for one in self.deliveries]
-        return self._leases
+    def terms(self) -> Sequence[Terms]:
+        """Those of each item; read once."""
+        if self._terms is None:
+            self._terms = [
+                Terms(lease_seconds(one), one.renew, one.content.task_name, one.id, one.lease_token)
+                for one in self.deliveries
+            ]
+        return self._terms
 
 
 #: What has been here for less is not looked at: nearly all items are done sooner.
-_LONG_S = 1.0
+_LONG_S = 0.25
 _ZEROS = memoryview(bytes(8 * RING)).cast("d")
 
 
@@ -176,18 +211,32 @@ class Held:
         """Has `newly_begun` tell everything again."""
         self._told_begun.clear()
 
-    def overdue(self, now: float) -> tuple[Overdue, ...]:
-        """What runs although its lease is over. Batches are read, once, if something of them runs for long."""
-        found: list[Overdue] = []
+    def running(self, now: float) -> Iterator[Running]:
+        """What runs, and came a while ago. Batches are read, once, if something of them runs for long."""
         for batch in self._batches:
-            if now - batch.arrived < _LONG_S:
-                continue
-            for position in self._begun_of(batch):
-                lease_s, task_name, id = batch.leases[position - batch.first]
-                end = self._ends[position] or batch.arrived + lease_s
-                if lease_s and end < now:
-                    found.append(Overdue(end, task_name, id))
-        return tuple(found)
+            if now - batch.arrived >= _LONG_S:
+                for position in self._begun_of(batch):
+                    yield Running(batch, position, batch.terms[position - batch.first])
+
+    def end_of(self, one: Running) -> float:
+        """When the lease of an item that has one ends, on the monotonic clock."""
+        return self._ends[one.position] or one.batch.arrived + one.terms.lease_s
+
+    def runs(self, one: Running) -> bool:
+        """Whether an item that did still runs."""
+        return self._owners[one.position] is one.batch and self._marks[one.position] == BEGUN
+
+    def set_end(self, one: Running, end: float) -> None:
+        """Note when the lease of an item that runs ends; who runs it sees that."""
+        self._ends[one.position] = end
+
+    def overdue(self, now: float) -> tuple[Overdue, ...]:
+        """What runs although its lease is over."""
+        return tuple(
+            Overdue(end, one.terms.task_name, one.terms.id)
+            for one in self.running(now)
+            if one.terms.lease_s and (end := self.end_of(one)) < now
+        )
 
     def _begun_of(self, batch: Batch) -> Iterator[int]:
         marks = bytes(self._marks[batch.first : batch.first + batch.count])

@@ -115,7 +115,9 @@ class KeptLane:
         self._of.abandon()
 
     def look_after(self, now: float) -> None:
-        """Hands back what has waited for a process too long; what a process has, it looks after itself."""
+        """Renews leases, and hands back what has waited for a process too long; a process sees to what it has."""
+        for part in self._parts():
+            part.renew(now)
         stale_after = self._stale_after
         if self.waiting:
             self._release_waiting(

@@ -32,14 +32,13 @@ from ..shared.settings import WorkerSettings
 from .events import Announcer, EventName, Observer
 from .hands import Hands
 from .outbox import Outbox
+from .renewing import LOOK_EVERY_S
 from .stream import SilentBroker, WorkStream, open_call
 
 _log = logging.getLogger("dibs.worker")
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
-#: How often the worker looks after what it holds.
-_LOOK_EVERY_S = 0.25
 #: What still has to be said when everything has ended after the wait of a stop gets this long.
 _LAST_WORDS_S = 0.5
 #: What runs when the wait of a stop is over ends within this: processes that do not by themselves are killed in time.
@@ -356,7 +355,7 @@ class Line:
             busy = True
             while busy:
                 arrived.clear()
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(LOOK_EVERY_S)
                 self._hands.look_after(time.monotonic())
                 self._count()
                 busy = self._hands.held > 0 or arrived.is_set()

@@ -45,6 +45,21 @@ class Part:
         self.again = False
         self.refusals = 0
 
+    def sent(self) -> None:
+        """To be called when it goes into a message."""
+
+    def settled(self) -> None:
+        """To be called when the broker has settled it; of what ended otherwise than OK `refused` was called before."""
+
+    def refused(self, entry: Entry, why: str) -> bool:
+        """To be called of an entry that the broker did not carry out; whether that has been dealt with.
+
+        Args:
+            entry: of the part.
+            why: in words.
+        """
+        return False
+
     def entries(self) -> Iterator[Entry]:
         """What was said; reads all of it."""
         request = pb.WorkRequest.FromString(self.data)
@@ -54,16 +69,19 @@ class Part:
 
     def divided(self, limits: Limits) -> list[Part]:
         """The same in parts that a broker with these limits takes; reads all of it."""
-        return [self._some(entries) for entries in fitting(self.entries(), limits)]
+        return [self.some(entries) for entries in fitting(self.entries(), limits)]
 
     def halves(self) -> list[Part]:
         """The same in two parts; reads all of it."""
         entries = list(self.entries())
         middle = (len(entries) + 1) // 2
-        return [self._some(entries[:middle]), self._some(entries[middle:])]
+        return [self.some(entries[:middle]), self.some(entries[middle:])]
 
-    def _some(self, entries: Sequence[Entry]) -> Part:
-        part = Part(joined(entries), len(entries))
+    def some(self, entries: Sequence[Entry]) -> Part:
+        """A part of these of its entries."""
+        return self._like(Part(joined(entries), len(entries)))
+
+    def _like(self, part: Part) -> Part:
         part.about, part.again, part.refusals = self.about, self.again, self.refusals
         return part
 
@@ -93,8 +111,12 @@ class Outbox:
     def add(self, data: bytes, count: int) -> Part:
         """Add entries that somebody has written."""
         part = Part(data, count)
-        self._parts.append(part)
+        self.put(part)
         return part
+
+    def put(self, part: Part) -> None:
+        """Add a part."""
+        self._parts.append(part)
 
     def take(self, limits: Limits) -> list[Part] | None:
         """Take what fits into one message to a broker with these limits; None if there is nothing."""
@@ -116,10 +138,17 @@ class Outbox:
                 break
             taken.append(parts.popleft())
         self.unsettled += sum(one.count for one in taken)
+        for one in taken:
+            one.sent()
         return taken
 
-    def settled(self, parts: Iterable[Part]) -> None:
+    def settled(self, parts: Sequence[Part]) -> None:
         """Forgets parts that the broker has settled."""
+        self._forget(parts)
+        for part in parts:
+            part.settled()
+
+    def _forget(self, parts: Iterable[Part]) -> None:
         self.unsettled -= sum(part.count for part in parts)
 
     def give_back(self, unsettled: Sequence[Sequence[Part]], *, refused: bool) -> None:
@@ -132,7 +161,7 @@ class Outbox:
                 in the end.
         """
         for parts in reversed(unsettled):
-            self.settled(parts)
+            self._forget(parts)
             for part in reversed(parts):
                 part.again = True
                 self._parts.extendleft(reversed(_refused(part) if refused else [part]))

@@ -66,6 +66,8 @@ def _take_up(
         entries.nack(tpb.Delivery(id=outcome.id, lease_token=outcome.lease_token), pb.NACK_REASON_REJECTED, error)
         return
     why = _WHY.get(outcome.outcome, tpb.Outcome.Name(outcome.outcome))
+    if part.refused(saying, why):
+        return
     if isinstance(saying, pb.RefreshEntry):
         level, text = logging.WARNING, "could not lengthen a lease"
     elif isinstance(saying, pb.NackEntry) and saying.reason in (pb.NACK_REASON_RELEASED, pb.NACK_REASON_NOT_BEGUN):

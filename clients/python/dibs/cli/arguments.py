@@ -7,9 +7,11 @@ from typing import Annotated, TypeAlias
 import typer
 
 from ..contract.names import DEADLETTER_QUEUE
+from ..rpc.times import to_duration
+from ..v1.types_pb2 import DeliveryPolicy
 from .completion import dead_queue_names, queue_names
 from .session import usage
-from .values import Kind
+from .values import Kind, span
 
 Queue: TypeAlias = Annotated[
     str, typer.Argument(metavar="QUEUE", help="Name of the queue.", autocompletion=queue_names)
@@ -35,6 +37,21 @@ PageToken: TypeAlias = Annotated[
     str, typer.Option("--page-token", metavar="TOKEN", help="Go on where an earlier list ended.", show_default=False)
 ]
 ShowArgs: TypeAlias = Annotated[bool, typer.Option("--args", help="Show what each item carries.")]
+Lease: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--lease",
+        parser=span,
+        metavar="TIME",
+        help="How soon it is noticed that whoever runs one is dead; renewed until then. 0: at most once.",
+    ),
+]
+VisTimeout: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--vis-timeout", parser=span, metavar="TIME", help="How long one delivery may take; instead of --lease."
+    ),
+]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="All that are there.")]
 
 
@@ -50,3 +67,13 @@ def chosen_ids(ids: list[str] | None, everything: bool) -> list[str] | None:
     if not everything and not ids:
         raise usage("name the ids, or say --all", "ID")
     return ids or None
+
+
+def set_lease(policy: DeliveryPolicy, lease: float | None, vis_timeout: float | None) -> None:
+    """Say in a policy what `--lease` or `--vis-timeout` tells; nothing if neither is there."""
+    if lease is not None and vis_timeout is not None:
+        raise usage("does not go with --lease", "--vis-timeout")
+    seconds = lease if vis_timeout is None else vis_timeout
+    if seconds is not None:
+        policy.lease_timeout.CopyFrom(to_duration(seconds))
+        policy.renew = bool(lease)

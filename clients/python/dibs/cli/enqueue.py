@@ -17,7 +17,7 @@ from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words
-from .arguments import kind_of
+from .arguments import Lease, VisTimeout, kind_of, set_lease
 from .command import single
 from .completion import queue_names, task_names
 from .exits import Exit
@@ -74,10 +74,8 @@ def enqueue(
     attempts: Annotated[
         int | None, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all. Default: the task's.")
     ] = None,
-    lease: Annotated[
-        float | None,
-        typer.Option(parser=span, metavar="TIME", help="How long one may take; 0: at most once. Default: the task's."),
-    ] = None,
+    lease: Lease = None,
+    vis_timeout: VisTimeout = None,
     keep: Annotated[
         float | None,
         typer.Option(parser=span, metavar="TIME", help="Keep the result so long. Default: the task's."),
@@ -104,8 +102,10 @@ def enqueue(
         item.delay.CopyFrom(to_duration(delay))
     if attempts is not None:
         item.policy.attempts = attempts
-    if lease is not None:
-        item.policy.lease_timeout.CopyFrom(to_duration(lease))
+    set_lease(item.policy, lease, vis_timeout)
+    if data is not None:
+        # Whoever takes data sees to its lease.
+        item.policy.renew = False
     if keep is not None:
         item.policy.result_ttl.CopyFrom(to_duration(keep))
     elif wait is not None and not item.policy.HasField("result_ttl"):

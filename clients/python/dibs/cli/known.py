@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contract.names import DEFAULT_QUEUE
+from ..enqueueing.policy import DEFAULT_ATTEMPTS, DEFAULT_ATTEMPTS_RENEWED
 from ..rpc import admin_operations as admin
 from ..rpc.times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
 from ..v1.types_pb2 import DeliveryPolicy
 from . import words
+from .arguments import Lease, VisTimeout, set_lease
 from .command import group
 from .completion import task_names
 from .exits import Exit
@@ -29,7 +31,7 @@ def delivery(policy: DeliveryPolicy) -> str:
     lease = words.seconds_of(policy.lease_timeout)
     if not lease:
         return "at most once"
-    said = f"{policy.attempts or 1} × {words.age(lease)}"
+    said = f"{policy.attempts or 1} × {'renewed ' if policy.renew else ''}{words.age(lease)}"
     return f"{said}, then dead letter" if policy.use_dead_letter else said
 
 
@@ -72,11 +74,11 @@ def register(
     session: Session,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the task.")],
     queue: Annotated[str, typer.Option(help="Queue of its calls.")] = DEFAULT_QUEUE,
-    attempts: Annotated[int, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all.")] = 1,
-    lease: Annotated[
-        float,
-        typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long one may take; 0: at most once."),
-    ] = 0.0,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, max=MAX_INT32, help="Deliveries in all. Default: 1, with a lease 3.")
+    ] = None,
+    lease: Lease = None,
+    vis_timeout: VisTimeout = None,
     keep: Annotated[
         float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long its result is kept.")
     ] = 0.0,
@@ -84,9 +86,9 @@ def register(
     description: Annotated[str, typer.Option(help="What it does, for people.")] = "",
 ) -> None:
     """Make a task known by hand, as a worker does at its start for the tasks of its code."""
-    policy = DeliveryPolicy(attempts=attempts, use_dead_letter=dead)
-    if lease:
-        policy.lease_timeout.CopyFrom(to_duration(lease))
+    policy = DeliveryPolicy(use_dead_letter=dead)
+    set_lease(policy, lease, vis_timeout)
+    policy.attempts = attempts or (DEFAULT_ATTEMPTS_RENEWED if policy.renew else DEFAULT_ATTEMPTS)
     if keep:
         policy.result_ttl.CopyFrom(to_duration(keep))
     definition = TaskDefinition(name=name, queue=queue, policy=policy, description=description)

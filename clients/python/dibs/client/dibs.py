@@ -78,7 +78,7 @@ class Dibs(Administration, TaskMaking):
 
         billing = Dibs("queue.example.org:7411", namespace="billing")
 
-        @billing.task(attempts=3, vis_timeout=60)
+        @billing.task(lease=30)
         def charge(customer: int) -> None: ...
 
         charge.execute(17)

@@ -17,6 +17,11 @@ from ..v1.types_pb2 import DeliveryPolicy, RetryPolicy
 #: Times that a call may kill its process when the task does not say.
 DEFAULT_MAX_CRASHES = 3
 _MOST_CRASHES = 1_000
+#: Deliveries when the task does not say: one, but of a lease that is renewed, so that a death costs no call.
+DEFAULT_ATTEMPTS = 1
+DEFAULT_ATTEMPTS_RENEWED = 3
+#: Shortest lease that is renewed, in seconds.
+_LEAST_LEASE = 1.0
 #: Growth from one wait to the next.
 _MOST_FACTOR = 100
 
@@ -40,7 +45,7 @@ class Backoff:
 
     Example::
 
-        @task(attempts=5, vis_timeout=60, backoff=Backoff(initial=2, factor=3, maximum=300))
+        @task(attempts=5, lease=30, backoff=Backoff(initial=2, factor=3, maximum=300))
         def fetch(url): ...
     """
 
@@ -74,10 +79,11 @@ class Backoff:
 class Delivery(TypedDict, total=False):
     """The arguments of the decorators that say how calls are delivered; see `Dibs.task`."""
 
-    attempts: int
+    attempts: int | None
     retry_delay: Seconds | None
     save_results: Seconds
     vis_timeout: Seconds
+    lease: Seconds
     use_dead: bool | str | None
     backoff: Backoff | None
     max_crashes: int
@@ -89,7 +95,10 @@ class Policy:
 
     Attributes:
         attempts: deliveries in all, the first included.
-        vis_timeout: how long one delivery may take before the next; 0: at most one delivery, ever.
+        vis_timeout: how long one delivery may take before the next; 0: at most one delivery, ever, unless there is a
+            lease.
+        lease: how soon it is noticed that whoever runs an item is dead; 0: see `vis_timeout`. At most one of the two is
+            above 0.
         use_dead: whether used-up items go to a dead-letter queue, or the name of that queue.
         save_results: how long result and final state are kept; 0: not at all.
         retry_delay: wait after a failed attempt; None: until the lease would have run out.
@@ -100,6 +109,7 @@ class Policy:
 
     attempts: int = 1
     vis_timeout: float = 0.0
+    lease: float = 0.0
     use_dead: bool | str = False
     save_results: float = 0.0
     retry_delay: float | None = None
@@ -110,8 +120,9 @@ class Policy:
     def build(
         cls,
         *,
-        attempts: int = 1,
+        attempts: int | None = None,
         vis_timeout: Seconds = 0,
+        lease: Seconds = 0,
         use_dead: bool | str | None = None,
         save_results: Seconds = 0,
         retry_delay: Seconds | None = None,
@@ -125,9 +136,18 @@ class Policy:
         """
         if retry_delay is not None and backoff is not None:
             raise ValueError("retry_delay and backoff do not go together")
+        visible, renewed = to_seconds(vis_timeout, "vis_timeout"), _checked_lease(lease)
+        if visible and renewed:
+            raise ValueError(
+                "lease and vis_timeout do not go together: a lease is renewed while the task runs, "
+                "a vis_timeout is the longest that one delivery may take"
+            )
+        if attempts is None:
+            attempts = DEFAULT_ATTEMPTS_RENEWED if renewed else DEFAULT_ATTEMPTS
         return cls(
             attempts=checked_attempts(attempts),
-            vis_timeout=to_seconds(vis_timeout, "vis_timeout"),
+            vis_timeout=visible,
+            lease=renewed,
             use_dead=possible_queue_name(use_dead) if use_dead and isinstance(use_dead, str) else bool(use_dead),
             save_results=to_seconds(save_results, "save_results"),
             retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
@@ -148,7 +168,10 @@ class Policy:
             used: attempts used up before; the waits go on from there.
         """
         policy = DeliveryPolicy(attempts=attempts)
-        if self.vis_timeout:
+        if self.lease:
+            policy.lease_timeout.CopyFrom(to_duration(self.lease))
+            policy.renew = True
+        elif self.vis_timeout:
             policy.lease_timeout.CopyFrom(to_duration(self.vis_timeout))
         if self.save_results:
             policy.result_ttl.CopyFrom(to_duration(self.save_results))
@@ -187,9 +210,11 @@ def policy_from_wire(wire: DeliveryPolicy) -> Policy:
         backoff = Backoff(
             initial, min(retry.multiplier, _MOST_FACTOR), _seconds(retry.max_delay), min(max(retry.jitter, 0.0), 1.0)
         )
+    lease = _seconds(wire.lease_timeout)
     return Policy(
-        attempts=wire.attempts or 1,
-        vis_timeout=_seconds(wire.lease_timeout),
+        attempts=wire.attempts or DEFAULT_ATTEMPTS,
+        vis_timeout=0.0 if wire.renew else lease,
+        lease=lease if wire.renew else 0.0,
         use_dead=bool(name or wire.use_dead_letter) if name in ("", DEADLETTER_QUEUE) else name,
         save_results=_seconds(wire.result_ttl),
         retry_delay=initial if wire.HasField("retry") and backoff is None else None,
@@ -211,6 +236,13 @@ def checked_attempts(attempts: int) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise ValueError(f"attempts must be a whole number from 1 on, not {attempts!r}")
     return attempts
+
+
+def _checked_lease(lease: Seconds) -> float:
+    seconds = to_seconds(lease, "lease")
+    if seconds and seconds < _LEAST_LEASE:
+        raise ValueError(f"lease must be at least {_LEAST_LEASE:g} s, or 0 for none, not {lease!r}")
+    return seconds
 
 
 def _checked_crashes(crashes: int) -> int:

@@ -30,7 +30,7 @@ class TaskMaking(Binds):
         function: None = None,
         /,
         queue: QueueName | None = None,
-        attempts: int = 1,
+        attempts: int | None = None,
         retry_delay: Seconds | None = None,
         save_results: Seconds = 0,
         vis_timeout: Seconds = 0,
@@ -40,6 +40,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        lease: Seconds = 0,
         name: str | None = None,
         aliases: Sequence[str] = (),
     ) -> TaskDecorator: ...
@@ -49,7 +50,7 @@ class TaskMaking(Binds):
         function: Callable[..., Any] | None = None,
         /,
         queue: QueueName | None = None,
-        attempts: int = 1,
+        attempts: int | None = None,
         retry_delay: Seconds | None = None,
         save_results: Seconds = 0,
         vis_timeout: Seconds = 0,
@@ -59,6 +60,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        lease: Seconds = 0,
         name: str | None = None,
         aliases: Sequence[str] = (),
     ) -> Any:
@@ -67,12 +69,13 @@ class TaskMaking(Binds):
         Args:
             function: the function; the decorator passes it.
             queue: queue of its calls. Default ``default``.
-            attempts: deliveries of one call in all, the first included.
+            attempts: deliveries of one call in all, the first included. Default 1, with a lease 3.
             retry_delay: wait before another attempt. Default: 30 s when the task asks for it by `Task.retry`; after
-                an exception (with `vis_timeout`), until the `vis_timeout` is over.
+                an exception (with `lease` or `vis_timeout`), until that would be over.
             save_results: how long results are kept, to be fetched. Default 0: they are not.
             vis_timeout: how long one delivery may take; then, and when the function raises, it is delivered again
-                if attempts are left. Default 0: a call is delivered once and never again.
+                if attempts are left, also if it still runs. Default 0: a call is delivered once and never again, unless
+                there is a lease.
             use_dead: put calls that have used up their attempts into the dead-letter queue; a text names another.
             backoff: growing waits between attempts, instead of `retry_delay`.
             max_crashes: how many times a call may kill the process that runs it, 1 to 1,000: then it is dead, whatever
@@ -80,6 +83,9 @@ class TaskMaking(Binds):
             retry_on: classes of exceptions: after others a call has failed for good, whatever attempts are left.
                 Default: any exception has it tried again. For tasks with a lease.
             give_up_on: classes of exceptions after which it has failed for good, also if they are among `retry_on`.
+            lease: at least once: if whoever runs a call dies, that is noticed within so long, at least 1 s, and it is
+                delivered again if attempts are left; also when the function raises. The worker renews it for as long
+                as the function runs, however long that is. Not together with `vis_timeout`.
             name: its name. Default: module and name of the function. Lambdas and functions that are made inside of
                 others need one, and the worker must make them, too, when it imports its module.
             aliases: names that it had before: workers run what was enqueued under them.
@@ -87,8 +93,8 @@ class TaskMaking(Binds):
         Raises:
             TypeError: no task can be made of the function: it is a method, a generator, a class or a task; or
                 `retry_on` or `give_up_on` are no classes of exceptions.
-            ValueError: an argument is out of range (the text names it), another task has that name, or the function
-                has none of its own.
+            ValueError: an argument is out of range (the text names it), there is a lease and a `vis_timeout`, another
+                task has that name, or the function has none of its own.
 
         Warns:
             UserWarning: an argument can have no effect beside the others; the text says what is missing.
@@ -98,7 +104,7 @@ class TaskMaking(Binds):
             @task
             def ping() -> str: ...
 
-            @task(queue="mail", attempts=5, vis_timeout=60, backoff=Backoff(initial=5))
+            @task(queue="mail", attempts=5, lease=30, backoff=Backoff(initial=5))
             def send(address: str) -> None: ...
         """
         recipe = task_recipe(
@@ -113,6 +119,7 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            lease=lease,
             aliases=aliases,
         )
         decorator = TaskDecorator(self, recipe)
@@ -123,7 +130,7 @@ class TaskMaking(Binds):
         run_every: Seconds,
         queue: QueueName | None = None,
         never_skip: bool = False,
-        attempts: int = 1,
+        attempts: int | None = None,
         retry_delay: Seconds | None = None,
         low_delay_okay: bool = False,
         save_results: Seconds = 0,
@@ -135,6 +142,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        lease: Seconds = 0,
         aliases: Sequence[str] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs again and again after a fixed period.
@@ -157,6 +165,7 @@ class TaskMaking(Binds):
             max_crashes: as for `task`.
             retry_on: as for `task`.
             give_up_on: as for `task`.
+            lease: as for `task`.
             aliases: as for `task`.
 
         Raises:
@@ -182,6 +191,7 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            lease=lease,
             aliases=aliases,
         )
         return TaskDecorator(self, recipe)
@@ -191,7 +201,7 @@ class TaskMaking(Binds):
         crontab: str,
         queue: QueueName | None = None,
         never_skip: bool = False,
-        attempts: int = 1,
+        attempts: int | None = None,
         retry_delay: Seconds | None = None,
         save_results: Seconds = 0,
         name: str | None = None,
@@ -204,6 +214,7 @@ class TaskMaking(Binds):
         max_crashes: int = DEFAULT_MAX_CRASHES,
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        lease: Seconds = 0,
         aliases: Sequence[str] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
@@ -226,6 +237,7 @@ class TaskMaking(Binds):
             max_crashes: as for `task`.
             retry_on: as for `task`.
             give_up_on: as for `task`.
+            lease: as for `task`.
             aliases: as for `task`.
 
         Raises:
@@ -253,6 +265,7 @@ class TaskMaking(Binds):
             max_crashes=max_crashes,
             retry_on=retry_on,
             give_up_on=give_up_on,
+            lease=lease,
             aliases=aliases,
         )
         return TaskDecorator(self, recipe)

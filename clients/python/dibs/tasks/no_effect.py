@@ -20,7 +20,7 @@ def warn_of_no_effect(policy: Policy, rules: ErrorRules) -> None:
 
 def no_effect(policy: Policy, rules: ErrorRules) -> Iterator[str]:
     """What can have no effect, and what to write instead, a sentence each."""
-    again = policy.vis_timeout > 0
+    again = policy.vis_timeout > 0 or policy.lease > 0
     if policy.use_dead and not again and not policy.save_results:
         yield (
             "use_dead has no effect: a call that is delivered at most once, and of which nothing is kept, is not known "

@@ -134,6 +134,11 @@ class BaseTask(Generic[P, R]):
         return self.definition.policy.vis_timeout
 
     @property
+    def lease(self) -> float:
+        """Seconds after which it is noticed that whoever ran a call is dead; 0: see `vis_timeout`."""
+        return self.definition.policy.lease
+
+    @property
     def use_dead(self) -> bool | str:
         """Whether used-up calls go to the dead-letter queue, or the name of another."""
         return self.definition.policy.use_dead
@@ -221,7 +226,7 @@ class Task(BaseTask[P, R]):
 
     Example::
 
-        @task(queue="mail", attempts=3, vis_timeout=60)
+        @task(queue="mail", lease=30)
         def send(address: str, text: str) -> None: ...
 
         send("a@example.org", "hi")                  # runs here
@@ -302,8 +307,8 @@ class Task(BaseTask[P, R]):
                 left with this one, as it was passed to the function; otherwise the worker knows.
 
         Returns:
-            A handle; None when this was the last attempt, or when somebody has cancelled the call or it has been
-            delivered again, because its `vis_timeout` is over. Then nothing happens, and the attempt ends as it ends.
+            A handle; None when this was the last attempt, when somebody has cancelled the call, or when its lease or
+            `vis_timeout` is over, so that it is delivered again. Then nothing happens, and the attempt ends as it ends.
 
         Raises:
             TypeError: the function does not take these arguments.

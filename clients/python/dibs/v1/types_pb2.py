@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x64ibs/v1/types.proto\x12\x07\x64ibs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x07\x43ontent\x12\x11\n\ttask_name\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12.\n\x07headers\x18\x03 \x03(\x0b\x32\x1d.dibs.v1.Content.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x01\n\x0bRetryPolicy\x12\x30\n\rinitial_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x02 \x01(\x01\x12,\n\tmax_delay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\x8a\x02\n\x0e\x44\x65liveryPolicy\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x05\x12\x30\n\rlease_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05retry\x18\x03 \x01(\x0b\x32\x14.dibs.v1.RetryPolicy\x12\x1c\n\x0fuse_dead_letter\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x19\n\x11\x64\x65\x61\x64_letter_queue\x18\x05 \x01(\t\x12-\n\nresult_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bmax_crashes\x18\x07 \x01(\x05\x42\x12\n\x10_use_dead_letter\"\xe5\x02\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12!\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x10.dibs.v1.Content\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12\x30\n\rlease_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0c\x65nqueue_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x13\n\x0bkeep_result\x18\x0b \x01(\x08\x12#\n\x05retry\x18\x0c \x01(\x0b\x32\x14.dibs.v1.RetryPolicy\"l\n\x0c\x45ntryOutcome\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x07outcome\x18\x02 \x01(\x0e\x32\x10.dibs.v1.Outcome\x12\x18\n\x10\x63\x61ncel_requested\x18\x03 \x01(\x08\x12\x13\n\x0blease_token\x18\x04 \x01(\x03\"\xfa\x03\n\x06Limits\x12\x19\n\x11max_payload_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x02 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_name_length\x18\x04 \x01(\x05\x12\x15\n\rmax_id_length\x18\x05 \x01(\x05\x12\x1c\n\x14max_task_name_length\x18\x06 \x01(\x05\x12\x13\n\x0bmax_headers\x18\x07 \x01(\x05\x12\x19\n\x11max_headers_bytes\x18\x08 \x01(\x03\x12\x17\n\x0fmax_error_bytes\x18\t \x01(\x03\x12\x14\n\x0cmax_attempts\x18\n \x01(\x05\x12\x34\n\x11max_lease_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tmax_delay\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emax_result_ttl\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08max_wait\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmax_credit\x18\x0f \x01(\x05\x12\x1c\n\x14max_queues_per_lease\x18\x10 \x01(\x05\"e\n\nHeartbeats\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"w\n\x0bWorkerState\x12%\n\x07overdue\x18\x01 \x03(\x0b\x32\x14.dibs.v1.OverdueItem\x12\x15\n\roverdue_count\x18\x02 \x01(\x05\x12*\n\x07silence\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x0bOverdueItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttask_name\x18\x02 \x01(\t\x12*\n\x07overdue\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*Q\n\tQueueKind\x12\x1a\n\x16QUEUE_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUEUE_KIND_TASK\x10\x01\x12\x13\n\x0fQUEUE_KIND_DATA\x10\x02*\xfe\x01\n\tItemState\x12\x1a\n\x16ITEM_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ITEM_STATE_SCHEDULED\x10\x01\x12\x13\n\x0fITEM_STATE_LATE\x10\x02\x12\x16\n\x12ITEM_STATE_WAITING\x10\x03\x12\x16\n\x12ITEM_STATE_STARTED\x10\x04\x12\x18\n\x14ITEM_STATE_SUCCEEDED\x10\x05\x12\x15\n\x11ITEM_STATE_FAILED\x10\x06\x12\x13\n\x0fITEM_STATE_DEAD\x10\x07\x12\x18\n\x14ITEM_STATE_CANCELLED\x10\x08\x12\x16\n\x12ITEM_STATE_UNKNOWN\x10\t*\xa0\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x02\x12\x19\n\x15OUTCOME_LEASE_EXPIRED\x10\x03\x12\x1c\n\x18OUTCOME_LEASE_SUPERSEDED\x10\x04\x12\x1c\n\x18OUTCOME_RESULT_TOO_LARGE\x10\x05\x42\x31\n\x07\x64ibs.v1B\nTypesProtoP\x01Z\x0e\x64ibs/v1;dibsv1\xaa\x02\x07\x44ibs.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x64ibs/v1/types.proto\x12\x07\x64ibs.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8d\x01\n\x07\x43ontent\x12\x11\n\ttask_name\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12.\n\x07headers\x18\x03 \x03(\x0b\x32\x1d.dibs.v1.Content.HeadersEntry\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x91\x01\n\x0bRetryPolicy\x12\x30\n\rinitial_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmultiplier\x18\x02 \x01(\x01\x12,\n\tmax_delay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\x99\x02\n\x0e\x44\x65liveryPolicy\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x05\x12\x30\n\rlease_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12#\n\x05retry\x18\x03 \x01(\x0b\x32\x14.dibs.v1.RetryPolicy\x12\x1c\n\x0fuse_dead_letter\x18\x04 \x01(\x08H\x00\x88\x01\x01\x12\x19\n\x11\x64\x65\x61\x64_letter_queue\x18\x05 \x01(\t\x12-\n\nresult_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bmax_crashes\x18\x07 \x01(\x05\x12\r\n\x05renew\x18\t \x01(\x08\x42\x12\n\x10_use_dead_letter\"\xf4\x02\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0blease_token\x18\x02 \x01(\x03\x12!\n\x07\x63ontent\x18\x03 \x01(\x0b\x32\x10.dibs.v1.Content\x12\r\n\x05queue\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x06 \x01(\x05\x12\x30\n\rlease_timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\x0c\x65nqueue_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rschedule_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x13\n\x0bkeep_result\x18\x0b \x01(\x08\x12#\n\x05retry\x18\x0c \x01(\x0b\x32\x14.dibs.v1.RetryPolicy\x12\r\n\x05renew\x18\x10 \x01(\x08\"l\n\x0c\x45ntryOutcome\x12\n\n\x02id\x18\x01 \x01(\t\x12!\n\x07outcome\x18\x02 \x01(\x0e\x32\x10.dibs.v1.Outcome\x12\x18\n\x10\x63\x61ncel_requested\x18\x03 \x01(\x08\x12\x13\n\x0blease_token\x18\x04 \x01(\x03\"\xfa\x03\n\x06Limits\x12\x19\n\x11max_payload_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_batch_items\x18\x02 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x03 \x01(\x03\x12\x17\n\x0fmax_name_length\x18\x04 \x01(\x05\x12\x15\n\rmax_id_length\x18\x05 \x01(\x05\x12\x1c\n\x14max_task_name_length\x18\x06 \x01(\x05\x12\x13\n\x0bmax_headers\x18\x07 \x01(\x05\x12\x19\n\x11max_headers_bytes\x18\x08 \x01(\x03\x12\x17\n\x0fmax_error_bytes\x18\t \x01(\x03\x12\x14\n\x0cmax_attempts\x18\n \x01(\x05\x12\x34\n\x11max_lease_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tmax_delay\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0emax_result_ttl\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08max_wait\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nmax_credit\x18\x0f \x01(\x05\x12\x1c\n\x14max_queues_per_lease\x18\x10 \x01(\x05\"e\n\nHeartbeats\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"w\n\x0bWorkerState\x12%\n\x07overdue\x18\x01 \x03(\x0b\x32\x14.dibs.v1.OverdueItem\x12\x15\n\roverdue_count\x18\x02 \x01(\x05\x12*\n\x07silence\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x0bOverdueItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttask_name\x18\x02 \x01(\t\x12*\n\x07overdue\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration*Q\n\tQueueKind\x12\x1a\n\x16QUEUE_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fQUEUE_KIND_TASK\x10\x01\x12\x13\n\x0fQUEUE_KIND_DATA\x10\x02*\xfe\x01\n\tItemState\x12\x1a\n\x16ITEM_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ITEM_STATE_SCHEDULED\x10\x01\x12\x13\n\x0fITEM_STATE_LATE\x10\x02\x12\x16\n\x12ITEM_STATE_WAITING\x10\x03\x12\x16\n\x12ITEM_STATE_STARTED\x10\x04\x12\x18\n\x14ITEM_STATE_SUCCEEDED\x10\x05\x12\x15\n\x11ITEM_STATE_FAILED\x10\x06\x12\x13\n\x0fITEM_STATE_DEAD\x10\x07\x12\x18\n\x14ITEM_STATE_CANCELLED\x10\x08\x12\x16\n\x12ITEM_STATE_UNKNOWN\x10\t*\xa0\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0e\n\nOUTCOME_OK\x10\x01\x12\x15\n\x11OUTCOME_NOT_FOUND\x10\x02\x12\x19\n\x15OUTCOME_LEASE_EXPIRED\x10\x03\x12\x1c\n\x18OUTCOME_LEASE_SUPERSEDED\x10\x04\x12\x1c\n\x18OUTCOME_RESULT_TOO_LARGE\x10\x05\x42\x31\n\x07\x64ibs.v1B\nTypesProtoP\x01Z\x0e\x64ibs/v1;dibsv1\xaa\x02\x07\x44ibs.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\007dibs.v1B\nTypesProtoP\001Z\016dibs/v1;dibsv1\252\002\007Dibs.V1'
   _globals['_CONTENT_HEADERSENTRY']._loaded_options = None
   _globals['_CONTENT_HEADERSENTRY']._serialized_options = b'8\001'
-  _globals['_QUEUEKIND']._serialized_start=1951
-  _globals['_QUEUEKIND']._serialized_end=2032
-  _globals['_ITEMSTATE']._serialized_start=2035
-  _globals['_ITEMSTATE']._serialized_end=2289
-  _globals['_OUTCOME']._serialized_start=2292
-  _globals['_OUTCOME']._serialized_end=2452
+  _globals['_QUEUEKIND']._serialized_start=1981
+  _globals['_QUEUEKIND']._serialized_end=2062
+  _globals['_ITEMSTATE']._serialized_start=2065
+  _globals['_ITEMSTATE']._serialized_end=2319
+  _globals['_OUTCOME']._serialized_start=2322
+  _globals['_OUTCOME']._serialized_end=2482
   _globals['_CONTENT']._serialized_start=98
   _globals['_CONTENT']._serialized_end=239
   _globals['_CONTENT_HEADERSENTRY']._serialized_start=193
@@ -49,17 +49,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYPOLICY']._serialized_start=242
   _globals['_RETRYPOLICY']._serialized_end=387
   _globals['_DELIVERYPOLICY']._serialized_start=390
-  _globals['_DELIVERYPOLICY']._serialized_end=656
-  _globals['_DELIVERY']._serialized_start=659
-  _globals['_DELIVERY']._serialized_end=1016
-  _globals['_ENTRYOUTCOME']._serialized_start=1018
-  _globals['_ENTRYOUTCOME']._serialized_end=1126
-  _globals['_LIMITS']._serialized_start=1129
-  _globals['_LIMITS']._serialized_end=1635
-  _globals['_HEARTBEATS']._serialized_start=1637
-  _globals['_HEARTBEATS']._serialized_end=1738
-  _globals['_WORKERSTATE']._serialized_start=1740
-  _globals['_WORKERSTATE']._serialized_end=1859
-  _globals['_OVERDUEITEM']._serialized_start=1861
-  _globals['_OVERDUEITEM']._serialized_end=1949
+  _globals['_DELIVERYPOLICY']._serialized_end=671
+  _globals['_DELIVERY']._serialized_start=674
+  _globals['_DELIVERY']._serialized_end=1046
+  _globals['_ENTRYOUTCOME']._serialized_start=1048
+  _globals['_ENTRYOUTCOME']._serialized_end=1156
+  _globals['_LIMITS']._serialized_start=1159
+  _globals['_LIMITS']._serialized_end=1665
+  _globals['_HEARTBEATS']._serialized_start=1667
+  _globals['_HEARTBEATS']._serialized_end=1768
+  _globals['_WORKERSTATE']._serialized_start=1770
+  _globals['_WORKERSTATE']._serialized_end=1889
+  _globals['_OVERDUEITEM']._serialized_start=1891
+  _globals['_OVERDUEITEM']._serialized_end=1979
 # @@protoc_insertion_point(module_scope)

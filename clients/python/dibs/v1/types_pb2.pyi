@@ -233,6 +233,7 @@ class DeliveryPolicy(google.protobuf.message.Message):
     DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     RESULT_TTL_FIELD_NUMBER: builtins.int
     MAX_CRASHES_FIELD_NUMBER: builtins.int
+    RENEW_FIELD_NUMBER: builtins.int
     attempts: builtins.int
     """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1, but for a data
     item whose consumer says otherwise (LeaseRequest.default_attempts). A delivery that was lost on its way, or whose
@@ -249,6 +250,11 @@ class DeliveryPolicy(google.protobuf.message.Message):
     max_crashes: builtins.int
     """How many times the item may kill the process that runs it, 1 to 1,000: then it is dead, whatever attempts are left.
     Default (0): 3.
+    """
+    renew: builtins.bool
+    """Whoever runs the item renews its lease for as long as it runs: lease_timeout then says how soon a death is noticed, not
+    how long a run may take. Needs a lease_timeout of at least 1 s. Default (false): the lease is not renewed, and the item
+    is delivered again when it is over.
     """
     @property
     def lease_timeout(self) -> google.protobuf.duration_pb2.Duration:
@@ -274,9 +280,10 @@ class DeliveryPolicy(google.protobuf.message.Message):
         dead_letter_queue: builtins.str = ...,
         result_ttl: google.protobuf.duration_pb2.Duration | None = ...,
         max_crashes: builtins.int = ...,
+        renew: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "renew", b"renew", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_use_dead_letter", b"_use_dead_letter"]) -> typing.Literal["use_dead_letter"] | None: ...
 
 global___DeliveryPolicy = DeliveryPolicy
@@ -299,6 +306,7 @@ class Delivery(google.protobuf.message.Message):
     LAST_ERROR_FIELD_NUMBER: builtins.int
     KEEP_RESULT_FIELD_NUMBER: builtins.int
     RETRY_FIELD_NUMBER: builtins.int
+    RENEW_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The item's id."""
     lease_token: builtins.int
@@ -316,6 +324,10 @@ class Delivery(google.protobuf.message.Message):
     """Error text of the previous attempt, at most 8 KiB; empty when there is none."""
     keep_result: builtins.bool
     """The producer asked to keep the result: send it with the Ack."""
+    renew: builtins.bool
+    """The producer asked whoever runs the item to renew its lease while it runs: refresh it each time that a third of
+    lease_timeout has passed. What waits to be begun is not renewed.
+    """
     @property
     def content(self) -> global___Content:
         """What was enqueued, unchanged."""
@@ -351,9 +363,10 @@ class Delivery(google.protobuf.message.Message):
         last_error: builtins.str = ...,
         keep_result: builtins.bool = ...,
         retry: global___RetryPolicy | None = ...,
+        renew: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["content", b"content", "enqueue_time", b"enqueue_time", "lease_timeout", b"lease_timeout", "retry", b"retry", "schedule_time", b"schedule_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "content", b"content", "enqueue_time", b"enqueue_time", "id", b"id", "keep_result", b"keep_result", "last_error", b"last_error", "lease_timeout", b"lease_timeout", "lease_token", b"lease_token", "queue", b"queue", "retry", b"retry", "schedule_time", b"schedule_time"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "content", b"content", "enqueue_time", b"enqueue_time", "id", b"id", "keep_result", b"keep_result", "last_error", b"last_error", "lease_timeout", b"lease_timeout", "lease_token", b"lease_token", "queue", b"queue", "renew", b"renew", "retry", b"retry", "schedule_time", b"schedule_time"]) -> None: ...
 
 global___Delivery = Delivery
 
