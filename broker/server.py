@@ -27,6 +27,7 @@ from .border.identities import Identities
 from .border.listening import most_connections, open_listeners, server_options
 from .border.reflection import add_reflection
 from .border.tls import Tls
+from .config import quotas
 from .config.addresses import is_local
 from .config.certificates import CertificateFiles
 from .config.redis_files import check_redis_files
@@ -36,6 +37,7 @@ from .config.units import microseconds
 from .engine.config import EngineConfig
 from .engine.engine import Engine
 from .engine.errors import Unavailable
+from .engine.quotas import QuotaTable
 from .services import Services
 from .upkeep.embedded import EmbeddedRedis
 
@@ -53,7 +55,7 @@ _CONNECT_AGAIN_S = 0.5
 _GIVE_BACK_S = 2.0
 
 
-def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
+def engine_config(settings: Settings, redis_url: str, quotas: QuotaTable) -> EngineConfig:
     """The engine's share of the settings."""
     return EngineConfig(
         redis_url=redis_url,
@@ -70,6 +72,7 @@ def engine_config(settings: Settings, redis_url: str) -> EngineConfig:
         allow_eviction=settings.allow_eviction,
         reply_bytes=settings.announced.entry_bytes,
         item_bytes=settings.max_message_bytes - settings.announced.margin_bytes,
+        quotas=quotas,
     )
 
 
@@ -116,7 +119,7 @@ class Server:
         self._identities = _identities(settings)
         check_redis_files(settings.redis_ca, settings.redis_cert, settings.redis_key)
         async with AsyncExitStack() as stack:
-            engine = Engine(engine_config(settings, await self._redis_url(stack)))
+            engine = Engine(engine_config(settings, await self._redis_url(stack), self._quotas(stack)))
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
             metrics = _metrics(settings)
@@ -174,6 +177,14 @@ class Server:
     ) -> None:
         """Stop it."""
         await self.stop()
+
+    def _quotas(self, stack: AsyncExitStack) -> QuotaTable:
+        """What namespaces may hold, also by the next file of principals."""
+        table, identities = QuotaTable(), self._identities
+        quotas.fill(table, self._settings, None if identities is None else identities.current)
+        if identities is not None:
+            stack.enter_context(identities.on_change(lambda: quotas.fill(table, self._settings, identities.current)))
+        return table
 
     def _watches(self) -> list[FileWatch[Any]]:
         return [watch for watch in (self._tls, self._identities) if watch is not None]

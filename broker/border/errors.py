@@ -243,6 +243,7 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
             "TOO_FEW_REPLICAS",
             "written, but too few replicas confirmed it: try again with the same ids",
         ),
+        engine.QuotaExceeded: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA"),
         engine.OutOfMemory: Row(
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             "REDIS_OUT_OF_MEMORY",
@@ -308,6 +309,8 @@ def _details(error: Exception, row: Row) -> list[Message]:
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     elif isinstance(error, PermissionDenied):
         info.metadata.update(error.metadata)
+    elif isinstance(error, engine.QuotaExceeded):
+        info.metadata.update({"quota": error.quota, "limit": str(error.limit), "used": str(error.used)})
     elif isinstance(error, NotFound):
         details.append(error_details_pb2.ResourceInfo(resource_type=error.what, resource_name=error.name[:MAX_TEXT]))
     if isinstance(error, RequestError | engine.EngineError) and error.retry_after is not None:

@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from .limits import Limits
+from .quotas import NamespaceQuotas
 from .settings import ENV_PREFIX, Settings
 from .units import Size, format_size, format_span
 
@@ -45,9 +46,9 @@ class Option:
 
 
 def options() -> Iterator[Option]:
-    """Every setting: those of the broker, then its limits, each in the order of its class."""
+    """Every setting: those of the broker, of namespaces, then its limits, each in the order of its class."""
     fields = Settings.model_fields
-    for name in sorted(fields, key=lambda name: name in Limits.model_fields):
+    for name in sorted(fields, key=lambda name: (name in Limits.model_fields, name in NamespaceQuotas.model_fields)):
         field = fields[name]
         yield Option(name, _form(field), _default(field), field.description or "", name in Limits.model_fields)
 

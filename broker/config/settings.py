@@ -25,6 +25,7 @@ from dibs.contract.metrics_page import metrics_address
 
 from .addresses import check_address, is_local
 from .limits import Limits
+from .quotas import NamespaceQuotas
 from .redis_url import check_redis_url, read_redis_url
 from .units import Span
 
@@ -45,7 +46,7 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class Settings(BaseSettings, Limits):
+class Settings(BaseSettings, Limits, NamespaceQuotas):
     """Settings of a broker; immutable. Build with `Settings.load`, or directly with keyword arguments."""
 
     model_config = SettingsConfigDict(

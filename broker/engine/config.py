@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .quotas import QuotaTable
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -26,6 +28,7 @@ class EngineConfig:
         item_bytes: bytes of a single item that a reply still holds, alone: at least `reply_bytes`; larger ones are set
             aside.
         share_from: from how many on leases of one call stand together in Redis, which is cheaper; 0: never.
+        quotas: how much namespaces may hold.
         clock: include that gives scripts the time; tests take ``clock_shifted``.
     """
 
@@ -44,4 +47,5 @@ class EngineConfig:
     reply_bytes: int = 3 * 1024 * 1024
     item_bytes: int = 4 * 1024 * 1024 - 8 * 1024
     share_from: int = 16
+    quotas: QuotaTable = field(default_factory=QuotaTable)
     clock: str = "clock"

@@ -58,9 +58,9 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
         self.queues = Queues(self._call, self._call_known)
         self.dead_letters = DeadLetters(self._call)
         self.workers = Workers(self._call, self._call_known)
-        self.tasks = Tasks(self._call, self._call_known, config.task_retention_us)
+        self.tasks = Tasks(self._call, self._call_known, config.task_retention_us, self.quotas)
         self.snapshots = Snapshots(self._call)
-        self.locks = Locks(self._call, self._call_known)
+        self.locks = Locks(self._call, self._call_known, self.quotas)
         self.removal = Removal(self._call, self._command, config.key_prefix, self._tell_deleted)
 
     async def start(self) -> None:
@@ -102,6 +102,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
         await self.cancel_wishes.close()
         self._hearing.close()
         await self.peers.close()
+        await self.quotas.close()
         await self.receipts.close(0)
         await self.hints.close()
         await asyncio.gather(*(one.close() for one in self._coalescers))
@@ -115,6 +116,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
             one.tidy()
         self.receipts.tidy()
         self._scripts.tidy()
+        self.quotas.tidy()
 
     async def ready(self) -> None:
         """Run a real script that Redis would refuse if it could not take writes."""

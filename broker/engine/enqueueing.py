@@ -12,6 +12,7 @@ from .coalesce import Coalescers
 from .config import EngineConfig
 from .connections import Argument
 from .namespaces import Namespaces
+from .quotas import checked
 from .types import OPEN_WORD, Enqueued, NewItem
 
 # Looked up for every entry; calling the enum takes ten times as long.
@@ -41,14 +42,20 @@ class Enqueueing(Namespaces):
             namespace: where.
             request_id: a second call with it answers as the first did and does nothing; "" for none.
             items: at most `MAX_BATCH`.
+
+        Raises:
+            QuotaExceeded: there is no room for all of them; none was put in.
         """
         (codes,) = await self._enqueues.submit(namespace, (EnqueueCall(request_id, items),))
-        return [_ENQUEUED[code] for code in codes]
+        return [_ENQUEUED[code] for code in checked(namespace, codes).decode()]
 
-    async def _enqueue(self, namespace: str, calls: list[EnqueueCall]) -> list[str]:
+    async def _enqueue(self, namespace: str, calls: list[EnqueueCall]) -> list[bytes]:
         # Here and not before: calls must not overtake each other while the first one waits for this.
         await self._know(namespace)
-        args: list[Argument] = [self.config.request_window_ms, self.hints.origin, len(calls)]
+        quotas = self.quotas.text(namespace)
+        if quotas and self.quotas.is_uncounted(namespace):
+            await self.quotas.count(namespace)
+        args: list[Argument] = [self.config.request_window_ms, self.hints.origin, quotas, len(calls)]
         extend: Callable[[Sequence[Argument]], None] = args.extend
         knows_words = self.peers.current
         for call in calls:
@@ -64,12 +71,14 @@ class Enqueueing(Namespaces):
         sent_whole = self._scripts.sent_whole
         for kind, queue in queues:
             self.hints.ready(namespace, kind, queue)
-        due, *codes = await self._call("enqueue", namespace, args)
+        due, uncounted, *codes = await self._call("enqueue", namespace, args)
         if self._scripts.sent_whole != sent_whole:  # then their lease may have come before it
             for kind, queue in queues:
                 self.hints.ready(namespace, kind, queue)
         self._timers.due(namespace, due)
-        return [code.decode() for code in codes]
+        if uncounted:
+            self.quotas.distrust(namespace)
+        return list(codes)
 
 
 def _weigh_enqueues(calls: Sequence[EnqueueCall]) -> int:

@@ -12,6 +12,7 @@ Outcomes that belong to one item (not found, superseded, ...) are part of the re
     │   ├── ReadOnly           Redis takes no writes: most often it is a replica
     │   ├── LateCall           a lease call came too late to be carried out: nothing was done
     │   └── TooFewReplicas     written, but not on as many replicas as asked for; try again with the same id
+    ├── QuotaExceeded          a namespace would hold more than it may: nothing was done
     ├── OutOfMemory            Redis is at its maxmemory and takes no new items
     ├── UnsuitableRedis        Redis is too old or set up in a way that would lose items
     └── ScriptBug              a script failed or answered what it should not
@@ -74,6 +75,26 @@ class ReadOnly(Unavailable):
 
 class TooFewReplicas(Unavailable):
     """The write was done, but fewer replicas than asked for confirmed it."""
+
+
+class QuotaExceeded(EngineError):
+    """A namespace would hold more than it may; nothing was done.
+
+    Args:
+        namespace: which.
+        quota: of what: items, bytes, queues, schedules, locks or tasks.
+        limit: how much it may hold.
+        used: how much it holds.
+    """
+
+    def __init__(self, namespace: str, quota: str, limit: int, used: int) -> None:
+        super().__init__(
+            f"namespace {namespace!r} may hold {limit} {quota} and holds {used}: this would be more; nothing was done"
+        )
+        self.namespace = namespace
+        self.quota = quota
+        self.limit = limit
+        self.used = used
 
 
 class OutOfMemory(EngineError):

@@ -60,6 +60,9 @@ key                     type    holds                                           
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
 ``taken:<id>``          list    dead letters that a request with this id took, five entries      its own expiry
                                 each; "" alone once it has said that they arrived
+``bytes``               hash    where bytes are limited: total, since (a time), and until what  never
+                                was there before has been counted, cursor
+``weighed``             set     ids of items that are counted, for so long                       the end of the count
 ``token``               string  last lease token                                                 never
 ``schedule``            hash    schedule → ``<spec> <run> <task> <group> <definition> <body>``,   put, delete
                                 on lines of their own
@@ -85,7 +88,8 @@ A ``dir`` is a directory of things that end by themselves: a hash ``d``, and the
 ``lua/include/directory.lua``.
 
 Outside of any namespace: ``<prefix>:namespaces``, a set of all namespaces in use; ``<prefix>:generation``, a string,
-another one when all data was lost; and the publish/subscribe channels ``<prefix>:hints``, to which all brokers listen,
+another one when all data was lost; ``<prefix>:uncounted``, a string, when a broker was last there that counts no bytes;
+and the publish/subscribe channels ``<prefix>:hints``, to which all brokers listen,
 and ``<prefix>:hints:<format>``, to which those listen that know that format, see ``peers.py``.
 """
 
@@ -105,6 +109,11 @@ def cancel_wishes(prefix: str, namespace: str) -> str:
 def generation(prefix: str) -> str:
     """Key that is another one when Redis has lost its data."""
     return f"{prefix}:generation"
+
+
+def uncounted(prefix: str) -> str:
+    """Key of the time when a broker was last there that counts no bytes."""
+    return f"{prefix}:uncounted"
 
 
 def namespaces(prefix: str) -> str:

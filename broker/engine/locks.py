@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .connections import Argument
+from .quotas import QuotaWatch, checked
 from .scripts import Call
 
 
@@ -21,15 +23,22 @@ class Locks:
     Args:
         call: runs a script.
         create: the same for what makes a namespace one that is in use.
+        quotas: how many there may be.
     """
 
-    def __init__(self, call: Call, create: Call) -> None:
+    def __init__(self, call: Call, create: Call, quotas: QuotaWatch) -> None:
         self._call = call
         self._create = create
+        self._quotas = quotas
 
     async def acquire(self, namespace: str, name: str, owner: str, length_us: int) -> HeldLock:
-        """Take a lock if it is free, or start its time anew if the owner holds it. Answer who holds it now."""
-        _, holder, ends = await self._create("acquire_lock", namespace, [name, owner, length_us])
+        """Take a lock if it is free, or start its time anew if the owner holds it. Answer who holds it now.
+
+        Raises:
+            QuotaExceeded: so many others are held.
+        """
+        args: list[Argument] = [name, owner, length_us, self._quotas.of(namespace).locks]
+        _, holder, ends = checked(namespace, await self._create("acquire_lock", namespace, args))
         return HeldLock(name, holder.decode(), ends)
 
     async def refresh(self, namespace: str, name: str, owner: str, length_us: int | None = None) -> int | None:

@@ -16,6 +16,7 @@ from .config import EngineConfig
 from .connections import Argument
 from .hints import Hints
 from .peers import Peers
+from .quotas import QuotaWatch
 from .schedules import Schedules
 from .timers import Timers
 from .types import Kind
@@ -34,8 +35,9 @@ class Namespaces(Calls):
         self._namespaces: set[str] = set()
         # Without hints it may have been missed that some are gone.
         self.hints = Hints(self._client, *self._channels, self._timers.hasten, self._namespaces.clear)
-        self.peers = Peers(self._count_listeners, self._read_generation, self.hints.subscribed)
-        self.schedules = Schedules(self._call, self._call_known)
+        self.peers = Peers(self._count_listeners, self._read_generation, self._read_uncounted, self.hints.subscribed)
+        self.quotas = QuotaWatch(self._call, config.quotas, lambda: self.peers.current, lambda: self.peers.uncounted_us)
+        self.schedules = Schedules(self._call, self._call_known, self.quotas)
 
     def redis_now_us(self) -> int:
         """Redis's clock now in microseconds, as far as its last reply told."""
@@ -107,6 +109,15 @@ class Namespaces(Calls):
                 await self._pipe.call("SET", key, f"{self.hints.origin} {time.time_ns()}", "NX")
                 found = await self._pipe.call("GET", key)
         return found or b""
+
+    async def _read_uncounted(self, there_now: bool) -> int:
+        self._check_open("peers")
+        key = keys.uncounted(self.config.key_prefix)
+        async with self._translated("peers"):
+            if there_now:
+                await self._pipe.call("SET", key, self.redis_now_us())
+            found: bytes | None = await self._pipe.call("GET", key)
+        return int(found) if found and found.isdigit() else 0
 
     def _pause_s(self, namespace: str) -> float:
         """Most seconds between looks at a namespace: where nobody waits here, what is left behind is missed by nobody.

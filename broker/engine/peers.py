@@ -19,7 +19,7 @@ from .errors import EngineError
 
 _log = logging.getLogger(__name__)
 
-#: What this version writes: 1 has leases that stand together, and parked items.
+#: What this version writes: 1 has leases that stand together, and parked items, and counts bytes.
 FORMAT = 1
 _LOOK_S = 5.0
 
@@ -30,6 +30,7 @@ class Peers:
     Args:
         count: how many listen to the hints, and how many of them know this format.
         generation: reads the generation of the data.
+        uncounted: reads when a broker of an earlier version was last there; noted before, if one is there now.
         subscribed: set while this broker listens to hints itself.
     """
 
@@ -37,15 +38,19 @@ class Peers:
         self,
         count: Callable[[], Awaitable[tuple[int, int]]],
         generation: Callable[[], Awaitable[bytes]],
+        uncounted: Callable[[bool], Awaitable[int]],
         subscribed: asyncio.Event,
     ) -> None:
         self._count = count
         self._read_generation = generation
+        self._read_uncounted = uncounted
         self._subscribed = subscribed
         self._task: asyncio.Task[None] | None = None
         self._current = False
         #: Of the data in Redis, as of the last look.
         self._generation: bytes | None = None
+        #: When a broker of an earlier version was last there, in microseconds of Redis's clock; 0: none is known of.
+        self.uncounted_us = 0
         self._on_lost: set[Callable[[], None]] = set()
 
     @property
@@ -70,6 +75,9 @@ class Peers:
     async def look(self) -> None:
         """Look now. Raises `EngineError`."""
         listening, knowing = await self._count()
+        if self._subscribed.is_set():
+            # Before it may count as current.
+            self.uncounted_us = await self._read_uncounted(listening > knowing)
         self._current = self._subscribed.is_set() and listening == knowing
         generation = await self._read_generation()
         if self._generation not in (None, generation):

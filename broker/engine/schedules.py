@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from .connections import Argument
 from .hints import RUN_PREFIX
+from .quotas import QuotaWatch, checked
 from .scripts import Call
 from .types import Spec, decode_spec
 
@@ -119,10 +120,12 @@ class Schedules:
     Args:
         call: runs scripts.
         call_known: the same, for what makes a namespace one that is in use.
+        quotas: how many there may be, and what their runs may put in.
     """
 
-    def __init__(self, call: Call, call_known: Call) -> None:
+    def __init__(self, call: Call, call_known: Call, quotas: QuotaWatch) -> None:
         self._call = call
+        self._quotas = quotas
         self._call_known = call_known
         #: Told of a namespace's next look, in us of Redis's clock (-1: none), and of that clock's now.
         self.on_due: Callable[[str, int, int], None] | None = None
@@ -145,15 +148,19 @@ class Schedules:
 
         Returns:
             Names of those that were removed.
+
+        Raises:
+            QuotaExceeded: there would be too many; none was made or changed.
         """
-        args: list[Argument] = [group, int(replace_group), len(schedules)]
+        args: list[Argument] = [group, int(replace_group), len(schedules), self._quotas.of(namespace).schedules]
         for name, spec, task, definition, body, due_us in schedules:
             head = f"{spec}\n{run_stem(name)}\n{task}\n{group}\n{len(definition)}\n"
             args += (name, head.encode() + definition + body, due_us)
         removed: list[str] = []
         again = 1
         while again:
-            due, now, again, names = await self._call_known("put_schedules", namespace, args)
+            reply = await self._call_known("put_schedules", namespace, args)
+            due, now, again, names = checked(namespace, reply)
             self.see_due(namespace, due, now)
             removed += (name.decode() for name in names)
         return removed
@@ -172,13 +179,24 @@ class Schedules:
     async def look(self, namespace: str, names: Sequence[str] = (), *, workers_came: bool = False) -> Look:
         """Enqueues what is due and notices which runs have started. Any number of brokers may do so at once.
 
+        What quotas leave no room for stays due, and is looked at again.
+
         Args:
             namespace: where.
             names: at most 1,000 schedules to look at besides those whose time has come.
             workers_came: look at those that lacked a worker, too.
         """
         again_us = int(_LOOK_US * random.uniform(0.75, 1.0))
-        args: list[Argument] = [again_us, _WATCH_US, _PLANNING_US, _MAX_LOOK, int(workers_came), len(names), *names]
+        args: list[Argument] = [
+            again_us,
+            _WATCH_US,
+            _PLANNING_US,
+            _MAX_LOOK,
+            int(workers_came),
+            self._quotas.text(namespace),
+            len(names),
+            *names,
+        ]
         due, now, pending, started = await self._call("look_schedules", namespace, args)
         self.see_due(namespace, due, now)
         runs = [StartedRun(name.decode(), definition, due, start) for name, definition, due, start in started]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .connections import Argument
+from .quotas import QuotaWatch, checked
 from .scripts import Call
 
 
@@ -24,19 +25,25 @@ class Tasks:
         call: runs a script.
         create: the same for what makes a namespace one that is in use.
         retention_us: how long a task is known after its last registration.
+        quotas: how many there may be.
     """
 
-    def __init__(self, call: Call, create: Call, retention_us: int) -> None:
+    def __init__(self, call: Call, create: Call, retention_us: int, quotas: QuotaWatch) -> None:
         self._call = call
         self._create = create
         self._retention_us = retention_us
+        self._quotas = quotas
 
     async def register(self, namespace: str, tasks: Sequence[tuple[str, bytes]]) -> None:
-        """Note 1 to 1,000 tasks by name, with their definitions."""
-        args: list[Argument] = [self._retention_us, len(tasks)]
+        """Note 1 to 1,000 tasks by name, with their definitions.
+
+        Raises:
+            QuotaExceeded: there would be too many; none was noted.
+        """
+        args: list[Argument] = [self._retention_us, len(tasks), self._quotas.of(namespace).tasks]
         for task in tasks:
             args += task
-        await self._create("register_tasks", namespace, args)
+        checked(namespace, await self._create("register_tasks", namespace, args))
 
     async def get(self, namespace: str, names: Sequence[str]) -> list[RegisteredTask]:
         """Those of 1 to 1,000 tasks that are registered, in the order of the names."""

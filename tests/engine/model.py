@@ -10,9 +10,11 @@ items.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from dibs.broker.engine.quotas import UNLIMITED, Quotas
 from dibs.broker.engine.types import (
     Ack,
     Cancelled,
@@ -36,23 +38,46 @@ from .model_operators import Operators
 from .model_places import Item, QueueKey, Share, ShareKey, in_order, index_member
 
 
+class Refused(NamedTuple):
+    """A request was beyond a quota."""
+
+    quota: str
+    limit: int
+    used: int
+
+
 class Model(Operators):
     """A namespace, and every operation on it."""
 
+    quotas: Quotas = UNLIMITED
+
     # Operations, as the engine has them.
 
-    def enqueue(self, request_id: str, new: Sequence[NewItem]) -> list[Enqueued]:
+    def enqueue(self, request_id: str, new: Sequence[NewItem]) -> list[Enqueued] | Refused:
         return self.enqueue_together([(request_id, new)])[0]
 
-    def enqueue_together(self, calls: Sequence[tuple[str, Sequence[NewItem]]]) -> list[list[Enqueued]]:
+    def enqueue_together(self, calls: Sequence[tuple[str, Sequence[NewItem]]]) -> list[list[Enqueued] | Refused]:
         """Calls that share a script call: what they make ready or delay is put into place after all of them."""
-        outcomes = []
+        outcomes: list[list[Enqueued] | Refused] = []
         ready: dict[QueueKey, list[str]] = {}
         delayed: dict[str, int] = {}
-        order = itertools.count()
+        order = [0]
+        refused: dict[str, Refused] = {}
         for request_id, new in calls:
+            if request_id in refused:
+                outcomes.append(refused[request_id])
+                continue
             if request_id not in self.requests:
+                used = self.use()
+                before = copy.deepcopy((self.__dict__, ready, delayed, order))
                 codes = [self._enqueue(item, ready, delayed, order) for item in new]
+                refusal = self._refusal(used)
+                if refusal:
+                    self.__dict__, ready, delayed, order = before
+                    outcomes.append(refusal)
+                    if request_id:
+                        refused[request_id] = refusal
+                    continue
                 if request_id:
                     self.requests[request_id] = codes
             outcomes.append(self.requests.get(request_id) or codes)
@@ -62,8 +87,20 @@ class Model(Operators):
             self._delay(self.items[id], due_us)
         return outcomes
 
+    def use(self) -> Quotas:
+        """How much there is of what quotas are about."""
+        return Quotas(len(self.items), sum(len(item.record) for item in self.items.values()), len(self.seen))
+
+    def _refusal(self, before: Quotas) -> Refused | None:
+        """Whether what was done must not be, by what there was before it."""
+        for name in ("items", "queues", "bytes"):
+            limit, used, now = (getattr(one, name) for one in (self.quotas, before, self.use()))
+            if limit and now > used and now > limit:
+                return Refused(name, limit, used)
+        return None
+
     def _enqueue(
-        self, new: NewItem, ready: dict[QueueKey, list[str]], delayed: dict[str, int], order: Iterator[int]
+        self, new: NewItem, ready: dict[QueueKey, list[str]], delayed: dict[str, int], order: list[int]
     ) -> Enqueued:
         id, spec_text, due, conflict, body = new
         known = id in self.items or id in self.ends
@@ -96,7 +133,8 @@ class Model(Operators):
         self.seen[item.queue] = self.seen.get(item.queue, 0) + 1
         if due_us > self.now_us:
             item.state = State.SCHEDULED
-            delayed[id] = due_us + next(order)
+            delayed[id] = due_us + order[0]
+            order[0] += 1
         else:
             ready.setdefault(item.queue, []).append(id)
         return Enqueued.REPLACED if known else Enqueued.CREATED

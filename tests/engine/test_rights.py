@@ -59,6 +59,7 @@ def commands_of_scripts() -> set[str]:
         # Words behind a command.
         "withscores",
         "limit",
+        "count",
     }
 
 

@@ -32,7 +32,9 @@ from dibs.broker.engine import keys
 from dibs.broker.engine.config import EngineConfig
 from dibs.broker.engine.dead_letters import NoSuchLetter, Progress
 from dibs.broker.engine.engine import Engine
+from dibs.broker.engine.errors import QuotaExceeded
 from dibs.broker.engine.queues import Cleared
+from dibs.broker.engine.quotas import Quotas, QuotaTable
 from dibs.broker.engine.types import (
     ENDED,
     Ack,
@@ -54,7 +56,7 @@ from dibs.broker.engine.types import (
 
 from ..support.history import History
 from ..support.redis import RedisServer
-from .model import Model
+from .model import Model, Refused
 from .model_places import NO_PRIORITY, QueueKey, in_order, index_member
 from .redis_reading import STATES, leases_of, numbers, numbers_of, read_namespace
 from .strategies import (
@@ -85,6 +87,7 @@ class EngineMachine(RuleBasedStateMachine):
     """Two engines on one Redis, each step carried out by either, and by the model."""
 
     engines: ClassVar[Sequence[Engine]]
+    quotas: ClassVar[QuotaTable]
     raw: ClassVar[redis.Redis]
     runner: ClassVar[asyncio.Runner]
     share_from: ClassVar[int]
@@ -101,6 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.model = Model(BEGIN_US, RETENTION_US, self.share_from)
         self.history = History(RETENTION_US)
         self.gone: list[Leased] = []
+        self.quotas.every = self.model.quotas
 
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(call)
@@ -120,10 +124,18 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(via=brokers, request_id=request_ids, batch=st.lists(new_items, min_size=1, max_size=6))
     def enqueue(self, via: int, request_id: str, batch: list[NewItem]) -> None:
         repeated = request_id in self.model.requests
-        outcomes = self.run(self.engines[via].enqueue(self.namespace, request_id, batch))
+        outcomes = self.run(self._enqueued(via, request_id, batch))
         assert outcomes == self.model.enqueue(request_id, batch)
         if not repeated:
             self._note_enqueued(outcomes, batch)
+
+    # Few, since they keep much from being put in.
+    @rule(
+        quotas=st.just(Quotas())
+        | st.builds(Quotas, st.sampled_from((0, 0, 1, 2, 4)), st.sampled_from((0, 0, 100, 200, 300)), st.integers(0, 3))
+    )
+    def set_quotas(self, quotas: Quotas) -> None:
+        self.quotas.every = self.model.quotas = quotas
 
     @rule(
         request_id=request_ids,
@@ -133,11 +145,8 @@ class EngineMachine(RuleBasedStateMachine):
     def enqueue_twice_in_one_call(self, request_id: str, first: list[NewItem], second: list[NewItem]) -> None:
         repeated = request_id in self.model.requests
 
-        async def both() -> Sequence[list[Enqueued]]:
-            engine = self.engines[0]
-            return await asyncio.gather(
-                engine.enqueue(self.namespace, request_id, first), engine.enqueue(self.namespace, request_id, second)
-            )
+        async def both() -> Sequence[list[Enqueued] | Refused]:
+            return await asyncio.gather(self._enqueued(0, request_id, first), self._enqueued(0, request_id, second))
 
         outcomes = self.run(both())
         assert outcomes == self.model.enqueue_together([(request_id, first), (request_id, second)])
@@ -383,6 +392,13 @@ class EngineMachine(RuleBasedStateMachine):
                     self.history.ended(status.id, status.state.name)
 
     @invariant()
+    def bytes_that_are_counted_are_those_that_are_there(self) -> None:
+        found: dict[Any, Any] = self.raw.hgetall(self.prefix + "bytes")
+        if found:
+            assert b"cursor" not in found
+            assert int(found[b"total"]) == self.model.use().bytes
+
+    @invariant()
     def redis_holds_what_the_model_has(self) -> None:
         found = read_namespace(self.raw, self.prefix)
         model = self.model
@@ -461,7 +477,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.redis_holds_what_the_model_has()
         self.history.all_ended()
 
-    def _note_enqueued(self, outcomes: Sequence[Enqueued], batch: Sequence[NewItem]) -> None:
+    async def _enqueued(self, via: int, request_id: str, batch: list[NewItem]) -> list[Enqueued] | Refused:
+        try:
+            return await self.engines[via].enqueue(self.namespace, request_id, batch)
+        except QuotaExceeded as error:
+            return Refused(error.quota, error.limit, error.used)
+
+    def _note_enqueued(self, outcomes: list[Enqueued] | Refused, batch: Sequence[NewItem]) -> None:
+        if isinstance(outcomes, Refused):
+            return
         for item, outcome in zip(batch, outcomes, strict=True):
             if outcome is Enqueued.REPLACED and not self.history.life(item.id).ends:
                 self.history.ended(item.id, "replaced")
@@ -481,6 +505,7 @@ def token_of(item: Leased, which: str) -> int | None:
 @pytest.mark.parametrize("share_from", [0, 2])
 def test_the_engine_does_what_the_model_does(redis_server: RedisServer, share_from: int) -> None:
     thorough = bool(os.environ.get("DIBS_THOROUGH"))
+    quotas = QuotaTable()
     config = EngineConfig(
         redis_server.url,
         poll_interval_s=1e6,
@@ -488,6 +513,7 @@ def test_the_engine_does_what_the_model_does(redis_server: RedisServer, share_fr
         clock="clock_shifted",
         timeout_s=10,
         share_from=share_from,
+        quotas=quotas,
     )
     with asyncio.Runner() as runner, redis.Redis.from_url(redis_server.url) as raw:
         engines = [Engine(config), Engine(config)]
@@ -508,7 +534,9 @@ def test_the_engine_does_what_the_model_does(redis_server: RedisServer, share_fr
 
         runner.run(start())
         machine = type(
-            "Machine", (EngineMachine,), {"engines": engines, "raw": raw, "runner": runner, "share_from": share_from}
+            "Machine",
+            (EngineMachine,),
+            {"engines": engines, "raw": raw, "runner": runner, "share_from": share_from, "quotas": quotas},
         )
         try:
             run_state_machine_as_test(

@@ -40,6 +40,7 @@ def write_auth_file(
     *,
     tokens: Mapping[str, Sequence[str]] | None = None,
     certificates: Mapping[str, Sequence[str]] | None = None,
+    limits: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Path:
     """The file has those principals, by name, from one moment to the next.
 
@@ -48,6 +49,7 @@ def write_auth_file(
         principals: the grants of each.
         tokens: of those that do not have `token_of` alone.
         certificates: names in theirs.
+        limits: of namespaces, by name.
     """
     lines = []
     for name, grants in principals.items():
@@ -55,6 +57,8 @@ def write_auth_file(
         lines += ["[[principal]]", f"name = {json.dumps(name)}", f"tokens_sha256 = {json.dumps(own)}"]
         lines.append(f"certificate = {json.dumps(list((certificates or {}).get(name, ())))}")
         lines.append(f"grants = [{', '.join(map(_inline, grants))}]")
+    for namespace, numbers in (limits or {}).items():
+        lines += [f"[limits.{json.dumps(namespace)}]", *(f"{name} = {number}" for name, number in numbers.items())]
     return replace(path, "\n".join((*lines, "")).encode())
 
 

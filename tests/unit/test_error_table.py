@@ -35,6 +35,7 @@ RAISED: list[Exception] = [
     engine.EngineClosed("closed"),
     engine.EngineNotStarted("not yet"),
     engine.TooFewReplicas("0 of 1"),
+    engine.QuotaExceeded("shop", "items", 10, 10),
     engine.OutOfMemory("OOM command not allowed"),
     engine.UnsuitableRedis("5.0"),
     engine.ScriptBug("user_script:7"),

@@ -12,6 +12,7 @@
 --- @include endings
 --- @include fence
 --- @include receipts
+--- @include bytes
 
 local count, width = tonumber(ARGV[3]), tonumber(ARGV[4])
 local ids = {}
@@ -68,7 +69,7 @@ for i, id in ipairs(ids) do
   end
 end
 if #done > 0 then
-  call_many('HDEL', P .. 'item', done)
+  drop_items(done)
   call_many('HDEL', P .. 'run', done)
   if redis.call('EXISTS', P .. 'error') == 1 then
     call_many('HDEL', P .. 'error', done)

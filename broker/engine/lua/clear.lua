@@ -14,6 +14,7 @@
 --- @include standing
 --- @include endings
 --- @include unreadable
+--- @include bytes
 
 local kind, queue, section, budget = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local tail = kind .. ':' .. queue
@@ -76,7 +77,8 @@ for i, item in ipairs(gone) do
     changed(item.id)
   end
 end
-for _, name in ipairs({ 'item', 'run', 'error', 'trouble' }) do
+drop_items(ids)
+for _, name in ipairs({ 'run', 'error', 'trouble' }) do
   call_many('HDEL', P .. name, ids)
 end
 if section ~= 'ready' and passed > 0 then

@@ -1,13 +1,16 @@
 -- Puts items into queues: a batch of requests, each with its own request id and items.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, window of request ids in ms, origin of hints, number of requests, then for each request
+-- ARGV     namespace, channel, window of request ids in ms, origin of hints, quotas (see include/quota.lua), number of
+--          requests, then for each request
 --          request id ("" for none), number of groups, and for each group of items that have it in common
 --          number of items, spec, due ("" now, "+<us>" from now, "@<us>" at), conflict ("k" keep, "r" replace, "f" fail,
 --          "u" replace unless it is leased, "r<token>" replace if it is leased under that token and nobody has cancelled
 --          it), and for each item
 --          id, body
--- Reply    {next due time in us or -1, "<codes>" for each request}; codes has one letter an item:
+-- Reply    {next due time in us or -1, 1 if bytes are limited and not counted (else 0), "<codes>" for each request}; a
+--          request that is beyond a quota has "!<quota> <limit> <used>" there, is not remembered, and nothing of it was
+--          done; else codes has one letter an item:
 --          "c" created, "e" exists, "r" replaced, "w" leased (with "u"), "f" conflict (which it is as well if what is there
 --          cannot be read)
 -- Cost     O(1) an item, O(log n) a delayed one. At most 1,000 items a call.
@@ -17,9 +20,11 @@
 --- @include queues
 --- @include aside
 --- @include locate
+--- @include bytes
+--- @include quota
 
-local window, requests = ARGV[3], tonumber(ARGV[5])
-local at = 6
+local window, requests = ARGV[3], tonumber(ARGV[6])
+local at = 7
 local ORIGIN = ARGV[4]
 
 -- Read everything first: which requests are known, which ids.
@@ -105,6 +110,63 @@ local records, written, seen, delayed = {}, 0, {}, {}
 local ready, order = {}, {}
 local replaced, placed, overtaken, taken_back = {}, {}, {}, {}
 
+-- Where quotas hold: what has to be undone if a request goes beyond one.
+local quota = read_quota(ARGV[5])
+local undo, sizes = nil, {}
+
+local function begin_undo()
+  undo = {
+    lists = { { replaced, #replaced }, { overtaken, #overtaken }, { taken_back, #taken_back }, { delayed, #delayed } },
+    written = written, order = #order, placed = {}, skipped = {}, counts = {}, seen = {},
+  }
+end
+
+local function shorten(list, length)
+  for i = #list, length + 1, -1 do
+    list[i] = nil
+  end
+end
+
+local function undo_all()
+  for _, list in ipairs(undo.lists) do
+    shorten(list[1], list[2])
+  end
+  for i = #undo.placed, 1, -1 do
+    local entry = undo.placed[i]
+    placed[entry.id], sizes[entry.id] = entry.earlier, entry.size
+  end
+  for _, item in ipairs(undo.skipped) do
+    item.skip = nil
+  end
+  for group, count in pairs(undo.counts) do
+    shorten(group, count)
+    group.count = count
+  end
+  for i = undo.order + 1, #order do
+    ready[order[i].spec.tail] = nil
+  end
+  shorten(order, undo.order)
+  for spec, count in pairs(undo.seen) do
+    seen[spec] = count or nil
+  end
+  shorten(records, undo.written)
+  written = undo.written
+end
+
+-- Notes what an item takes that has its place now; `before` as `known` has it, `earlier` its place in this call.
+local function note_taken(id, size, before, earlier)
+  undo.placed[#undo.placed + 1] = { id = id, earlier = earlier, size = sizes[id] }
+  if not earlier and (not before or before == 'ended') then
+    quota.takes_item()
+  end
+  local size_before = sizes[id]
+  if not size_before then
+    size_before = before and before ~= 'ended' and redis.call('HSTRLEN', P .. 'item', id) or 0
+  end
+  quota.takes_bytes(size - size_before)
+  sizes[id] = size
+end
+
 -- Notes where an item is to stand, and answers its code.
 local function place(id, spec, due, conflict)
   local earlier = placed[id]
@@ -116,6 +178,9 @@ local function place(id, spec, due, conflict)
   end
   if earlier and earlier.due then
     earlier.skip = true
+    if undo then
+      undo.skipped[#undo.skipped + 1] = earlier
+    end
   elseif earlier then
     overtaken[#overtaken + 1] = earlier.spec
   elseif before then
@@ -142,6 +207,9 @@ local function place(id, spec, due, conflict)
       ready[spec.tail] = group
       order[#order + 1] = group
     end
+    if undo then
+      undo.counts[group] = undo.counts[group] or group.count
+    end
     group.count = group.count + 1
     group[group.count] = id
     placed[id] = group
@@ -152,6 +220,9 @@ end
 for _, batch in ipairs(batches) do
   if batch.new then
     local codes, n, first = {}, 0, batch.first
+    if quota then
+      begin_undo()
+    end
     for _ = 1, batch.groups do
       local spec, due, conflict = spec_of(ARGV[first + 1]), ARGV[first + 2], ARGV[first + 3]
       local time = now
@@ -164,6 +235,7 @@ for _, batch in ipairs(batches) do
       local taken = 0
       for i = first + 4, last, 2 do
         local id = ARGV[i]
+        local earlier = undo and placed[id]
         local code = place(id, spec, time, conflict)
         n = n + 1
         codes[n] = code
@@ -172,14 +244,27 @@ for _, batch in ipairs(batches) do
           records[written + 2] = head .. ARGV[i + 1]
           written = written + 2
           taken = taken + 1
+          if undo then
+            note_taken(id, #records[written], known[id], earlier)
+          end
         end
       end
       if taken > 0 then
+        if undo then
+          if undo.seen[spec] == nil then
+            undo.seen[spec] = seen[spec] or false
+          end
+          quota.takes_queue(spec)
+        end
         seen[spec] = (seen[spec] or 0) + taken
       end
       first = last + 2
     end
-    batch.codes = table.concat(codes)
+    batch.refused = quota and quota.decide()
+    if batch.refused then
+      undo_all()
+    end
+    batch.codes = batch.refused or table.concat(codes)
   end
 end
 
@@ -201,7 +286,7 @@ for _, entry in ipairs(replaced) do
   end
 end
 if written > 0 then
-  call_many('HSET', P .. 'item', records)
+  put_items(records)
   for spec, count in pairs(seen) do
     redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, count)
   end
@@ -218,10 +303,10 @@ if written > 0 then
     leave_stale(spec)
   end
 end
-local reply = { #delayed > 0 and next_due() or -1 }
+local reply = { #delayed > 0 and next_due() or -1, quota and quota.uncounted and 1 or 0 }
 for r, batch in ipairs(batches) do
-  reply[r + 1] = (batch.same or batch).codes
-  if batch.new and batch.request ~= '' then
+  reply[r + 2] = (batch.same or batch).codes
+  if batch.new and batch.request ~= '' and not batch.refused then
     redis.call('SET', P .. 'request:' .. batch.request, batch.codes, 'PX', window)
   end
 end

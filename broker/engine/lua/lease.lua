@@ -32,6 +32,7 @@
 --- @include answers
 --- @include parked
 --- @include parking
+--- @include bytes
 
 local kind, wanted, room, most_bytes = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease_override, attempts_override = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -407,7 +408,7 @@ for _, one in ipairs(buried) do
   bury(one[1], one[2], one[3])
 end
 if #gone > 0 then
-  call_many('HDEL', P .. 'item', gone)
+  drop_items(gone)
   for _, spec in pairs(specs) do
     if spec and spec.gone then
       redis.call('HINCRBY', P .. 'done:' .. kind, spec.queue, spec.gone)

@@ -1,10 +1,10 @@
 -- Looks at schedules whose time has come, and at those that are named: enqueues what is due, once for each due time
--- however many brokers look, and notices which runs have started. What cannot be read is looked at a minute later.
+-- however many brokers look, and notices which runs have started. What quotas leave no room for stays due. What cannot be read is looked at a minute later.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, look again in us (at what waits for a worker or for its run to start), watch a run for
 --          this many us, look again in us at what is to be planned, schedules at most, workers have come (1: look at
---          all that lacked one), number of names (0-1000), names
+--          all that lacked one), quotas (see include/quota.lua), number of names (0-1000), names
 -- Reply    {next look in us or -1, now in us,
 --           names of schedules whose runs are pending and watched,
 --           for each schedule to plan {name, definition, due time of the run that started, its start}}
@@ -16,17 +16,32 @@
 --- @include timetable
 --- @include unstarted
 --- @include skills
+--- @include bytes
+--- @include quota
 
 local again, watch, planning = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local most, workers_came, count = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[8])
+local most, workers_came, count = tonumber(ARGV[6]), ARGV[7] == '1', tonumber(ARGV[9])
+local quota = read_quota(ARGV[8])
 -- When to look again at what cannot be read: a broker that can may be there by then.
 local unreadable = 60000000
 
 -- What is to be enqueued for a due time; nil: nothing, it is there already or was.
 local function new_item(schedule, id, due)
   if redis.call('HEXISTS', P .. 'item', id) == 0 and redis.call('EXISTS', P .. 'end:' .. id) == 0 then
-    return { id = id, due = due, schedule = schedule }
+    local record = int(now) .. ' ' .. int(due) .. ' ' .. schedule.spec.text .. '\n' .. schedule.body
+    return { id = id, record = record, spec = schedule.spec }
   end
+end
+
+-- Whether quotas leave room for an item.
+local function has_room(item)
+  if not (item and quota) then
+    return true
+  end
+  quota.takes_item()
+  quota.takes_bytes(#item.record)
+  quota.takes_queue(item.spec)
+  return quota.decide() == nil
 end
 
 -- Moves the plan of what is due on; answers what is to be enqueued.
@@ -36,8 +51,15 @@ local function fire(schedule, plan)
     -- it is planned anew when it starts.
     plan.state, plan.due = 'P', plan.run_due
   elseif worker_knows(schedule.task) then
-    plan.state, plan.run_due, plan.runs = 'P', plan.due, plan.runs + 1
-    return new_item(schedule, run_id(schedule, plan), plan.due)
+    local before = plan.run_due
+    plan.run_due = plan.due
+    local item = new_item(schedule, run_id(schedule, plan), plan.due)
+    if has_room(item) then
+      plan.state, plan.runs = 'P', plan.runs + 1
+      return item
+    end
+    -- It stays due, and is looked at again.
+    plan.state, plan.run_due = 'W', before
   else
     plan.state = 'N'
   end
@@ -69,9 +91,8 @@ local function look(name)
 end
 
 local function enqueue(item)
-  local spec = item.schedule.spec
-  redis.call('HSET', P .. 'item', item.id,
-    int(now) .. ' ' .. int(item.due) .. ' ' .. spec.text .. '\n' .. item.schedule.body)
+  local spec = item.spec
+  put_items({ item.id, item.record })
   redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, 1)
   push_ready(spec, { item.id })
 end
@@ -113,7 +134,7 @@ local function look_once(name)
 end
 
 for i = 1, count do
-  look_once(ARGV[8 + i])
+  look_once(ARGV[9 + i])
 end
 if workers_came then
   for _, name in ipairs(redis.call('SRANDMEMBER', P .. 'stranded', 1000)) do

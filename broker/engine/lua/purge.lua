@@ -11,6 +11,7 @@
 --- @include dead
 --- @include unreadable
 --- @include dead_choice
+--- @include bytes
 
 local groups, ids, unreadable = chosen_groups()
 if not groups then
@@ -23,7 +24,8 @@ end
 for _, group in ipairs(groups) do
   leave_dead(group.spec, group)
 end
-for _, name in ipairs({ 'item', 'run', 'error', 'trouble' }) do
+drop_items(ids)
+for _, name in ipairs({ 'run', 'error', 'trouble' }) do
   call_many('HDEL', P .. name, ids)
 end
 for _, id in ipairs(ids) do

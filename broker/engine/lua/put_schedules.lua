@@ -1,9 +1,10 @@
 -- Makes schedules, changes them, and removes those of a group that are not named any more.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
--- ARGV     namespace, channel, group, replace the group (1 or 0), number of schedules (0-1000), for each
---          name, schedule (see include/schedules.lua), first due time in us if it is new or changed
--- Reply    {next look in us or -1, now in us, again (1: more than 1,000 were to be removed, call again), names removed}
+-- ARGV     namespace, channel, group, replace the group (1 or 0), number of schedules (0-1000), schedules at
+--          most (0: any number), for each name, schedule (see include/schedules.lua), first due time in us if it is new or changed
+-- Reply    {next look in us or -1, now in us, again (1: more than 1,000 were to be removed, call again), names removed}, or a
+--          refusal (see include/quota.lua): so many others are there
 --          One that is there and unchanged keeps its plan and its run. The run of a changed one that has not started is
 --          removed, since it would do what is no longer wanted.
 -- Cost     O(log n) a schedule, and O(schedules of the group) to replace it.
@@ -12,8 +13,9 @@
 --- @include schedules
 --- @include timetable
 --- @include withdraw
+--- @include quota
 
-local group, replace, count = ARGV[3], ARGV[4] == '1', tonumber(ARGV[5])
+local group, replace, count, most = ARGV[3], ARGV[4] == '1', tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local function same(a, b)
   return a.spec == b.spec and a.task == b.task and a.definition == b.definition and a.body == b.body
@@ -51,7 +53,7 @@ end
 
 local wanted, named = {}, {}
 for i = 1, count do
-  local at = 3 + i * 3
+  local at = 4 + i * 3
   named[ARGV[at]] = true
   wanted[i] = look(ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]))
 end
@@ -68,6 +70,16 @@ if replace then
       local list = found and surplus or gone
       list[#list + 1] = found or name
     end
+  end
+end
+
+if most > 0 then
+  local known, more = redis.call('HLEN', P .. 'schedule'), 0
+  for name in pairs(named) do
+    more = more + 1 - redis.call('HEXISTS', P .. 'schedule', name)
+  end
+  if more > 0 and known + more - #surplus > most then
+    return refusal('schedules', most, known)
   end
 end
 

@@ -11,6 +11,7 @@
 --- @include clock
 --- @include records
 --- @include queues
+--- @include bytes
 
 local name, keep_ms, delay, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 if count == 0 or (name ~= '' and redis.call('EXISTS', P .. 'restored:' .. name) == 1) then
@@ -44,7 +45,7 @@ for i, item in ipairs(items) do
   local spec = item.spec
   if spec and is_free(i) then
     put_back[item.id] = true
-    redis.call('HSET', P .. 'item', item.id, item.record)
+    put_items({ item.id, item.record })
     if item.used > 0 then
       -- Delivered before at least once, and only this time at most once. Its earlier tokens stay superseded.
       redis.call('HSET', P .. 'run', item.id, format_run({

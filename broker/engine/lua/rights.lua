@@ -23,6 +23,7 @@ local commands = {
   {'HLEN', key},
   {'HMGET', key, 'x'},
   {'HRANDFIELD', key, 1},
+  {'HSCAN', key, 0},
   {'HSET', key, 'x', ''},
   {'HSTRLEN', key, 'x'},
   {'HVALS', key},

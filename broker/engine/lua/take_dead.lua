@@ -17,6 +17,7 @@
 --- @include dead
 --- @include aside
 --- @include dead_aside
+--- @include bytes
 
 local kind, dead_queue, wanted, room, most =
   ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -92,7 +93,7 @@ for spec, group in pairs(groups) do
   leave_dead(spec, group)
 end
 if #ids > 0 then
-  call_many('HDEL', P .. 'item', ids)
+  drop_items(ids)
   call_many('HDEL', P .. 'run', ids)
   call_many('HDEL', P .. 'error', ids)
   call_many('HDEL', P .. 'trouble', ids)

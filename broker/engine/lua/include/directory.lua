@@ -26,6 +26,11 @@ local function get_entry(directory, name)
   end
 end
 
+-- How many things are there.
+local function live_entries(directory)
+  return redis.call('ZCOUNT', P .. directory .. ':ends', '(' .. int(now), '+inf')
+end
+
 -- Removes up to 100 things whose end has come. Whatever adds to a directory calls this, so that none grows for ever.
 local function drop_ended(directory)
   drop_entries(directory, redis.call('ZRANGEBYSCORE', P .. directory .. ':ends', '-inf', int(now), 'LIMIT', 0, 100))

@@ -1,4 +1,5 @@
 -- How an item ends. Every path here takes the item out of `item` and `run`, or leaves it dead.
+--- @include bytes
 --- @include clock
 --- @include events
 --- @include records
@@ -20,7 +21,7 @@ local function note_trouble(id, number)
 end
 
 local function forget(id)
-  redis.call('HDEL', P .. 'item', id)
+  drop_items({ id })
   redis.call('HDEL', P .. 'run', id)
   redis.call('HDEL', P .. 'error', id)
   if is_trouble() then

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 from ..errors import BrokerError
-from .known_limits import KnownLimits, is_too_much
+from .known_limits import KnownLimits, is_too_much, told_limit
 from .operations import Operation
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ def _smaller(
         return _parts_within(operation, limits) or _halves(operation)
     # It may have asked for a longer wait, or for more items, than we know by now that it may.
     again: Operation[Any] = operation.within(limits.now)
-    return [operation] if error.metadata.get("limit") and again.request != asked.request else []
+    return [operation] if told_limit(error) and again.request != asked.request else []
 
 
 def _halves(operation: Operation[T]) -> list[Operation[T]]:

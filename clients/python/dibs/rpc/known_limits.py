@@ -47,7 +47,7 @@ class KnownLimits:
             Whether something else than before is kept to from now on.
         """
         before = self.now
-        if limit := error.metadata.get("limit"):
+        if (limit := told_limit(error)) is not None:
             self._know(before.with_told({limit: float(error.metadata["value"])}))
         elif is_too_large(error):
             told = _SIZES.search(str(error))
@@ -61,6 +61,11 @@ class KnownLimits:
         self.now = limits
         self.batch_items = limits.batch_items
         self.entry_bytes = limits.entry_bytes
+
+
+def told_limit(error: BrokerError) -> str | None:
+    """Name of the limit that a request was beyond. What a namespace may hold in all is none of a request."""
+    return error.metadata.get("limit") if isinstance(error, InvalidArgument) else None
 
 
 def is_too_much(error: BrokerError) -> bool:
