@@ -10,9 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from dibs.contract.sizes import parse_size
 from dibs.errors import BrokerError
 from dibs.rpc.targets import read_target
 
+from .connector.recycling import measures_memory
 from .connector.task_process import Program
 from .process.load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .run import run, run_processes
@@ -94,6 +96,20 @@ def worker(
         float,
         typer.Option(envvar=_env("STALE_AFTER"), help="Seconds after which an item that could not begin goes back."),
     ] = _DEFAULTS.stale_after,
+    max_tasks_per_process: Annotated[
+        int,
+        typer.Option(
+            envvar=_env("MAX_TASKS_PER_PROCESS"),
+            help="Replace a process after so many tasks, or up to a tenth fewer; it ends what it runs. 0: never.",
+        ),
+    ] = 0,
+    max_memory_per_process: Annotated[
+        str,
+        typer.Option(
+            envvar=_env("MAX_MEMORY_PER_PROCESS"),
+            help="Replace a process that has so much memory, such as 512MiB, likewise; at least 16MiB. Linux only.",
+        ),
+    ] = "",
     worker_id: Annotated[
         str, typer.Option(envvar=_env("ID"), help="Who is working, for operators. Default: host and process id.")
     ] = "",
@@ -117,10 +133,14 @@ def worker(
             prefetch=prefetch,
             horizon=horizon,
             stale_after=stale_after,
+            max_tasks_per_process=max_tasks_per_process,
+            max_memory_per_process=_memory(max_memory_per_process),
             worker_id=worker_id or default_worker_id(),
         )
         if not 0 <= processes <= MAX_PROCESSES:
             raise ValueError(f"--processes must be between 0 and {MAX_PROCESSES:,}, not {processes}")
+        if not processes and (max_tasks_per_process or max_memory_per_process):
+            raise ValueError("--max-tasks-per-process and --max-memory-per-process do not go with --processes 0")
         _connect_by_environment(target, namespace, token, ca, cert, key)
         if processes:
             program = Program(module, settings, log_level, log_format, os.environ)
@@ -178,6 +198,23 @@ def _tell(hello: Hello, settings: WorkerSettings, target: str | None, namespace:
     ):
         if asked and asked != used:
             _log.warning(Said(f"{name} is not used: the module connects by itself", asked=asked, used=used))
+
+
+def _memory(text: str) -> int:
+    """Bytes.
+
+    Raises:
+        ValueError: it is no amount, or memory cannot be measured here.
+    """
+    if not text:
+        return 0
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise ValueError(f"--max-memory-per-process {error}") from error
+    if not measures_memory():
+        raise ValueError("--max-memory-per-process needs /proc, as Linux has it")
+    return int(size)
 
 
 def _connect_by_environment(

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from pydantic import BeforeValidator
 
+from dibs.contract.sizes import format_size, parse_size
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.caller import caller_sees
@@ -13,7 +14,7 @@ from ..border.identities import Identities
 from ..border.tls import Tls
 from ..config.limits import Limits
 from ..config.redis_url import shown_redis_url
-from ..config.units import format_size, format_span, parse_size
+from ..config.units import format_span
 from ..engine.engine import Engine
 from ..engine.errors import ReadOnly, Refused, Unavailable
 from ..messages.announcing import announcement

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from dibs.contract.heartbeats import DEFAULT
 from dibs.contract.limits import CONTRACT
 from dibs.contract.limits import Limits as Announced
+from dibs.contract.sizes import format_size
 
-from .units import Size, Span, format_size, format_span, microseconds
+from .units import Size, Span, format_span, microseconds
 
 
 class Limits(BaseModel):

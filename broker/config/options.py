@@ -10,10 +10,12 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from dibs.contract.sizes import format_size
+
 from .limits import Limits
 from .quotas import NamespaceQuotas
 from .settings import ENV_PREFIX, Settings
-from .units import Size, format_size, format_span
+from .units import Size, format_span
 
 
 @dataclass(frozen=True, slots=True)

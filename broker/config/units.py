@@ -1,4 +1,4 @@
-"""Lengths of time and amounts of bytes as people write them in settings: `500ms`, `30d`, `256KiB`."""
+"""Lengths of time as people write them in settings: `500ms`, `30d`; and what settings make of them and of sizes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from dibs.contract.sizes import parse_size
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)?")
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]+)?")
-_FACTORS = {
-    "": 1,
-    "b": 1,
-    "kb": 1000,
-    "mb": 1000**2,
-    "gb": 1000**3,
-    "kib": 1024,
-    "mib": 1024**2,
-    "gib": 1024**3,
-}
 _UNITS = {
     "us": timedelta(microseconds=1),
     "ms": timedelta(milliseconds=1),
@@ -45,30 +36,12 @@ def parse_span(value: Any) -> Any:
         raise ValueError("is too long") from None
 
 
-def parse_size(value: Any) -> Any:
-    """An amount of bytes from text: a number, alone or with `B`, `KiB`, `MiB` or `GiB` (`kB` and so on: decimal)."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None or (match[2] or "").lower() not in _FACTORS:
-        raise ValueError("must be an amount of bytes such as 1000, 256KiB or 4MiB")
-    return int(match[1]) * _FACTORS[(match[2] or "").lower()]
-
-
 def format_span(span: timedelta) -> str:
     """A length of time in the largest unit that leaves no fraction."""
     for unit in ("d", "h", "m", "s", "ms"):
         if span and not span % _UNITS[unit]:
             return f"{span // _UNITS[unit]}{unit}"
     return f"{microseconds(span)}us" if span else "0s"
-
-
-def format_size(size: int) -> str:
-    """An amount of bytes in the largest binary unit that leaves no fraction."""
-    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
-        if size and not size % factor:
-            return f"{size // factor}{unit}"
-    return f"{size}B"
 
 
 def microseconds(span: timedelta) -> int:

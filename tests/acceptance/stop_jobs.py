@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from contextlib import suppress
@@ -115,3 +116,13 @@ async def clings(label: str) -> None:
             await asyncio.sleep(60)
         except asyncio.CancelledError:
             note(f"clung {label}")
+
+
+_kept: list[bytes] = []
+
+
+@app.task(name="grows", vis_timeout=600, save_results=600)
+def grows(mib: int) -> int:
+    """Leaks memory."""
+    _kept.append(b"x" * (mib << 20))
+    return os.getpid()

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibs.broker.config.units import format_size, format_span, parse_size, parse_span
+from dibs.broker.config.units import format_span, parse_span
+from dibs.contract.sizes import format_size, parse_size
 
 
 @pytest.mark.parametrize(

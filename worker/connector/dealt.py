@@ -39,12 +39,18 @@ class Dealt:
         self._standing = (0, 0, 0)
         #: Items that it has handed back in all, as it said last.
         self._released = 0
+        self._handed_back = 0
 
     @property
     def standing(self) -> Standing:
         """For what it has room, less what has been dealt since it said so."""
         dealt, room, ahead = self._standing
         return Standing(max(0, room - (self._dealt - dealt) % frames.MODULO), self.slots, ahead)
+
+    @property
+    def finished(self) -> int:
+        """Items that it has run."""
+        return self.held.reported - self._handed_back
 
     def greeted(self, slots: int) -> None:
         """Note how many run at once."""
@@ -81,4 +87,6 @@ class Dealt:
         if frame.b:
             self.held.report(frames.RANGE.iter_unpack(frame.body[at:end]))
         before, self._released = self._released, frame.c
-        return (frame.c - before) % frames.MODULO
+        released = (frame.c - before) % frames.MODULO
+        self._handed_back += released
+        return released

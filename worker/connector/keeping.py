@@ -16,6 +16,7 @@ from ..shared.logs import Said
 from ..shared.settings import EXIT_UNFIT
 from ..shared.sorts import Sort
 from .kept_lane import KeptLane
+from .recycling import Recycling
 from .settling import how_ended
 from .task_process import Program, TaskProcess
 
@@ -51,6 +52,7 @@ class Kept:
         self.crashed_at_stop = False
         self._number = number
         self._program = program
+        self._counts = program.settings.max_tasks_per_process > 0
         self._greeted = greeted
         #: The process that gets what comes; None: there is none at the moment.
         self._current: TaskProcess | None = None
@@ -63,6 +65,7 @@ class Kept:
         self.ending = False
         #: Nobody can be told anything any more.
         self._ending = False
+        self._recycling = Recycling(program.settings)
         #: Those that give no sign of life, and since when.
         self._silent: dict[TaskProcess, float] = {}
 
@@ -96,12 +99,13 @@ class Kept:
                 await self._pause(pause_s)
                 continue
             self._alive[process] = None
+            self._recycling = Recycling(self._program.settings)
             if self._stopping.is_set() and not self._waiting:  # it was not there yet when the others were told
                 process.stop(0)
             _log.info(Said("worker process started", number=self._number, pid=process.pid))
             await process.left.wait()
             is_first, first = first, False
-            if process.code is None:  # it retires
+            if process.code is None:  # it retires, or another one is to take its place
                 continue
             if is_first and process.hello is None and process.code == EXIT_UNFIT:
                 self.unfit = True
@@ -123,6 +127,9 @@ class Kept:
 
     def watch(self, now: float) -> None:
         """Note who gives no sign of life; to be called every second."""
+        current = self._current
+        if current is not None and (why := self._recycling.beyond(current.pid, current.finished)):
+            self.renew(why)
         for process in self._alive:
             since = process.silent_since(now)
             if since is not None and process not in self._silent:
@@ -152,6 +159,13 @@ class Kept:
         with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._stopping.wait()
+
+    def renew(self, why: str) -> None:
+        """Has another process take the place of this one, which retires when that is ready, and cuts nothing off."""
+        current = self._current
+        if current is not None and not current.left.is_set():
+            _log.info(Said("worker process is to be replaced", number=self._number, pid=current.pid, why=why))
+            current.left.set()
 
     def stop(self) -> None:
         """Start no more processes but for items that nobody else can run."""
@@ -199,7 +213,9 @@ class Kept:
         """Deals it what waits."""
         if process.told_to_stop:
             return
-        self._current = process
+        before, self._current = self._current, process
+        if before is not None:
+            before.retire()
         for lane in self.lanes.values():
             lane.deal_waiting()
             if self._stopping.is_set():
@@ -212,6 +228,8 @@ class Kept:
         lane = self.lanes[sort]
         lane.released += released
         lane.outbox.bell.ring_here()
+        if self._counts and self._current is not None and (why := self._recycling.after(self._current.finished)):
+            self.renew(why)
 
     def retires(self, process: TaskProcess) -> None:
         """Has another one take its place, while it ends what it runs."""

@@ -100,8 +100,8 @@ class TaskProcess:
     Attributes:
         lanes: what each was dealt.
         hello: what it said of itself; None: its tasks are not loaded yet.
-        told_to_stop: so its end is no crash.
-        left: set when it has ended, or wants no more items.
+        told_to_stop: so its end is no crash, and no others come to it.
+        left: set when it has ended, wants no more items, or another one is to take its place.
         code: of its end; None: it lives.
     """
 
@@ -155,6 +155,11 @@ class TaskProcess:
         """Of the process."""
         return self._child.pid
 
+    @property
+    def finished(self) -> int:
+        """Tasks that it has run."""
+        return sum(lane.finished for lane in self.lanes.values())
+
     def silent_since(self, now: float) -> float | None:
         """When it gave its last sign of life, on the monotonic clock, if that is long ago; None: it gives some.
 
@@ -166,15 +171,26 @@ class TaskProcess:
         since = self._memory.alive_at
         return since if now - since >= SILENT_AFTER_S else None
 
+    def retire(self) -> None:
+        """Has it begin no more than it must, and end when it is done, however long that takes."""
+        for lane in self.lanes.values():
+            lane.hand_back()
+        self._tell_to_stop(_MAX_MS)
+
     def stop(self, wait_s: float) -> None:
-        """Has it end when it is done, or when the time is over; it is killed if it takes much longer."""
-        if not self.told_to_stop:
-            self.told_to_stop = True
-            if self.hello is None:
-                self.send_signal(signal.SIGTERM)
-            self._write(frames.frame(frames.STOP, int(min(wait_s * 1000, _MAX_MS))))
-        if self._child.returncode is None:  # also if there is less time now than it was told before
+        """Has it end when it is done, or when the time is over; it is killed if it takes much longer.
+
+        May be said again with less time.
+        """
+        self._tell_to_stop(int(min(wait_s * 1000, _MAX_MS)))
+        if self._child.returncode is None:
             self._loop.call_later(wait_s + KILL_AFTER_S, self._kill_late, "worker process does not stop, killing it")
+
+    def _tell_to_stop(self, wait_ms: int) -> None:
+        if not self.told_to_stop and self.hello is None:
+            self.send_signal(signal.SIGTERM)
+        self.told_to_stop = True
+        self._write(frames.frame(frames.STOP, wait_ms))
 
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it is still there."""

@@ -7,6 +7,7 @@ number. What this process has to say must not go there.
 from __future__ import annotations
 
 import os
+import select
 import socket
 
 
@@ -59,6 +60,18 @@ class OwnStream:
                     return False
                 at += count
         return True
+
+    def waits(self, timeout_s: float) -> bool:
+        """Wait for something to read, or the end; whether there is.
+
+        Raises:
+            OSError: the stream is gone.
+        """
+        self.check()
+        # Not select(), which knows no descriptors beyond 1,023: a task may have many.
+        poll = select.poll()
+        poll.register(self._number, select.POLLIN)
+        return bool(poll.poll(max(0.0, timeout_s) * 1000))
 
     def close(self) -> None:
         """Close this process's end."""

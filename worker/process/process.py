@@ -31,6 +31,9 @@ _log = logging.getLogger("dibs.worker")
 
 #: How often a process that ends looks whether everything is done.
 _LOOK_S = 0.01
+#: And when that takes longer than so much.
+_SELDOM_S = 0.1
+_LONG_S = 1.0
 #: What a slot gets to finish with an item that has been reported already, even if there is no time left.
 _LEAST_S = 0.05
 #: What idle slots get to end.
@@ -87,11 +90,11 @@ class Process:
         for one in slots:
             one.start()
         self._reporter.start(slots, hello.to_frame())
-        wait_ms = self._read()
-        if wait_ms is None:
+        done = self._read()
+        if done is None:
             self._orphaned()
             return False
-        done = self._until_done(wait_ms / 1000) or self._abandon()
+        done = done or self._abandon()
         self._reporter.flush()
         stop_all(slots, _SLOTS_END_S if done else 0.0)
         return done
@@ -99,8 +102,8 @@ class Process:
     def _loops(self) -> list[asyncio.AbstractEventLoop]:
         return [loop for one in self._slots.values() for loop in one.loops]
 
-    def _read(self) -> int | None:
-        """Deals what comes, until a stop: within how many milliseconds to end; None: the connector is gone."""
+    def _read(self) -> bool | None:
+        """Deals what comes, until a stop and its end: whether everything is done; None: the connector is gone."""
         try:
             return self._read_on()
         except BaseException:  # noqa: BLE001 - a process that reads nothing would only look alive
@@ -108,14 +111,26 @@ class Process:
             _log.exception("the stream to the connector cannot be read, ending the process")
             leave()
 
-    def _read_on(self) -> int | None:
+    def _read_on(self) -> bool | None:
         head = bytearray(frames.HEAD.size)
         fill = self._stream.fill
-        while fill(head):
+        # When it was told to stop, and when it ends at the latest.
+        told_at = 0.0
+        deadline: float | None = None
+        while True:
+            look_s = _LOOK_S if time.monotonic() - told_at < _LONG_S else _SELDOM_S
+            if deadline is not None and not self._stream.waits(min(deadline - time.monotonic(), look_s)):
+                if not self._held:
+                    return True
+                if time.monotonic() >= deadline:
+                    return False
+                continue
+            if not fill(head):
+                return None
             kind, lane, length, a, b, c = frames.HEAD.unpack(head)
             body = bytearray(length)
             if not fill(body):
-                break
+                return None
             if kind == frames.ITEMS:
                 self._deal(Sort(lane), body, a, b, c)
             elif kind == frames.CANCEL:
@@ -123,8 +138,8 @@ class Process:
             elif kind == frames.TAKE:
                 self._slots[Sort(lane)].hand_back()
             elif kind == frames.STOP:
-                return int(a)
-        return None
+                told_at = time.monotonic()
+                deadline = told_at + max(a / 1000, _LEAST_S)
 
     def _deal(self, sort: Sort, body: bytearray, first: int, on_wire: int, arrived_ms: int) -> None:
         deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries

@@ -30,7 +30,7 @@ CANCEL = 4
 TAKE = 5
 #: Up: no more items, please; followed by whatever is still to be reported.
 RETIRE = 6
-#: Down: nothing follows; end when everything is done, or within a milliseconds.
+#: Down: no more items follow; end when everything is done, or within a milliseconds. May come again with less time.
 STOP = 7
 
 #: Longest body. What a broker sends in a message is far below it.

@@ -16,6 +16,8 @@ EXIT_UNFIT = 78
 MAX_PROCESSES = 1_000
 #: Most items that a worker may ask for beyond its free slots; the contract allows 10,000 in all.
 MAX_PREFETCH = 8_000
+#: What a process has before it has loaded any tasks.
+_LEAST_MEMORY = 16 * 1024 * 1024
 
 
 def default_worker_id() -> str:
@@ -39,6 +41,10 @@ class WorkerSettings:
             ends are busy, and less than 0.05, within which an item that was handed to a worker should begin.
         stale_after: seconds after which an item that could not begin is handed back to its queue, if it is
             delivered at least once. Default 1. Items whose lease is shorter go back when half of it has passed.
+        max_tasks_per_process: tasks after which another process takes the place of one, 0 (none) to 1,000,000,000.
+            Up to a tenth fewer, by chance, so that not all are replaced together. Default 0.
+        max_memory_per_process: bytes of memory, likewise; 0 (none), or 16 MiB and more. Looked at each second.
+            Default 0.
         worker_id: who is working, for operators, 1-256 printable characters. Default: host and process id.
     """
 
@@ -49,6 +55,8 @@ class WorkerSettings:
     prefetch: int = 2048
     horizon: float = 0.025
     stale_after: float = 1.0
+    max_tasks_per_process: int = 0
+    max_memory_per_process: int = 0
     worker_id: str = field(default_factory=default_worker_id)
 
     def __post_init__(self) -> None:
@@ -63,6 +71,9 @@ class WorkerSettings:
         _check("prefetch", self.prefetch, 0, MAX_PREFETCH)
         _check("horizon", self.horizon, 0, 60)
         _check("stale_after", self.stale_after, 0.01, float("inf"))
+        _check("max_tasks_per_process", self.max_tasks_per_process, 0, 1_000_000_000)
+        if self.max_memory_per_process:
+            _check("max_memory_per_process", self.max_memory_per_process, _LEAST_MEMORY, 1 << 50)
         if not 1 <= len(self.worker_id) <= 256 or not self.worker_id.isprintable():
             raise ValueError(f"worker_id must be 1-256 printable characters, not {self.worker_id!r}")
 
