@@ -24,7 +24,7 @@ def dibs_instances(app: dibs.Dibs) -> list[dibs.Dibs]:
 
 
 def test_plain_functions_run_in_the_thread_of_the_test(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="where")
     def where() -> int:
         return threading.get_ident()
 
@@ -32,7 +32,7 @@ def test_plain_functions_run_in_the_thread_of_the_test(app: dibs.Dibs, dibs_eage
 
 
 def test_coroutine_functions_run_in_the_loop_of_who_awaits(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="where")
     async def where() -> int:
         return id(asyncio.get_running_loop())
 
@@ -44,7 +44,7 @@ def test_coroutine_functions_run_in_the_loop_of_who_awaits(app: dibs.Dibs, dibs_
 
 
 def test_coroutine_functions_run_for_a_blocking_caller_inside_of_a_loop(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="add")
     async def add(a: int, b: int) -> int:
         await asyncio.sleep(0)
         return a + b
@@ -56,7 +56,7 @@ def test_coroutine_functions_run_for_a_blocking_caller_inside_of_a_loop(app: dib
 
 
 def test_a_wait_takes_no_time_and_moves_the_clock(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=7200)
+    @app.task(save_results=7200, name="add")
     def add(a: int, b: int) -> int:
         return a + b
 
@@ -70,7 +70,7 @@ def test_a_wait_takes_no_time_and_moves_the_clock(app: dibs.Dibs, dibs_eager: Ea
 def test_recorded_runs_nothing_by_itself(app: dibs.Dibs, dibs_recorded: Recorded) -> None:
     ran = []
 
-    @app.task
+    @app.task(name="note")
     def note(number: int) -> None:
         ran.append(number)
 
@@ -84,11 +84,11 @@ def test_recorded_runs_nothing_by_itself(app: dibs.Dibs, dibs_recorded: Recorded
 
 
 def test_a_task_that_waits_for_another_has_it_run(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="child")
     def child() -> int:
         return 2
 
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="parent")
     def parent() -> int:
         return 2 * child.execute().get(timeout=10)
 
@@ -98,11 +98,11 @@ def test_a_task_that_waits_for_another_has_it_run(app: dibs.Dibs, dibs_eager: Ea
 def test_what_a_task_enqueues_runs_after_it(app: dibs.Dibs, dibs_eager: Eager) -> None:
     order = []
 
-    @app.task
+    @app.task(name="child")
     def child() -> None:
         order.append("child")
 
-    @app.task
+    @app.task(name="parent")
     def parent() -> None:
         child.execute()
         order.append("parent")
@@ -112,7 +112,7 @@ def test_what_a_task_enqueues_runs_after_it(app: dibs.Dibs, dibs_eager: Eager) -
 
 
 def test_an_item_that_waits_for_itself_is_not_finished(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="stuck")
     def stuck() -> str:
         running = dibs.CURRENT_TASK.task
         assert running is not None
@@ -124,7 +124,7 @@ def test_an_item_that_waits_for_itself_is_not_finished(app: dibs.Dibs, dibs_eage
 def test_a_task_that_is_cancelled_while_it_runs_is_told(app: dibs.Dibs, dibs_eager: Eager) -> None:
     seen: list[object] = []
 
-    @app.task(save_results=60, vis_timeout=60)
+    @app.task(save_results=60, vis_timeout=60, name="suicidal")
     def suicidal() -> None:
         running = dibs.CURRENT_TASK.task
         assert running is not None
@@ -139,7 +139,7 @@ def test_a_task_that_is_cancelled_while_it_runs_is_told(app: dibs.Dibs, dibs_eag
 def test_threads_wait_for_each_other(app: dibs.Dibs, dibs_eager: Eager) -> None:
     begun, go = threading.Event(), threading.Event()
 
-    @app.task(save_results=60)
+    @app.task(save_results=60, name="slow")
     def slow() -> int:
         begun.set()
         assert go.wait(20)
@@ -154,7 +154,7 @@ def test_threads_wait_for_each_other(app: dibs.Dibs, dibs_eager: Eager) -> None:
 
 
 def test_a_wait_that_nothing_would_end_says_so(app: dibs.Dibs, dibs_recorded: Recorded) -> None:
-    @app.task
+    @app.task(name="never")
     def never() -> None:
         raise AssertionError
 
@@ -165,7 +165,7 @@ def test_a_wait_that_nothing_would_end_says_so(app: dibs.Dibs, dibs_recorded: Re
 def test_tasks_without_an_end_are_stopped(app: dibs.Dibs, dibs_eager: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "MOST_RUNS", 10)
 
-    @app.task
+    @app.task(name="again")
     def again() -> None:
         again.execute()
 
@@ -174,7 +174,7 @@ def test_tasks_without_an_end_are_stopped(app: dibs.Dibs, dibs_eager: Eager, mon
 
 
 def test_an_interrupt_is_for_the_test(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task
+    @app.task(name="interrupted")
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -185,11 +185,11 @@ def test_an_interrupt_is_for_the_test(app: dibs.Dibs, dibs_eager: Eager) -> None
 def test_schedules_follow_the_clock(app: dibs.Dibs, dibs_eager: Eager) -> None:
     ran = []
 
-    @app.periodic_task(60)
+    @app.periodic_task(60, name="minutely")
     def minutely() -> None:
         ran.append("minute")
 
-    @app.cron_task("0 * * * *")
+    @app.cron_task("0 * * * *", name="hourly")
     def hourly() -> None:
         ran.append("hour")
 
@@ -201,7 +201,7 @@ def test_schedules_follow_the_clock(app: dibs.Dibs, dibs_eager: Eager) -> None:
 def test_other_instances_reach_no_broker(dibs_eager: Eager) -> None:
     other = dibs.Dibs("127.0.0.1:1")
 
-    @other.task
+    @other.task(name="out")
     def out() -> None: ...
 
     with pytest.raises(dibs.DibsError, match="dibs_instances"):
@@ -220,7 +220,7 @@ def test_what_is_not_there_says_what_to_use(app: dibs.Dibs, dibs_eager: Eager) -
 
 
 def test_too_large_a_payload_is_refused(app: dibs.Dibs, dibs_eager: Eager) -> None:
-    @app.task
+    @app.task(name="take")
     def take(text: str) -> None: ...
 
     with pytest.raises(dibs.InvalidArgument) as caught:
@@ -241,7 +241,7 @@ def test_data_that_is_not_done_in_time_comes_again(app: dibs.Dibs, dibs_eager: E
 def test_priorities_are_kept(app: dibs.Dibs, dibs_recorded: Recorded) -> None:
     order = []
 
-    @app.task
+    @app.task(name="note")
     def note(name: str) -> None:
         order.append(name)
 
@@ -262,11 +262,11 @@ def test_instances_are_as_they_were_afterwards(app: dibs.Dibs) -> None:
 def test_two_instances_run_each_others_tasks() -> None:
     one, two = dibs.Dibs(namespace="one"), dibs.Dibs(namespace="two")
 
-    @two.task(save_results=60)
+    @two.task(save_results=60, name="second")
     def second() -> str:
         return two.namespace
 
-    @one.task(save_results=60)
+    @one.task(save_results=60, name="first")
     def first() -> str:
         return one.namespace + second.execute().get()
 
@@ -279,7 +279,7 @@ def test_two_instances_run_each_others_tasks() -> None:
 def test_codecs_are_used() -> None:
     sealed = dibs.Dibs(codec=Zlib())
 
-    @sealed.task(save_results=60)
+    @sealed.task(save_results=60, name="echo")
     def echo(text: str) -> str:
         return text
 

@@ -52,13 +52,15 @@ def call(task: BaseTask[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
 
     Raises:
         PayloadError: the arguments cannot be written as JSON.
+        TypeError: the task does not take them.
 
     Example::
 
         assert dibs_recorded.calls == [call(send, "a@example.org", subject="hi")]
     """
-    name = task if isinstance(task, str) else task.name
-    return Call(name, *decode_call(encode_call(args, kwargs)))
+    if isinstance(task, str):
+        return Call(task, *decode_call(encode_call(args, kwargs)))
+    return Call(task.name, *decode_call(task.definition.write(args, kwargs)))
 
 
 def call_of(item: pb.EnqueueItem, sealing: Sealing | None) -> Call:
