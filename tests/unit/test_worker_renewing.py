@@ -145,11 +145,12 @@ def refuse(bench: Bench, parts: Sequence[Part], outcome: tpb.Outcome.ValueType) 
 def test_a_lease_that_the_broker_does_not_renew_is_over(
     bench: Bench, outcome: tpb.Outcome.ValueType, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     batch = bench.deal("a")
     bench.look(BEGAN + 11)
     refuse(bench, bench.sent(), outcome)
     assert bench.end_of(batch) == BEGAN + 11
-    assert "the lease of a running task is lost" in caplog.text
+    assert "a lease is not renewed" in caplog.text
     assert bench.renewed(BEGAN + 12) == []
 
 
@@ -180,3 +181,29 @@ def test_an_answer_does_not_reach_who_has_the_position_by_then(bench: Bench) -> 
 def test_a_lease_that_ended_while_nobody_could_be_asked_is_not_renewed(bench: Bench) -> None:
     bench.deal("a")
     assert bench.renewed(BEGAN + LEASE_S) == []
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [line for line in caplog.messages if "nears the end of its vis_timeout" in line]
+
+
+def test_it_is_warned_once_when_80_percent_of_a_lease_that_is_not_renewed_are_over(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.deal("a", "b", renew=False)
+    bench.look(BEGAN + 0.79 * LEASE_S)
+    assert not warnings_of(caplog)
+    bench.look(BEGAN + 0.8 * LEASE_S)
+    bench.look(BEGAN + 0.9 * LEASE_S)
+    (line,) = warnings_of(caplog)
+    assert f"vis_timeout={LEASE_S}" in line
+    assert "id=a" in line
+
+
+def test_nobody_is_warned_of_a_lease_that_the_task_has_lengthened(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = bench.deal("a", renew=False)
+    bench.table.ends[batch.first] = BEGAN + 600
+    bench.look(BEGAN + 0.9 * LEASE_S)
+    assert not warnings_of(caplog)

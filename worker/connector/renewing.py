@@ -22,6 +22,11 @@ _log = logging.getLogger("dibs.worker")
 
 #: A lease is renewed when so much of it has passed.
 _SHARE = 1 / 3
+#: It is warned of one that is not to be renewed when no more than so much is left.
+_LAST_SHARE = 0.2
+#: How often it is warned of a task, in seconds, and of how many that is remembered.
+_WARN_EVERY_S = 60.0
+_MOST_NAMES = 1_000
 #: How often `Renewing.look` is called; what falls due before the next time is renewed now.
 LOOK_EVERY_S = 0.25
 
@@ -65,8 +70,7 @@ class Renewal:
         self.open = False
         if self._held.runs(self.one):
             self._held.set_end(self.one, min(self._held.end_of(self.one), time.monotonic()))
-            task, id = self.one.terms.task_name, self.one.terms.id
-            _log.warning(Said("the lease of a running task is lost: it may run elsewhere", task=task, id=id, why=why))
+            _log.info(Said("a lease is not renewed", task=self.one.terms.task_name, id=self.one.terms.id, why=why))
 
 
 class RenewalPart(Part):
@@ -101,7 +105,7 @@ class RenewalPart(Part):
 
 
 class Renewing:
-    """Renews the leases of one lane of one process.
+    """Renews the leases of one lane of one process, and warns before those end that are not to be renewed.
 
     Args:
         held: what the lane has.
@@ -113,13 +117,17 @@ class Renewing:
         self._outbox = outbox
         #: The last renewal of each item that runs, by its position.
         self._last: dict[int, Renewal] = {}
+        #: When it was warned of a task, by name.
+        self._warned_at: dict[str, float] = {}
 
     def look(self, now: float) -> None:
         """Renew what it is time for; to be called every `LOOK_EVERY_S` while something runs."""
         last, self._last = self._last, {}
         due: list[Renewal] = []
         for one in self._held.running(now):
-            if one.terms.renew and one.terms.token:
+            if one.terms.lease_s and not one.terms.renew:
+                self._warn(one, now)
+            elif one.terms.renew and one.terms.token:
                 before = last.get(one.position)
                 if before is not None and before.one.batch is not one.batch:
                     before = None
@@ -130,6 +138,26 @@ class Renewing:
                     self._last[one.position] = before
         for at in range(0, len(due), MAX_ENTRIES):
             self._outbox.put(RenewalPart(due[at : at + MAX_ENTRIES]))
+
+    def _warn(self, one: Running, now: float) -> None:
+        """Warn of a task that is about to outlast its lease, now and then."""
+        task, lease_s = one.terms.task_name, one.terms.lease_s
+        left_s = self._held.end_of(one) - now
+        near_s = max(lease_s * _LAST_SHARE, 1.2 * LOOK_EVERY_S)
+        if not 0 < left_s <= near_s or now - self._warned_at.get(task, -_WARN_EVERY_S) < _WARN_EVERY_S:
+            return
+        if len(self._warned_at) >= _MOST_NAMES:
+            self._warned_at.clear()
+        self._warned_at[task] = now
+        _log.warning(
+            Said(
+                "task nears the end of its vis_timeout: then the call is delivered again though it still runs; write "
+                "lease= instead, which is renewed, or a longer vis_timeout, or call CURRENT_TASK.task.refresh()",
+                task=task,
+                id=one.terms.id,
+                vis_timeout=lease_s,
+            )
+        )
 
     def _is_due(self, one: Running, last: Renewal | None, now: float) -> bool:
         """Whether it is time; one that is on its way has to be settled first, and what is lost stays lost."""

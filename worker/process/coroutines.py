@@ -114,6 +114,14 @@ class CoroutineLane(Lane):
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(call.task.cancel)
 
+    def lose(self, now: float) -> None:
+        """As of `Lane`, and cancels those whose leases were to be renewed: nobody waits for them any more."""
+        for call in tuple(self._calls):
+            if not call.running.lost and call.running.is_over(now):
+                self._execution.lose(call.running)
+                if call.running.delivery.renew:
+                    self._cancel(call)
+
     def abandon(self) -> None:
         """Cancel what runs. What a task returns or raises all the same counts; otherwise it was stopped."""
         self._abandoning = True

@@ -115,6 +115,9 @@ class Execution:
             return False
         if running.retried:
             return False
+        if running.lost:
+            self.dropped(running)
+            return False
         if delivery.lease_token:
             if delivery.keep_result:
                 self._succeeded_with(running, result)
@@ -130,6 +133,9 @@ class Execution:
         if running.retried:
             # The item of this id is another one by now, so there is nobody to tell.
             _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
+            return
+        if running.lost:
+            self.dropped(running, error)
             return
         again = lease_seconds(running.delivery) > 0
         if isinstance(error, Snooze) and again:
@@ -191,6 +197,24 @@ class Execution:
                     task=running.name,
                 )
             )
+
+    def lose(self, running: LeasedTask) -> None:
+        """Note that its lease is over, and say so."""
+        running.lost = True
+        if running.delivery.renew:
+            text = "task has lost its lease: it may run elsewhere by now, and nothing counts that comes of this run"
+        else:
+            text = (
+                "task runs beyond its vis_timeout: it is delivered again if attempts are left, and nothing counts that "
+                "comes of this run; write lease= instead of vis_timeout= if it may take longer"
+            )
+        _log.warning(Said(text, task=running.name, id=running.taskid, attempt=running.attempt))
+
+    def dropped(self, running: LeasedTask, error: BaseException | None = None) -> None:
+        """Say that a run is over that had lost its lease; to the broker there is nothing to say."""
+        raised = {} if error is None else {"error": describe(error)}
+        text = "task has ended after its lease, and what came of it is dropped"
+        _log.warning(Said(text, task=running.name, id=running.taskid, **raised))
 
     def interrupted(self, running: LeasedTask) -> None:
         """Report a call that was ended because its worker stops."""

@@ -85,6 +85,12 @@ class Lane(abc.ABC):
     def abandon(self) -> None:
         """Cancel what can be cancelled, and report of it what it makes of that. Nothing is ready any more."""
 
+    def lose(self, now: float) -> None:
+        """Tells what runs although its lease is over, as far as it has not been told."""
+        for running in self.running():
+            if not running.lost and running.is_over(now):
+                self._execution.lose(running)
+
     @abc.abstractmethod
     def stop(self, timeout_s: float) -> None:
         """End idle threads and wait for them; blocks. What runs is left alone after the timeout."""

@@ -13,6 +13,8 @@ from ..shared.leases import lease_seconds
 from .item import Item
 
 _MAX_LEASE_S = 30 * 24 * 3600
+#: What has been here for less is not asked whether its lease is over: nearly all items are done sooner.
+_YOUNG_S = 0.05
 
 
 class LeasedTask(RunningTask):
@@ -31,6 +33,7 @@ class LeasedTask(RunningTask):
         self.args = args
         self.kwargs = kwargs
         self.cancelled = False
+        self.lost = False
         self.retried = False
         self._entries = entries
         self._ends = ends
@@ -57,6 +60,15 @@ class LeasedTask(RunningTask):
             raise AttributeError(attribute)
         setattr(self, attribute, value)
         return value
+
+    def is_over(self, now: float) -> bool:
+        """Whether its lease is over, as far as is known here; False if it has none."""
+        age_s = now - self._arrived
+        if age_s < _YOUNG_S:
+            return False
+        length_s = lease_seconds(self.delivery)
+        end = self._ends[self._position]
+        return length_s > 0 and (now >= end if end else age_s >= length_s)
 
     def refresh(self, lease_timeout: float | None = None) -> None:
         """Asks the broker for more time: the lease of this delivery runs anew from when it gets there.

@@ -185,11 +185,13 @@ class Slots:
     def look_after(self, now: float) -> None:
         """To be called now and then while there are items.
 
-        Long tasks end the holding ahead, items that have waited too long go back, old notices are forgotten.
+        Long tasks end the holding ahead, items that have waited too long go back, those whose leases are over
+        are told so, old notices are forgotten.
         """
         with self._dealing:
             if self._lane.held_up_s(now) >= _HELD_UP_S:
                 self._credit.restart()
+        self._lane.lose(now)
         self._release(lambda item: 0 < min(self._stale_after, lease_seconds(item[0]) / 2) <= now - item[1])
         notices = self._execution.cancelled
         if notices:

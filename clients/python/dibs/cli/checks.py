@@ -251,7 +251,7 @@ def _workers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Findin
         yield Finding(Status.WARN, "workers", sentence, advice)
     for sentence in worker_conditions.overdue(facts.workers):
         advice = (
-            "it may run elsewhere, too: give the task a longer vis_timeout, or let it refresh its lease. If it hangs, "
+            "it may run elsewhere, too: give the task lease= instead of vis_timeout=, or a longer one. If it hangs, "
             "kill its process: it is replaced"
         )
         yield Finding(Status.WARN, "workers", sentence, advice)

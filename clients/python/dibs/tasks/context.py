@@ -25,6 +25,9 @@ class RunningTask:
             kept.
         cancelled: whether somebody has cancelled it while it runs. The worker sets it, from another thread;
             a long task looks at it now and then, and returns early.
+        lost: whether its lease is over, so that somebody else may run it by now, and nothing counts that comes of this
+            run. The worker sets it within a second; a long task looks at it now and then, and returns early. An
+            ``async`` function is cancelled as well, unless its task has a `vis_timeout`.
         headers: what the producer passed along, such as a trace context; without those that dibs itself has set.
         retried: whether `Task.retry` has put another attempt in its place. The worker then reports nothing of this
             one: its lease is superseded.
@@ -40,6 +43,7 @@ class RunningTask:
         "kwargs",
         "last_error",
         "lease_token",
+        "lost",
         "name",
         "queue",
         "retried",
@@ -70,6 +74,7 @@ class RunningTask:
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.lease_token = lease_token
         self.cancelled = False
+        self.lost = False
         self.retried = False
 
     def __repr__(self) -> str:
