@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -141,6 +142,16 @@ def test_a_broker_that_is_away_makes_503_and_nothing_else_of_our_network() -> No
 def test_an_application_without_a_lifespan_is_told_what_it_lacks() -> None:
     with running_service("127.0.0.1:1", "tests.acceptance.impatient_service:without_lifespan") as client:
         assert client.get("/tasks/a").status_code == 500
+
+
+def test_results_that_are_encrypted_are_told_in_the_clear_to_who_may_ask(broker: Broker, tmp_path: Path) -> None:
+    module = "tests.acceptance.sealed_service"
+    with (
+        running_worker(broker.address, tmp_path, module=f"{module}:sealed"),
+        running_service(broker.address, f"{module}:app") as client,
+    ):
+        id = client.post("/doubles", params={"number": 21}).json()["id"]
+        assert client.get(f"/tasks/{id}", params={"wait": 30}).json()["result"] == 42
 
 
 def test_the_page_shows_the_example() -> None:

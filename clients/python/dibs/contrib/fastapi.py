@@ -30,10 +30,9 @@ from pydantic import BaseModel, Field
 from ..client.async_dibs import AsyncDibs
 from ..client.instance import default
 from ..errors import AlreadyExists, BrokerError, FailedPrecondition, InvalidArgument, LimitExceeded, NotFound
-from ..rpc.codec import decode_value
 from ..rpc.times import Seconds
 from ..tasks.handles import AsyncEnqueuedTask
-from ..tasks.result_flows import look_up_until
+from ..tasks.result_flows import look_up_until, result_of
 from ..tasks.states import State, state_from_wire
 from ..v1 import broker_pb2 as pb
 
@@ -125,13 +124,15 @@ class TaskResponse(BaseModel, Generic[R]):
 
         Raises:
             pydantic.ValidationError: its result is not of the type.
+            CodecError: it is encoded, and cannot be decoded here.
+            PermissionDenied: there is one, and these credentials may not see it.
         """
         dibs = handle._dibs
         found = await dibs.run(look_up_until(dibs.namespace, handle.taskid, handle.name, "done", wait))
         return cls(
             id=handle.taskid,
             state=state_from_wire(found.state),
-            result=decode_value(found.result) if found.HasField("result") else None,
+            result=result_of(found, dibs.sealing),
             error=_error(found, tracebacks=tracebacks),
         )
 

@@ -99,10 +99,10 @@ def get_result(
             f"no result of task {name or '(unnamed)'} {id} is kept: it asked for none (save_results), "
             "its time is over, or it was never there"
         )
-    return _value(found, sealing)
+    return result_of(found, sealing)
 
 
-def _value(found: pb.ItemResult, sealing: Sealing | None) -> Any:
+def result_of(found: pb.ItemResult, sealing: Sealing | None) -> Any:
     """What a task returned: None if its worker sent nothing, the bytes if they are not JSON.
 
     Raises:
@@ -135,7 +135,7 @@ def get_results(namespace: str, ids: Iterable[str], sealing: Sealing | None = No
         for item in found:
             if item.truncated:
                 left_out.append(len(values))
-            values.append(_value(item, sealing))
+            values.append(result_of(item, sealing))
         start = len(values) - len(batch)
         most = MAX_BATCH
         while left_out:  # the reply was full; what is asked for alone has room
@@ -146,7 +146,7 @@ def get_results(namespace: str, ids: Iterable[str], sealing: Sealing | None = No
                 if item.truncated:
                     still.append(place)
                 else:
-                    values[place] = _value(item, sealing)
+                    values[place] = result_of(item, sealing)
             if len(still) == len(again):
                 if len(again) == 1:
                     raise ResultUnavailable(f"the result of task {again[0]} is too large for a reply")
