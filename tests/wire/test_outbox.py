@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Column, Engine, Integer, MetaData, String, Table, create_engine, func, insert, select
 from sqlalchemy.orm import Session
 
+import dibs
 from dibs import Dibs, State
 from dibs.codecs import AesGcm
 from dibs.contrib.sqlalchemy import Outbox, Relay, outbox_table
 
 from ..support.broker_thread import BrokerThread
+from ..support.imports import SOURCES
 from ..support.ports import free_port
 from ..support.waiting import until
 
@@ -89,6 +93,7 @@ def test_a_process_that_dies_after_its_commit_has_enqueued(app: Dibs, broker: Br
 import os
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
+import dibs
 from dibs import Dibs
 from dibs.contrib.sqlalchemy import Outbox
 from tests.wire.test_outbox import CALLS, send_receipt
@@ -164,3 +169,18 @@ def test_options_of_a_call_hold(app: Dibs, engine: Engine) -> None:
         handle = task.on(Outbox(session, CALLS, app)).options(delay=600, queue="later", taskid="mine").execute(1)
     Relay(engine, CALLS, app).run_once()
     assert (handle.taskid, handle.queue, handle.state) == ("mine", "later", State.SCHEDULED)
+
+
+def test_the_page_of_the_docs_does_what_it_says(broker: BrokerThread, engine: Engine) -> None:
+    page = (SOURCES / "docs/frameworks.md").read_text()
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "Outbox" in block)
+    metadata = MetaData()
+    orders = Table("orders", metadata, Column("id", Integer, primary_key=True), Column("what", String))
+    scope: dict[str, Any] = {"METADATA": metadata, "ORDERS": orders, "engine": engine, "__name__": "page"}
+    dibs.connect(broker.target)
+    try:
+        exec(block, scope)
+        assert scope["handle"].state is State.WAITING
+        assert rows(engine) == 0
+    finally:
+        dibs.close()
