@@ -177,7 +177,8 @@ class LastingCall(Caller):
 
     def requests(self, source: AsyncIterator[bytes], read: _Read) -> AsyncIterator[Any]:
         """The requests of the call, with the errors of those that may not be handled in their places."""
-        self._check(self.principal)
+        if self._right.settles is None:
+            self._check(self.principal)
         return self._requests(source, read)
 
     async def _requests(self, source: AsyncIterator[bytes], read: _Read) -> AsyncIterator[Any]:

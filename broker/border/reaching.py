@@ -46,6 +46,11 @@ def whole(request: Any) -> Reach:
     return WHOLE
 
 
+def listed(request: Any) -> Reach:
+    """What the caller may see, which the handler looks after."""
+    return Reach()
+
+
 def queue(request: Any) -> Reach:
     """The queue that is named."""
     return Reach(queues=[request.queue])
@@ -57,8 +62,8 @@ def dead_queue(request: Any) -> Reach:
 
 
 def named_queues(request: Any) -> Reach:
-    """Those that are named; none are: all."""
-    return Reach(queues=request.names) if request.names else WHOLE
+    """Those that are named; none are: what the caller may see, which the handler looks after."""
+    return Reach(queues=request.names)
 
 
 def ids(request: Any) -> Reach:

@@ -109,7 +109,7 @@ _ADMIN: dict[str, Right | None] = {
     "DeleteItems": Right.of(Role.DESTROY, reach=reaching.ids),
     "RedriveSetAside": Right.of(Role.OPERATE, reach=reaching.queue),
     "ClearQueue": Right.of(Role.DESTROY, reach=reaching.queue, lasts=True),
-    "ListDeadLetterQueues": Right.of(_READ, reach=reaching.whole),
+    "ListDeadLetterQueues": Right.of(_READ, reach=reaching.listed),
     "ListDeadLetters": Right.of(_READ, reach=reaching.dead_queue, besides=_INCLUDED, needs=_including(_READ)),
     "TakeDeadLetters": Right.of(
         Role.DESTROY, reach=reaching.dead_queue, besides="`content`, too", needs=_taking, lasts=True
@@ -118,11 +118,11 @@ _ADMIN: dict[str, Right | None] = {
     "PurgeDeadLetters": Right.of(Role.DESTROY, reach=reaching.dead_queue, lasts=True),
     "Flush": Right.of(Role.OPERATE, reach=reaching.flushed, lasts=True),
     "RegisterTasks": Right.of(_CONSUME, reach=reaching.registered),
-    "ListTasks": Right.of(_READ, reach=reaching.whole),
+    "ListTasks": Right.of(_READ, reach=reaching.listed),
     "PutSchedules": Right.of(_CONSUME, reach=reaching.scheduled),
-    "ListSchedules": Right.of(_READ, reach=reaching.whole, besides="contents for `content`"),
+    "ListSchedules": Right.of(_READ, reach=reaching.listed, besides="contents for `content`"),
     "DeleteSchedules": Right.of(Role.DESTROY, reach=reaching.schedules),
-    "ListWorkers": Right.of(_READ, reach=reaching.whole),
+    "ListWorkers": Right.of(_READ, reach=reaching.listed),
     "DeleteNamespace": Right.of(Role.DESTROY, lasts=True),
     "GetServerInfo": _ABOUT_BROKER,
 }

@@ -11,7 +11,9 @@ from typing import TypeAlias
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.caller import scope_of_caller
 from ..border.errors import NotFound
+from ..config.principals import Role
 from ..engine.engine import Engine
 from ..engine.types import Kind, StoredItem
 from ..messages.enums import KIND_TO_WIRE, timestamp
@@ -21,6 +23,7 @@ from ..messages.queues import ListQueuesCall, queue_info
 from ..messages.rooms import fitting, trim
 from ..messages.stored import read_stored
 from ..messages.tasks import ListTasksCall
+from .granted import page_of_tasks, page_of_workers, queue_of_task
 
 #: Task names that are listed of one worker.
 _MAX_LISTED = 1000
@@ -81,6 +84,9 @@ async def _named(engine: Engine, call: ListQueuesCall) -> list[_Place]:
 async def list_queues(engine: Engine, lists: QueueLists, call: ListQueuesCall) -> pb.ListQueuesResponse:
     """A page of queues in the order in which they are served."""
     known = await _named(engine, call) if call.names else await lists.places(engine, call)
+    seen = scope_of_caller(call.namespace, Role.READ)
+    if not seen.everything:
+        known = [place for place in known if place[2] in seen]
     after = _queue_cursor(call.page)
     left = known if after is None else known[bisect.bisect_right(known, after) :]
     found = left[: call.page.size]
@@ -145,8 +151,10 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
         names = left[: page.size]
         tasks = await engine.tasks.get(call.namespace, names) if names else []
         last = names[-1] if len(left) > len(names) else ""
+        seen = scope_of_caller(call.namespace, Role.READ)
+        tasks = [task for task in tasks if seen.everything or queue_of_task(task) in seen]
     else:
-        tasks, last = await engine.tasks.page(call.namespace, page.size, page.cursor)
+        tasks, last = await page_of_tasks(engine, call.namespace, page)
     counts = await engine.workers.count(call.namespace, [task.name for task in tasks])
     found = []
     for task, workers in zip(tasks, counts, strict=True):
@@ -162,7 +170,7 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
 
 async def list_workers(engine: Engine, namespace: str, page: Page) -> pb.ListWorkersResponse:
     """A page of connected workers, by name."""
-    workers, last = await engine.workers.page(namespace, page.size, page.cursor)
+    workers, last = await page_of_workers(engine, namespace, page)
     tasks = {
         skills: await engine.workers.tasks_of(namespace, skills, _MAX_LISTED)
         for skills in {worker.skills for worker in workers}

@@ -8,11 +8,13 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.caller import scope_of_caller
 from ..border.drain import Drain
 from ..border.errors import NotFound
 from ..calls.listings import list_items
 from ..calls.take_dead_letters import take_dead_letters
 from ..config.limits import Limits
+from ..config.principals import Role
 from ..engine.dead_letters import NoSuchLetter, Progress
 from ..engine.engine import Engine
 from ..messages.dead_letters import (
@@ -41,10 +43,12 @@ class DeadLetterHandlers:
     ) -> pb.ListDeadLetterQueuesResponse:
         """Dead-letter queues that have something in them."""
         namespace, kinds = read_list_dead_queues(request, self._limits)
+        seen = scope_of_caller(namespace, Role.READ)
         infos = [
             dead_queue_info(kind, queue)
             for kind in kinds
             for queue in await self._engine.dead_letters.queues(namespace, kind)
+            if queue.name in seen
         ]
         return pb.ListDeadLetterQueuesResponse(queues=fitting(infos, self._engine.config.reply_bytes))
 

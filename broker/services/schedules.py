@@ -9,6 +9,7 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.caller import scope_of_caller
+from ..calls.granted import page_of_schedules
 from ..config.limits import Limits
 from ..config.principals import Role
 from ..engine.engine import Engine
@@ -49,11 +50,12 @@ class ScheduleHandlers:
         """Schedules and how they stand, by name."""
         namespace = check.namespace(request.namespace, self._limits.max_name_length)
         page = read_page(request)
-        room = self._engine.config.reply_bytes
-        found, last = await self._engine.schedules.page(namespace, page.size, room, page.cursor)
+        found, last = await page_of_schedules(self._engine, namespace, page)
         # As above: of those that have just started it is worked out when they are due next.
         shown = scope_of_caller(namespace, Role.CONTENT)
-        return await asyncio.to_thread(schedules.list_response, found, page, last, room, shown)
+        return await asyncio.to_thread(
+            schedules.list_response, found, page, last, self._engine.config.reply_bytes, shown
+        )
 
     async def DeleteSchedules(
         self,

@@ -46,7 +46,7 @@ class Authority:
         """A certificate for hosts (this one, unless named) and its key.
 
         Args:
-            hosts: names and addresses.
+            hosts: names and addresses, and URIs.
             ends: when, from now.
             begins: when, from now.
             key: its key; None: a new one on P-256.
@@ -77,6 +77,8 @@ def replace(path: Path, content: bytes, mode: int = 0o644) -> Path:
 
 
 def _name(host: str) -> x509.GeneralName:
+    if "://" in host:
+        return x509.UniformResourceIdentifier(host)
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from dibs.broker.config.settings import Settings
-from dibs.broker.server import Server
 from dibs.v1 import admin_pb2 as apb
-from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
 
 from ..support.auth import bearer, grant, token_of, write_auth_file
+from ..support.guarded import Guarded, guarded
 from ..support.redis import RedisServer
 from .conftest import item
 from .statuses import next_of, refused
@@ -26,46 +23,6 @@ from .statuses import next_of, refused
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 DENIED = grpc.StatusCode.PERMISSION_DENIED
 LONGEST_S = 20.0
-
-
-class Guarded:
-    """A broker that asks who calls, and calls to it."""
-
-    def __init__(self, server: Server, channel: grpc.aio.Channel, path: Path) -> None:
-        self.server = server
-        self.channel = channel
-        self.path = path
-        self.broker: Any = broker_pb2_grpc.BrokerServiceStub(channel)
-        self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
-
-    async def take(self, principals: dict[str, list[Any]], **others: Any) -> None:
-        """Another file is in use when this returns."""
-        identities = self.server._identities
-        assert identities is not None
-        taken = asyncio.Event()
-        with identities.on_change(taken.set):
-            write_auth_file(self.path, principals, **others)
-            self.server.look_at_files()
-            async with asyncio.timeout(LONGEST_S):
-                await taken.wait()
-
-    async def enqueue(self, who: str, *items: pb.EnqueueItem, namespace: str = "shop") -> Any:
-        request = pb.EnqueueRequest(namespace=namespace, items=items or [item("a")])
-        return await self.broker.Enqueue(request, metadata=bearer(who), timeout=LONGEST_S)
-
-
-@asynccontextmanager
-async def guarded(
-    redis: RedisServer, folder: Path, principals: dict[str, list[Any]], **settings: Any
-) -> AsyncIterator[Guarded]:
-    path = write_auth_file(folder / "auth.toml", principals)
-    given = {"redis": redis.url, "listen": ("127.0.0.1:0",), "auth_file": path, **settings}
-    async with (
-        Server(Settings(**given)) as server,
-        grpc.aio.insecure_channel(server.addresses[0]) as channel,
-    ):
-        yield Guarded(server, channel, path)
-
 
 SHOP = {
     "web": [grant("shop", "produce")],
@@ -91,10 +48,10 @@ async def test_a_token_that_nobody_has_is_told_as_such(shop: Guarded, value: str
 
 
 async def test_whoever_has_the_role_may_call_in_its_namespace_only(shop: Guarded) -> None:
-    assert (await shop.enqueue("web")).items[0].outcome == pb.ENQUEUE_OUTCOME_CREATED
-    await refused(shop.enqueue("web", namespace="other"), DENIED, reason="MISSING_ROLE")
-    await refused(shop.enqueue("web", namespace=""), DENIED, reason="MISSING_ROLE")
-    await refused(shop.enqueue("worker"), DENIED, reason="MISSING_ROLE")
+    assert (await shop.enqueue("web", item("a"))).items[0].outcome == pb.ENQUEUE_OUTCOME_CREATED
+    await refused(shop.enqueue("web", item("a"), namespace="other"), DENIED, reason="MISSING_ROLE")
+    await refused(shop.enqueue("web", item("a"), namespace=""), DENIED, reason="MISSING_ROLE")
+    await refused(shop.enqueue("worker", item("a")), DENIED, reason="MISSING_ROLE")
 
 
 async def test_who_is_not_known_costs_no_more_than_bytes(shop: Guarded) -> None:
@@ -136,9 +93,9 @@ async def test_a_file_that_does_not_serve_keeps_what_was_read_before(shop: Guard
     shop.path.write_text("[[principal]]\nname = 1\n")
     shop.server.look_at_files()
     assert await advice(True) == f"--auth-file {shop.path}: principal[0].name: input should be a valid string"
-    await shop.enqueue("web")
+    await shop.enqueue("web", item("a"))
 
     write_auth_file(shop.path, SHOP)
     shop.server.look_at_files()
     await advice(False)
-    await shop.enqueue("web")
+    await shop.enqueue("web", item("a"))

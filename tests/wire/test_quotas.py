@@ -18,10 +18,11 @@ from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc, lock_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import lock_pb2 as lpb
 
+from ..support.guarded import guarded
 from ..support.redis import RedisServer
 from .conftest import item
 from .statuses import next_of, refused
-from .test_identities import SHOP, guarded
+from .test_identities import SHOP
 from .test_server import serving
 
 FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
