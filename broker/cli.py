@@ -22,6 +22,7 @@ from dibs.contract.metrics_page import NoMetrics
 from .border.listening import CannotListen, allow_connections
 from .config.auth_file import BadAuthFile
 from .config.certificates import BadCertificates
+from .config.jwks_source import BadKeys
 from .config.options import Option, options
 from .config.settings import BadSettings, Settings
 from .engine.errors import UnsuitableRedis
@@ -35,6 +36,7 @@ _log = logging.getLogger(__name__)
 _CANNOT_SERVE = (
     BadAuthFile,
     BadCertificates,
+    BadKeys,
     BadSettings,
     CannotListen,
     EmbeddedRedisError,
@@ -48,8 +50,8 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
-        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadAuthFile, BadCertificates, BadSettings, NoMetrics: as
-            `Server.start` and `Server.failed`.
+        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadAuthFile, BadCertificates, BadKeys, BadSettings,
+            NoMetrics: as `Server.start` and `Server.failed`.
     """
     server = Server(settings)
     with _stop_signals() as told, _hangup_signal(server, settings):
@@ -79,7 +81,7 @@ async def _unless_told(told: asyncio.Event, work: Any) -> bool:
 @contextmanager
 def _hangup_signal(server: Server, settings: Settings) -> Iterator[None]:
     """With TLS or principals, SIGHUP means to look at their files; without, what it always does."""
-    if settings.tls_cert is None and settings.auth_file is None:
+    if settings.tls_cert is None and not settings.asks_who_calls:
         yield
         return
     loop = asyncio.get_running_loop()
@@ -121,8 +123,8 @@ def run(config: Path | None, **given: Any) -> None:
     ms, s, m, h or d (seconds without); SIZE is a number with B, KiB, MiB or GiB (bytes without).
 
     SIGTERM or Ctrl-C stops it in peace: clients are sent elsewhere and calls in flight finish. A second one ends it
-    at once. SIGHUP has it look at once at its certificates and at the file of --auth-file, which it does every 10 s
-    anyway.
+    at once. SIGHUP has it look at once at its certificates, at the file of --auth-file and at keys, which it does now
+    and then anyway.
     """
     if given.get("listen"):
         given["listen"] = ",".join(given["listen"])

@@ -42,7 +42,8 @@ from .services import Services
 from .upkeep.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
-    # Measuring needs a package that a broker without metrics lacks.
+    # These need packages that a broker without metrics, or without an issuer of tokens, lacks.
+    from .border.jwt_tokens import JwtTokens
     from .metrics.depths import Standing
     from .metrics.metrics import Metrics
 
@@ -111,6 +112,7 @@ class Server:
             CannotListen: an address is taken.
             BadCertificates: they do not serve.
             BadAuthFile: it does not serve.
+            BadKeys: the file of keys does not serve.
             BadSettings: the ready file cannot be written.
             NoMetrics: metrics cannot be put together, or not be served there.
         """
@@ -187,7 +189,8 @@ class Server:
         return table
 
     def _watches(self) -> list[FileWatch[Any]]:
-        return [watch for watch in (self._tls, self._identities) if watch is not None]
+        tokens = None if self._identities is None else self._identities.tokens
+        return [watch for watch in (self._tls, self._identities, tokens) if watch is not None]
 
     async def _redis_url(self, stack: AsyncExitStack) -> str:
         settings = self._settings
@@ -253,13 +256,32 @@ def _standing(engine: Engine, services: Services) -> Standing:
 
 
 def _identities(settings: Settings) -> Identities | None:
-    if settings.auth_file is None:
+    if not settings.asks_who_calls:
         return None
     if settings.tls_cert is None:
         for address in settings.listen:
             if not is_local(address):
                 _log.warning("on %s tokens travel in plaintext: whoever sees them can use them (--insecure)", address)
-    return Identities(settings.auth_file)
+    return Identities(settings.auth_file, _tokens(settings))
+
+
+def _tokens(settings: Settings) -> JwtTokens | None:
+    if settings.jwt_jwks is None or settings.jwt_issuer is None:
+        return None
+    try:
+        from .border.jwt_tokens import JwtSettings, JwtTokens
+    except ModuleNotFoundError as error:
+        raise BadSettings(f"--jwt-jwks needs {error.name}: pip install 'dibs[jwt]'") from None
+    return JwtTokens(
+        JwtSettings(
+            settings.jwt_jwks,
+            settings.jwt_issuer,
+            settings.jwt_audience,
+            settings.jwt_claim,
+            settings.jwt_leeway,
+            settings.jwt_refresh,
+        )
+    )
 
 
 async def _connect(engine: Engine, *, quietly: bool = False) -> bool:

@@ -122,6 +122,29 @@ class TokenUnknown(Unauthenticated):
         super().__init__("nobody has this token, or has it any longer: ask those who run the broker for another one")
 
 
+class TokenExpired(Unauthenticated):
+    """The token that came with the request was good until some time ago."""
+
+    def __init__(self) -> None:
+        super().__init__("this token has expired: get another one from its issuer")
+
+
+class TokenRefused(Unauthenticated):
+    """The request carries a token that its issuer has not signed, not for this broker, or not for now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this token is not taken: {why}")
+
+
+class KeysMissing(RequestError):
+    """The keys to verify a token with are not here yet; they are being looked at."""
+
+    retry_after = timedelta(seconds=1)
+
+    def __init__(self) -> None:
+        super().__init__("the keys to verify this token with are not here yet: try again in a moment")
+
+
 class PermissionDenied(RequestError):
     """The principal that calls may not do this.
 
@@ -209,6 +232,9 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED"),
         TokenMissing: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING"),
         TokenUnknown: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_UNKNOWN"),
+        TokenExpired: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED"),
+        TokenRefused: Row(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_REFUSED"),
+        KeysMissing: Row(grpc.StatusCode.UNAVAILABLE, "TOKEN_KEYS_MISSING"),
         PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "MISSING_ROLE"),
         TooLate: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_LATE"),
         Busy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY"),

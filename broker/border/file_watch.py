@@ -24,6 +24,8 @@ class FileWatch(Generic[_T]):
         read: reads them; may block.
         refusal: what `read` raises, with one sentence for a person, when they do not serve.
         kept: what that means for those who call, behind a semicolon.
+        look_s: seconds between looks.
+        first: what is in use before the first look, which is at once then. Default: they are read here and now.
 
     Attributes:
         current: what is in use.
@@ -33,18 +35,29 @@ class FileWatch(Generic[_T]):
         Exception: as `read`.
     """
 
-    def __init__(self, what: str, read: Callable[[], _T], refusal: type[Exception], kept: str) -> None:
+    def __init__(
+        self,
+        what: str,
+        read: Callable[[], _T],
+        refusal: type[Exception],
+        kept: str,
+        *,
+        look_s: float = LOOK_S,
+        first: _T | None = None,
+    ) -> None:
         self._what = what
         self._read = read
         self._refusal = refusal
         self._kept = kept
-        self.current = read()
+        self._look_s = look_s
+        self.current = read() if first is None else first
+        self._at_once = first is not None
         self.complaint = ""
         self._hasten = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begins to look at the files every 10 s."""
+        """Begins to look at the files now and then."""
         self._task = asyncio.create_task(self._follow(), name=f"dibs-watch-{self._what}")
 
     async def close(self) -> None:
@@ -86,10 +99,16 @@ class FileWatch(Generic[_T]):
         self.complaint = text
         return False
 
+    def pause_s(self) -> float:
+        """Seconds until the next look."""
+        return self._look_s
+
     async def _follow(self) -> None:
+        if self._at_once:
+            await self.look()
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(self.pause_s()):
                     await self._hasten.wait()
             asked = self._hasten.is_set()
             self._hasten.clear()

@@ -147,7 +147,7 @@ class LastingCall(Caller):
         """The call ends with what is raised out of the with, if rights change so that it may not go on."""
         assert self._task is not None
         before = self._task.cancelling()
-        with self._guard.identities.on_change(self._look_again):
+        with self._guard.identities.on_change(self._look_again, self._credentials):
             try:
                 yield
             except asyncio.CancelledError:

@@ -60,8 +60,7 @@ async def server_info(
     response.advices.extend(pb.Advice(reason=advice.reason, text=advice.text) for advice in state.advices)
     # Where Redis is away all advice is about that.
     response.advices.extend(_about(tls))
-    if identities is not None and identities.complaint:
-        response.advices.append(pb.Advice(reason="AUTH_FILE_UNUSABLE", text=identities.complaint))
+    response.advices.extend(_about_callers(identities))
     response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
 
@@ -70,6 +69,15 @@ def _about(tls: Tls | None) -> list[pb.Advice]:
     if tls is None:
         return []
     said = {"TLS_CERT_EXPIRES": tls.soon(), "TLS_FILES_UNUSABLE": tls.complaint}
+    return [pb.Advice(reason=reason, text=text) for reason, text in said.items() if text]
+
+
+def _about_callers(identities: Identities | None) -> list[pb.Advice]:
+    if identities is None:
+        return []
+    said = {"AUTH_FILE_UNUSABLE": identities.complaint}
+    if identities.tokens is not None:
+        said["JWT_KEYS_UNUSABLE"] = identities.tokens.complaint
     return [pb.Advice(reason=reason, text=text) for reason, text in said.items() if text]
 
 
@@ -104,4 +112,6 @@ def _written(value: object, *, is_size: bool) -> str:
         return format_size(value)
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
-    return shown_redis_url(value) if isinstance(value, str) and "://" in value else str(value)
+    if isinstance(value, str) and "://" in value and not value.startswith("http"):
+        return shown_redis_url(value)
+    return str(value)

@@ -70,6 +70,10 @@ class AuthFile:
         return self._content == content
 
 
+#: Where there is no file: nobody, and nothing is limited.
+NO_FILE = AuthFile({}, {}, NamespaceLimits(), 0, {}, b"")
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -104,6 +108,11 @@ class _Principal(_Model):
     limits: _CallLimits = _CallLimits()
 
 
+class _Claim(_Model):
+    grants: tuple[_Grant, ...]
+    limits: _CallLimits = _CallLimits()
+
+
 class _File(_Model):
     principal: Annotated[tuple[_Principal, ...], Field(min_length=1)]
     limits: dict[_Pattern, _NamespaceLimits] = Field(default_factory=dict)
@@ -132,6 +141,21 @@ def read_auth_file(path: Path, before: AuthFile | None = None) -> AuthFile:
         raise BadAuthFile(f"--auth-file {path}: {_sentence(error, found)}") from None
     except ValueError as error:
         raise BadAuthFile(f"--auth-file {path}: {error}") from None
+
+
+def claimed(principal: str, found: Any) -> tuple[tuple[Grant, ...], CallLimits]:
+    """What a token says that its principal may do: an object with `grants`, and maybe `limits`, as in the file.
+
+    Raises:
+        BadAuthFile: something in it is not as it must be; the text says what.
+    """
+    try:
+        claim = _Claim.model_validate(found)
+        return tuple(_grant(principal, grant) for grant in claim.grants), CallLimits(**dict(claim.limits))
+    except ValidationError as error:
+        raise BadAuthFile(_sentence(error, {})) from None
+    except ValueError as error:
+        raise BadAuthFile(str(error)) from None
 
 
 def _content(path: Path) -> bytes:

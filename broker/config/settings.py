@@ -24,6 +24,7 @@ from pydantic_settings import (
 from dibs.contract.metrics_page import metrics_address
 
 from .addresses import check_address, is_local
+from .jwks_source import check_source
 from .limits import Limits
 from .quotas import NamespaceQuotas
 from .redis_url import check_redis_url, read_redis_url
@@ -81,6 +82,30 @@ class Settings(BaseSettings, Limits, NamespaceQuotas):
         default=None,
         description="TOML file that says who may call, and what: principals with digests of their tokens, names in "
         "their certificates, roles and limits. Default: everybody may do everything.",
+    )
+    jwt_jwks: str | None = Field(
+        default=None,
+        description="Keys (JWKS) of an issuer whose signed tokens (JWT) are taken: a file, or an https:// URL that is "
+        "asked again and may be away. Default: such tokens are not taken.",
+    )
+    jwt_issuer: str | None = Field(default=None, description="Who signs them: the claim iss.")
+    jwt_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(), description="For whom they are: one of these is in the claim aud."
+    )
+    jwt_claim: str = Field(
+        default="dibs", min_length=1, description="Name of the claim with their grants, written as in --auth-file."
+    )
+    jwt_leeway: Span = Field(
+        default=timedelta(seconds=30),
+        ge=timedelta(0),
+        le=timedelta(minutes=10),
+        description="By how much the clocks of issuer and broker may differ.",
+    )
+    jwt_refresh: Span = Field(
+        default=timedelta(minutes=5),
+        ge=timedelta(seconds=1),
+        le=timedelta(days=1),
+        description="Time between looks at keys that come from a URL.",
     )
     reflection: bool = Field(
         default=True,
@@ -250,6 +275,11 @@ class Settings(BaseSettings, Limits, NamespaceQuotas):
     def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(check_address(address) for address in value)
 
+    @field_validator("jwt_jwks")
+    @classmethod
+    def _jwt_jwks(cls, value: str | None) -> str | None:
+        return value if value is None else check_source(value)
+
     @field_validator("metrics")
     @classmethod
     def _metrics_address(cls, value: str | None) -> str | None:
@@ -286,6 +316,8 @@ class Settings(BaseSettings, Limits, NamespaceQuotas):
         """What no field can tell alone."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("--tls-cert and --tls-key go together")
+        if len({self.jwt_jwks is None, self.jwt_issuer is None, not self.jwt_audience}) > 1:
+            raise ValueError("--jwt-jwks, --jwt-issuer and --jwt-audience go together")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("--tls-client-ca means nothing without --tls-cert and --tls-key")
         if self.wants_client_certificates and self.tls_client_ca is None:
@@ -302,6 +334,11 @@ class Settings(BaseSettings, Limits, NamespaceQuotas):
                         "give it --tls-cert and --tls-key, listen on loopback, or say --insecure"
                     )
         return self
+
+    @property
+    def asks_who_calls(self) -> bool:
+        """Whether calls are made by principals, and not by everybody."""
+        return self.auth_file is not None or self.jwt_jwks is not None
 
     @property
     def wants_client_certificates(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -10,8 +11,10 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from dibs.broker.border import file_watch, tls
+from dibs.broker.border import file_watch, jwt_tokens, tls
+from dibs.broker.config.auth_file import claimed
 from dibs.broker.config.options import options
+from dibs.broker.config.settings import Settings
 from dibs.cli import checks
 from dibs.codecs import zlib
 from dibs.data import batch
@@ -112,6 +115,23 @@ def test_the_page_has_the_numbers_of_codecs() -> None:
     assert (zlib.DEFAULT_LEAST_BYTES, zlib.DEFAULT_MAX_BYTES) == (1024, 4 * 1024**2)
     assert "longer than 1 KiB (`least_bytes`)" in PAGE
     assert "more than 4 MiB before compression (`max_bytes`)" in PAGE
+
+
+def test_the_page_has_the_options_and_numbers_of_issuers() -> None:
+    for option in options():
+        if option.name.startswith("jwt_"):
+            assert f"`{option.flag}" in PAGE
+    [claims] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    grants, _ = claimed("jwt:shop-web", json.loads(claims)["dibs"])
+    assert [str(role) for role in sorted(grants[0].roles)] == ["produce", "read"]
+    assert (jwt_tokens.LOOK_FOR_UNKNOWN_S, jwt_tokens._AGAIN_S) == (30, 10)
+    assert "every 30 s at most" in PAGE
+    assert "every 10 s while\n  that fails" in PAGE
+    defaults = Settings.model_fields
+    assert (defaults["jwt_leeway"].default, defaults["jwt_refresh"].default) == (
+        timedelta(seconds=30),
+        timedelta(minutes=5),
+    )
 
 
 def _logging_apart(text: str) -> str:

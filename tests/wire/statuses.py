@@ -15,12 +15,19 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 async def refused(
-    call: Awaitable[Any], code: grpc.StatusCode, *, field: str = "", reason: str = "", retry: bool = False
+    call: Awaitable[Any],
+    code: grpc.StatusCode,
+    *,
+    field: str = "",
+    reason: str = "",
+    retry: bool = False,
+    says: str = "",
 ) -> None:
-    """The call must end with a status and, if given, with that field, that reason or a RetryInfo in its details."""
+    """The call must end with a status and, if given, that text, and that field, reason or RetryInfo in its details."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     assert caught.value.code() is code, caught.value
+    assert says in (caught.value.details() or "")
     status = rpc_status.from_call(caught.value)  # type: ignore[arg-type]  # an AioRpcError has what it needs
     assert status is not None
     fields, reasons = [], []

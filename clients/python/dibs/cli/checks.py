@@ -167,6 +167,9 @@ def _auth(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
         if said.reason == "AUTH_FILE_UNUSABLE":
             text = f"{words.one_line(said.text)} ({said.reason})"
             yield Finding(Status.FAIL, "auth", text, "until then the principals and rights from before hold")
+        elif said.reason == "JWT_KEYS_UNUSABLE":
+            text = f"{words.one_line(said.text)} ({said.reason})"
+            yield Finding(Status.FAIL, "auth", text, "until then tokens are verified with the keys from before")
 
 
 def _redis(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
