@@ -103,10 +103,10 @@ def integer(value: int, field: str, minimum: int, maximum: int, *, limit: str = 
 
 
 def number(value: float, field: str, minimum: float, maximum: float) -> float:
-    """A number within bounds; NaN is in none."""
+    """A number within bounds; NaN is in none. The zero that has a sign loses it: scripts would not read that."""
     if not minimum <= value <= maximum:
         raise InvalidField(field, f"is {value:g}, must be {minimum:g} to {maximum:g}")
-    return value
+    return value + 0.0
 
 
 def batch(entries: int, field: str, maximum: int, *, minimum: int = 1) -> int:

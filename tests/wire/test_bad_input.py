@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -89,7 +90,7 @@ def _field(status: status_pb2.Status) -> str:
 def put(id: str, **others: Any) -> pb.EnqueueItem:
     content = tpb.Content(task_name="task", payload=b"\xff{ no JSON")
     policy = tpb.DeliveryPolicy(attempts=1, lease_timeout=Duration(seconds=3600), use_dead_letter=True)
-    return pb.EnqueueItem(id=id, content=content, policy=policy, **{"queue": id, "kind": TASK, **others})
+    return pb.EnqueueItem(id=id, content=content, **{"queue": id, "kind": TASK, "policy": policy, **others})
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +190,15 @@ def test_a_payload_of_just_the_limit_is_taken(broker: Broker) -> None:
     item.content.payload = b"x" * 256 * 1024
     put_in = broker.reply("Enqueue", pb.EnqueueRequest(items=[item]))
     assert put_in.items[0].outcome == pb.ENQUEUE_OUTCOME_CREATED
+
+
+def test_a_zero_with_a_sign_is_a_zero(broker: Broker) -> None:
+    policy = tpb.DeliveryPolicy(attempts=2, lease_timeout=Duration(seconds=1), retry=tpb.RetryPolicy(jitter=-0.0))
+    put_in = broker.reply("Enqueue", pb.EnqueueRequest(items=[put("zero", policy=policy)]))
+    assert put_in.items[0].outcome == pb.ENQUEUE_OUTCOME_CREATED
+    found = broker.reply("ListItems", apb.ListItemsRequest(kind=TASK, queue="zero"))
+    assert math.copysign(1, found.items[0].policy.retry.jitter) == 1
+    assert broker.reply("SetPriority", apb.SetPriorityRequest(kind=TASK, queue="zero", priority=-0.0)) is not None
 
 
 def test_what_is_not_known_and_tokens_that_are_not_current_change_nothing(broker: Broker) -> None:
