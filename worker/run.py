@@ -65,17 +65,19 @@ def run(
         raise RuntimeError("a worker runs in the main thread, where signals arrive; elsewhere use Worker")
     AFTER_FORK.run()
     registry = instance.registry
+    registry.layers.process_started()
     registering = Registering()
     hello = hello_of(instance, group or main_module(), {})
     tell_unserved((settings or WorkerSettings()).queues, hello.queues)
     worker = Worker(
         instance.connection,
-        registry.find,
+        registry.runnable,
         registry.names(),
         settings,
         observer,
         register_again=registering.again,
         sealing=instance.sealing,
+        layers=registry.layers,
     )
     with _restored_handlers():
         return asyncio.run(_run(worker, registering, hello))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dibs.codecs.sealing import Sealing
 from dibs.rpc.connection import Connection
+from dibs.tasks.middleware import Layers
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -46,6 +47,7 @@ class Worker:
         observer: told what happens, in the loop; must not block.
         register_again: called when Redis has lost what was registered; must not block.
         sealing: decodes arguments and encodes results; None: they are plain.
+        layers: told when it has started, and when it stops.
 
     Raises:
         ValueError: there is no task to run, or there are too many.
@@ -64,7 +66,9 @@ class Worker:
         *,
         register_again: Callable[[], None] = lambda: None,
         sealing: Sealing | None = None,
+        layers: Layers | None = None,
     ) -> None:
+        self._layers = layers or Layers()
         settings = settings or WorkerSettings()
         tasks = found_tasks(registry_find, task_names)
         waits = Waits(tasks, settings)
@@ -110,6 +114,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         for one in self._slots:
             one.start()
+        self._layers.worker_started()
         self._announce(EventName.STARTED)
         left: int | None = None
         try:
@@ -134,6 +139,7 @@ class Worker:
             self._stop_begun = True
             self._announce(EventName.STOPPING)
             self._lines.stop()
+            self._layers.worker_stopping()
 
 
 class LocalHands:

@@ -23,6 +23,11 @@ class Named:
         self.function = self.target = function
         self.name = name or default_name(function)
         self.aliases = ()
+        self.middleware = ()
+        self.is_async = False
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        return False
 
 
 class Registering:

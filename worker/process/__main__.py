@@ -56,7 +56,9 @@ def main() -> None:
     except (LoadError, ValueError) as error:
         _refuse(str(error))
     AFTER_FORK.run()
-    process = Process(end, tasks, settings, instance.sealing)
+    layers = instance.registry.layers
+    layers.process_started()
+    process = Process(end, tasks, settings, instance.sealing, layers)
     hello = hello_of(instance, group_of(words.source), lanes_of(tasks, settings))
     if not process.run(hello):
         # What still runs would be torn down with the interpreter under it, at a random place.

@@ -14,6 +14,7 @@ from dibs.admin.registration import described
 from dibs.codecs.sealing import Sealing
 from dibs.rpc.connection import Connection
 from dibs.tasks.definition import Definition
+from dibs.tasks.middleware import Layers
 
 from ..shared.hello import Hello, LaneHello
 from ..shared.limits import MAX_TASKS
@@ -40,8 +41,11 @@ class Defined(Protocol):
 class Tasks(Protocol):
     """What the worker needs of a registry."""
 
-    def find(self, name: str) -> Runnable | None:
-        """The task of that name, or None."""
+    #: Middleware around all of its tasks.
+    layers: Layers
+
+    def runnable(self, name: str) -> Runnable | None:
+        """The task of that name with its middleware, or None."""
 
     def names(self) -> list[str]:
         """The names of all tasks."""
@@ -102,7 +106,7 @@ def tasks_of(registry: Tasks) -> Mapping[str, Runnable]:
     Raises:
         ValueError: there is none, or there are too many.
     """
-    return found_tasks(registry.find, registry.names())
+    return found_tasks(registry.runnable, registry.names())
 
 
 def found_tasks(find: Callable[[str], Runnable | None], names: Iterable[str]) -> Mapping[str, Runnable]:

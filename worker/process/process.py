@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 from dibs.codecs.sealing import Sealing
+from dibs.tasks.middleware import Layers
 from dibs.v1 import broker_pb2 as pb
 
 from ..shared import frames
@@ -50,11 +51,18 @@ class Process:
         tasks: what can be run, by name.
         settings: how many at once, and what a stop gives to what runs.
         sealing: decodes arguments and encodes results; None: they are plain.
+        layers: told when it has started, and when it stops.
     """
 
     def __init__(
-        self, end: End, tasks: Mapping[str, Runnable], settings: WorkerSettings, sealing: Sealing | None = None
+        self,
+        end: End,
+        tasks: Mapping[str, Runnable],
+        settings: WorkerSettings,
+        sealing: Sealing | None = None,
+        layers: Layers | None = None,
     ) -> None:
+        self._layers = layers or Layers()
         self._stream = OwnStream(end.socket)
         self._wait = settings.wait
         self._reporter = Reporter(self._stream, end.memory)
@@ -66,6 +74,7 @@ class Process:
             for sort, some in by_sort(tasks).items()
         }
         self._retiring = False
+        self._stop_told = False
 
     @property
     def _held(self) -> int:
@@ -89,6 +98,7 @@ class Process:
         slots = list(self._slots.values())
         for one in slots:
             one.start()
+        self._layers.worker_started()
         self._reporter.start(slots, hello.to_frame())
         done = self._read()
         if done is None:
@@ -140,6 +150,7 @@ class Process:
             elif kind == frames.STOP:
                 told_at = time.monotonic()
                 deadline = told_at + max(a / 1000, _LEAST_S)
+                self._tell_of_stop()
 
     def _deal(self, sort: Sort, body: bytearray, first: int, on_wire: int, arrived_ms: int) -> None:
         deliveries = pb.WorkResponse.FromString(bytes(body)).deliveries
@@ -163,6 +174,13 @@ class Process:
                 one.hand_back()
             self._reporter.flush()
             self._reporter.retire()
+            self._tell_of_stop()
+
+    def _tell_of_stop(self) -> None:
+        """Tells middleware, once, that nothing more is taken."""
+        if not self._stop_told:
+            self._stop_told = True
+            self._layers.worker_stopping()
 
     def _abandon(self) -> bool:
         """Cancels coroutines, and gives them a moment. What else runs ends with the process.
@@ -189,6 +207,7 @@ class Process:
     def _orphaned(self) -> None:
         """Nobody can be told anything any more; leases bring back what does not finish here."""
         self._reporter.gone = True
+        self._tell_of_stop()
         for one in self._slots.values():
             one.drop()
         _log.warning(Said("the connector is gone, ending", unfinished=self._held, wait=self._wait))

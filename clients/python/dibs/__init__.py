@@ -103,10 +103,12 @@ if TYPE_CHECKING:  # ruff: isort: off
         results as results,
         set_priority as set_priority,
         task as task,
+        use as use,
     )
     from .client.locks import AsyncLock as AsyncLock, SimpleLock as SimpleLock
     from .contract.names import DEADLETTER_QUEUE as DEADLETTER_QUEUE, DEFAULT_QUEUE as DEFAULT_QUEUE
     from .enqueueing.policy import Backoff as Backoff, Policy as Policy
+    from .tasks.middleware import Middleware as Middleware, OutgoingCall as OutgoingCall
     from .tasks.schedules import Cron as Cron, Every as Every
     from .tasks.states import Cancelled as Cancelled, State as State
     from .rpc.tally import Progress as Progress
@@ -162,6 +164,7 @@ _HOMES = {
         "results",
         "set_priority",
         "task",
+        "use",
     ),
     "errors": (
         "AlreadyExists",
@@ -188,6 +191,7 @@ _HOMES = {
     "tasks.handles": ("AsyncEnqueuedTask", "EnqueuedTask"),
     "contract.names": ("DEADLETTER_QUEUE", "DEFAULT_QUEUE"),
     "enqueueing.policy": ("Backoff", "Policy"),
+    "tasks.middleware": ("Middleware", "OutgoingCall"),
     "tasks.schedules": ("Cron", "Every"),
     "tasks.states": ("Cancelled", "State"),
     "rpc.tally": ("Progress",),

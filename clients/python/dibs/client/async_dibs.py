@@ -26,6 +26,7 @@ from ..tasks.decorators import AsyncTaskDecorator, TaskArguments, cron_recipe, p
 from ..tasks.definition import Definition
 from ..tasks.handles import AsyncEnqueuedTask
 from ..tasks.known_tasks import KnownTasks, elsewhere
+from ..tasks.middleware import Middleware
 from ..tasks.options import NO_OPTIONS, Options
 from ..tasks.registry import Registry
 from ..tasks.result_flows import get_results
@@ -181,6 +182,10 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
     ) -> AsyncTaskDecorator:
         """As `Dibs.cron_task`."""
         return AsyncTaskDecorator(self, cron_recipe(crontab, queue, name, never_skip, timezone, seconds, **arguments))
+
+    def use(self, *middleware: Middleware) -> None:
+        """As `Dibs.use`; not to be awaited."""
+        self._of.use(*middleware)
 
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> AsyncTask[..., Any]:
         """A task of that definition that is enqueued through this instance; see `Task.on`."""

@@ -30,6 +30,7 @@ from ..tasks.definition import Definition
 from ..tasks.handles import EnqueuedTask
 from ..tasks.known_tasks import KnownTasks, elsewhere
 from ..tasks.making import TaskMaking
+from ..tasks.middleware import Middleware
 from ..tasks.options import NO_OPTIONS, Options
 from ..tasks.registry import Registry
 from ..tasks.result_flows import get_results
@@ -94,6 +95,7 @@ class Dibs(Administration, TaskMaking):
     ) -> None:
         #: The tasks of this instance, by name.
         self.registry: Registry[BaseTask[..., Any]] = Registry()
+        self.plain: Options | None = NO_OPTIONS
         self._known_tasks = KnownTasks()
         self._lock = forking.Mutex()
         self._connection: Connection | None = None
@@ -199,6 +201,24 @@ class Dibs(Administration, TaskMaking):
             return self._transport, self._line
 
     # Making and calling tasks
+
+    def use(self, *middleware: Middleware) -> None:
+        """Put middleware around all tasks of this instance: around `execute` here, and around runs in workers.
+
+        It goes inside of what is used already. Call it where tasks are defined, before a worker starts.
+
+        Args:
+            middleware: the first outermost.
+
+        Raises:
+            TypeError: one is none, or does half of a thing; the text says what to write.
+
+        Example::
+
+            dibs.use(Tenant(), dibs.middleware.RunLog())
+        """
+        self.registry.layers.use(middleware)
+        self.plain = None if self.registry.layers.calls else NO_OPTIONS
 
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
         """A task of that definition that is enqueued through this instance; see `Task.on`."""

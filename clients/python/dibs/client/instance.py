@@ -41,3 +41,4 @@ result = _instance.result
 results = _instance.results
 set_priority = _instance.set_priority
 task = _instance.task
+use = _instance.use

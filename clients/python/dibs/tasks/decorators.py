@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
@@ -12,6 +12,7 @@ from ..enqueueing.policy import Delivery, Policy
 from ..rpc.times import Seconds
 from .definition import Definition
 from .dispositions import ErrorClasses, ErrorRules
+from .middleware import Middleware, checked
 from .no_effect import warn_of_no_effect
 from .schedules import Cron, Every, Schedule
 from .suitable import check_function
@@ -30,6 +31,7 @@ class TaskArguments(Delivery, total=False):
     aliases: Sequence[str]
     retry_on: ErrorClasses | None
     give_up_on: ErrorClasses | None
+    middleware: Iterable[Middleware]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Recipe:
     name: str | None
     schedule: Schedule | None = None
     aliases: Sequence[str] = ()
+    middleware: Sequence[Middleware] = ()
 
     @classmethod
     def build(
@@ -53,17 +56,18 @@ class Recipe:
         aliases: Sequence[str] = (),
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
+        middleware: Iterable[Middleware] = (),
         **delivery: Unpack[Delivery],
     ) -> Recipe:
         """Check what a decorator was given, and warn of what can have no effect.
 
         Raises:
-            TypeError: `retry_on` or `give_up_on` are no classes of exceptions.
+            TypeError: `retry_on` or `give_up_on` are no classes of exceptions, or `middleware` is none.
             ValueError: a value is out of range; the text names the argument.
         """
         policy, rules = Policy.build(**delivery), ErrorRules.build(retry_on, give_up_on)
         warn_of_no_effect(policy, rules)
-        return cls(policy, rules, queue, name, schedule, aliases)
+        return cls(policy, rules, queue, name, schedule, aliases, checked(middleware))
 
     def define(self, function: Callable[..., Any]) -> Definition:
         """The definition of a task that runs `function`.
@@ -82,6 +86,7 @@ class Recipe:
             schedule=self.schedule,
             rules=self.rules,
             aliases=self.aliases,
+            middleware=self.middleware,
         )
 
 

@@ -7,7 +7,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +22,7 @@ from .arguments import ArgumentWriter
 from .binding import ATTEMPTS, Binding
 from .context import CURRENT_TASK, RunningTask
 from .dispositions import NO_RULES, ErrorRules
+from .middleware import Middleware, around_calls, checked
 from .options import NO_OPTIONS, OVERRIDES, Options
 from .registry import default_name
 from .schedules import Schedule
@@ -92,6 +93,8 @@ class Definition:
         target: the function itself.
         is_async: whether it is a coroutine function.
         form: what its calls have in common.
+        middleware: around this task alone.
+        around_calls: those of them that do anything around enqueueing.
         overrides: keywords of a call that are options of the call rather than arguments of the function.
     """
 
@@ -105,6 +108,7 @@ class Definition:
         schedule: Schedule | None = None,
         rules: ErrorRules = NO_RULES,
         aliases: Sequence[str] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         self.target = function
         self.name = name if name is not None else default_name(function)
@@ -115,6 +119,8 @@ class Definition:
         self.policy = policy or Policy()
         self.schedule = schedule
         self.rules = rules
+        self.middleware = checked(middleware)
+        self.around_calls = around_calls(self.middleware)
         self.is_async = inspect.iscoroutinefunction(function)
         binding = Binding(function, self.name)
         self.overrides = OVERRIDES - binding.keywords

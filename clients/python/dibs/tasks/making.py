@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import tzinfo
 from typing import Any, ParamSpec, TypeVar, overload
 
@@ -11,6 +11,7 @@ from ..enqueueing.policy import DEFAULT_MAX_CRASHES, Backoff
 from ..rpc.times import Seconds
 from .decorators import TaskDecorator, cron_recipe, periodic_recipe, task_recipe
 from .dispositions import ErrorClasses
+from .middleware import Middleware
 from .task import Binds, CoroutineTask, Task
 
 P = ParamSpec("P")
@@ -43,6 +44,7 @@ class TaskMaking(Binds):
         lease: Seconds = 0,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator: ...
 
     def task(
@@ -63,6 +65,7 @@ class TaskMaking(Binds):
         lease: Seconds = 0,
         name: str | None = None,
         aliases: Sequence[str] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> Any:
         """Decorator that makes a task of a function; with or without arguments. All times: seconds or a timedelta.
 
@@ -89,6 +92,7 @@ class TaskMaking(Binds):
             name: its name. Default: module and name of the function. Lambdas and functions that are made inside of
                 others need one, and the worker must make them, too, when it imports its module.
             aliases: names that it had before: workers run what was enqueued under them.
+            middleware: around this task alone, inside of the instance's, the first outermost; see `Middleware`.
 
         Raises:
             TypeError: no task can be made of the function: it is a method, a generator, a class or a task; or
@@ -121,6 +125,7 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             aliases=aliases,
+            middleware=middleware,
         )
         decorator = TaskDecorator(self, recipe)
         return decorator if function is None else decorator(function)
@@ -144,6 +149,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         aliases: Sequence[str] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs again and again after a fixed period.
 
@@ -167,6 +173,7 @@ class TaskMaking(Binds):
             give_up_on: as for `task`.
             lease: as for `task`.
             aliases: as for `task`.
+            middleware: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `run_every` is 0, or below 1 s without `low_delay_okay`.
@@ -193,6 +200,7 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             aliases=aliases,
+            middleware=middleware,
         )
         return TaskDecorator(self, recipe)
 
@@ -216,6 +224,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         aliases: Sequence[str] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
         """Decorator that makes a task which runs when a crontab expression says so. Needs ``dibs[worker]``.
 
@@ -239,6 +248,7 @@ class TaskMaking(Binds):
             give_up_on: as for `task`.
             lease: as for `task`.
             aliases: as for `task`.
+            middleware: as for `task`.
 
         Raises:
             ValueError: as for `task`, or `crontab` or `timezone` makes no sense.
@@ -267,5 +277,6 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             aliases=aliases,
+            middleware=middleware,
         )
         return TaskDecorator(self, recipe)

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import UnknownTask
 from . import hints
+from .middleware import Layers, Middleware, TaskWithin, around_runs
 from .same_function import is_same, loading_of
 
 MAX_NAME_LENGTH = 256
@@ -31,6 +32,17 @@ class Named(Protocol):
         """What a worker calls."""
 
     @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+
+    @property
+    def middleware(self) -> Sequence[Middleware]:
+        """Around this task alone."""
+
+    def gives_up_on(self, error: BaseException) -> bool:
+        """Whether a call that raised this is not tried again, whatever attempts are left."""
+
+    @property
     def target(self) -> Callable[..., Any]:
         """The function that it is made of."""
 
@@ -39,9 +51,14 @@ T = TypeVar("T", bound=Named)
 
 
 class Registry(Generic[T]):
-    """The tasks of one `Dibs` instance, by name."""
+    """The tasks of one `Dibs` instance, by name.
+
+    Attributes:
+        layers: middleware around all of them.
+    """
 
     def __init__(self) -> None:
+        self.layers = Layers()
         self._tasks: dict[str, T] = {}
         #: Tasks by their further names.
         self._aliases: dict[str, T] = {}
@@ -103,6 +120,12 @@ class Registry(Generic[T]):
     def find(self, name: str) -> T | None:
         """The task of that name or alias, or None."""
         return self._tasks.get(name) or self._aliases.get(name)
+
+    def runnable(self, name: str) -> T | TaskWithin | None:
+        """The task of that name or alias as a worker runs it, with its middleware; None: there is none."""
+        task = self.find(name)
+        layers = () if task is None else around_runs((*self.layers.all, *task.middleware))
+        return TaskWithin(task, layers) if task is not None and layers else task
 
     def tasks(self) -> list[T]:
         """All tasks, sorted by name."""

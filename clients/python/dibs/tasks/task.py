@@ -14,8 +14,9 @@ from ..errors import AlreadyExists
 from ..rpc.runner import AsyncRunner, Runner
 from ..rpc.times import Seconds
 from . import hints
-from .definition import Definition, split_options
+from .definition import Definition, Prepared, split_options
 from .handles import AsyncEnqueuedTask, EnqueuedTask
+from .middleware import Middleware, OutgoingCall, around_enqueue, around_enqueue_async
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
 from .registry import Registry
 from .result_flows import look_up
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from ..enqueueing.policy import Backoff
+    from ..rpc.encoding import ItemForm
     from .schedules import Schedule
 
 P = ParamSpec("P")
@@ -40,6 +42,8 @@ class Binds(Runner):
     """
 
     registry: Registry[BaseTask[..., Any]]
+    #: The options of calls around which nothing is to be done; None: there is middleware around all calls.
+    plain: Options | None
 
     @abstractmethod
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
@@ -68,7 +72,8 @@ class BaseTask(Generic[P, R]):
 
     def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
         self.definition = definition
-        self._options = options
+        # Calls with middleware of their own are never the plain ones.
+        self._options = Options() if definition.around_calls and options is NO_OPTIONS else options
         self.__doc__ = definition.target.__doc__
         self.__module__ = getattr(definition.target, "__module__", __name__)
         self.__wrapped__ = definition.target
@@ -97,6 +102,11 @@ class BaseTask(Generic[P, R]):
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
         return self.definition.is_async
+
+    @property
+    def middleware(self) -> Sequence[Middleware]:
+        """Around this task alone, inside of the instance's."""
+        return self.definition.middleware
 
     @property
     def queue(self) -> str:
@@ -287,12 +297,22 @@ class Task(BaseTask[P, R]):
                 return self.definition.target(*args, **split_options(kwargs, definition.overrides)[0])
             kwargs, options = split_options(kwargs, definition.overrides, options)
         dibs = self._dibs
-        if options is NO_OPTIONS:
+        if options is dibs.plain:
             placed = dibs.put(definition.form, definition.write(args, kwargs))
             return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed)
-        call = definition.prepare(args, kwargs, options)
+        layers = (*dibs.registry.layers.calls, *definition.around_calls)
+        if layers:
+            return around_enqueue(layers, self._enqueue)(OutgoingCall(definition.name, args, kwargs, options))
+        return self._put(definition.prepare(args, kwargs, options))
+
+    def _enqueue(self, call: OutgoingCall) -> EnqueuedTask[Any]:
+        """What is inside of all middleware."""
+        return self._put(self.definition.prepare(call.args, call.kwargs, call.options()))
+
+    def _put(self, call: Prepared) -> EnqueuedTask[Any]:
+        dibs = self._dibs
         placed = dibs.put(call.form, call.payload, call.taskid)
-        return EnqueuedTask(dibs, placed.id, definition.name, call.form.queue, placed)
+        return EnqueuedTask(dibs, placed.id, self.definition.name, call.form.queue, placed)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
         """Enqueue the next attempt of the call that runs here, under the same id.
@@ -391,13 +411,23 @@ class AsyncTask(BaseTask[P, R]):
             value = definition.target(*args, **split_options(kwargs, definition.overrides)[0])
             return await value if definition.is_async else value
         kwargs, options = split_options(kwargs, definition.overrides, self._options)
+        layers = (*self._dibs.registry.layers.calls, *definition.around_calls)
+        if layers:
+            enqueue = around_enqueue_async(layers, self._enqueue)
+            return await enqueue(OutgoingCall(definition.name, args, kwargs, options))
         if options is NO_OPTIONS:
-            form, payload, taskid = definition.form, definition.write(args, kwargs), ""
-        else:
-            call = definition.prepare(args, kwargs, options)
-            form, payload, taskid = call.form, call.payload, call.taskid
+            return await self._put(definition.form, definition.write(args, kwargs), "")
+        call = definition.prepare(args, kwargs, options)
+        return await self._put(call.form, call.payload, call.taskid)
+
+    async def _enqueue(self, call: OutgoingCall) -> AsyncEnqueuedTask[Any]:
+        """What is inside of all middleware."""
+        prepared = self.definition.prepare(call.args, call.kwargs, call.options())
+        return await self._put(prepared.form, prepared.payload, prepared.taskid)
+
+    async def _put(self, form: ItemForm, payload: bytes, taskid: str) -> AsyncEnqueuedTask[Any]:
         placed = await self._dibs.put(form, payload, taskid)
-        return AsyncEnqueuedTask(self._dibs, placed.id, definition.name, form.queue, placed)
+        return AsyncEnqueuedTask(self._dibs, placed.id, self.definition.name, form.queue, placed)
 
     async def retry(self, *args: Any, **kwargs: Any) -> AsyncEnqueuedTask[R] | None:
         """As `Task.retry`."""

@@ -131,7 +131,7 @@ class _BrokerSource:
 
     def lease(self) -> tuple[tpb.Delivery, Runnable] | None:
         while (head := self._look(self._open_queues())) is not None:
-            task = self._instance.registry.find(head.content.task_name)
+            task = self._instance.registry.runnable(head.content.task_name)
             if task is None and not head.lease_timeout.ToNanoseconds():
                 _log.warning("task %s is not known here, queue %s waits", head.content.task_name, head.queue)
                 self._blocked.add(head.queue)

@@ -207,7 +207,8 @@ class _MemorySource:
             self._service.pass_time()
             request = pb.LeaseRequest(kind=tpb.QUEUE_KIND_TASK)
             found = self._service.items.lease(request, lambda item: item.content.task_name in self._registry)
-        return (found[0], self._registry.get(found[0].content.task_name)) if found else None
+        task = self._registry.runnable(found[0].content.task_name) if found else None
+        return (found[0], task) if task is not None else None
 
     def report(self, request: pb.WorkRequest) -> None:
         with self._service.lock:

@@ -139,15 +139,17 @@ class _Working:
         self.names = instance.registry.names()
         register(instance)
         AFTER_FORK.run()
+        instance.registry.layers.process_started()
         settings = WorkerSettings(threads=threads, worker_id=GROUP, wait=_STOP_S)
         connection = instance.connection
         self._worker: Worker = Worker(
             Connection(**{one.name: getattr(connection, one.name) for one in fields(Connection)}),
-            instance.registry.find,
+            instance.registry.runnable,
             self.names,
             settings,
             register_again=lambda: register(instance),
             sealing=instance.sealing,
+            layers=instance.registry.layers,
         )
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="dibs-test-worker", daemon=True)
