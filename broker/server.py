@@ -27,8 +27,10 @@ from .border.identities import Identities
 from .border.listening import most_connections, open_listeners, server_options
 from .border.reflection import add_reflection
 from .border.tls import Tls
+from .border.tolls import Tolls
 from .config import quotas
 from .config.addresses import is_local
+from .config.call_limits import Allowances
 from .config.certificates import CertificateFiles
 from .config.redis_files import check_redis_files
 from .config.redis_url import shown_redis_url
@@ -126,7 +128,9 @@ class Server:
             connected = await _connect(engine)
             metrics = _metrics(settings)
             guard = None if self._identities is None else Guard(self._identities, engine)
-            services = Services(engine, settings, self._drain, self._tls, metrics.meters if metrics else None, guard)
+            services = Services(
+                engine, settings, self._drain, self._tls, metrics.meters if metrics else None, guard, self._tolls(stack)
+            )
             stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
@@ -179,6 +183,15 @@ class Server:
     ) -> None:
         """Stop it."""
         await self.stop()
+
+    def _tolls(self, stack: AsyncExitStack) -> Tolls | None:
+        """Who counts what callers use, also by the next file of principals; None: nobody need."""
+        allowances, identities = Allowances(self._settings), self._identities
+        if identities is None:
+            return Tolls(allowances, None) if allowances.any else None
+        allowances.take(identities.current.call_limits())
+        stack.enter_context(identities.on_change(lambda: allowances.take(identities.current.call_limits())))
+        return Tolls(allowances, lambda context: identities.principal(identities.credentials(context)))
 
     def _quotas(self, stack: AsyncExitStack) -> QuotaTable:
         """What namespaces may hold, also by the next file of principals."""

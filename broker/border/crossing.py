@@ -22,7 +22,8 @@ from ..config.limits import Limits
 from .encoded import writer
 from .errors import status_of
 from .guard import Guard
-from .reading import reader, whole
+from .reading import reader, reading, whole
+from .tolls import Tolls
 from .watching import Watcher, watched
 
 _log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Border:
         limits: how many entries a request may have.
         watch: makes who is told of the calls of a method, by its full name; None: nobody is.
         guard: lets through those who may call; None: everybody may.
+        tolls: count what callers use of our own services; None: nobody does.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Border:
         limits: Limits,
         watch: Callable[[str], Watcher] | None = None,
         guard: Guard | None = None,
+        tolls: Tolls | None = None,
     ) -> None:
         self._server = server
         self._limits = limits
         self._watch = watch
         self._guard = guard
+        self._tolls = tolls
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service, to be found by their names when they are called.
@@ -71,17 +75,28 @@ class Border:
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
         forms = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
-        read = reader(handler.request_deserializer, self._limits, strict=service.startswith(_OURS))
+        is_ours = service.startswith(_OURS)
+        read = reader(handler.request_deserializer, self._limits, strict=is_ours)
         form, behaviour = next((form, found) for form in forms if (found := getattr(handler, form)))
-        guarded = None
+        many = handler.request_streaming
+        # What takes requests as bytes.
+        outer = None
         if self._guard is not None:
-            guarded = self._guard.guarded((service, name), behaviour, read, streams=handler.request_streaming)
-        crossing = _translated(guarded or behaviour)
+            outer = self._guard.guarded((service, name), behaviour, read, streams=many)
+        if self._tolls is not None and is_ours:
+            outer = self._tolls.tolled(
+                outer or reading(behaviour, read, streams=many),
+                many_requests=many,
+                many_replies=handler.response_streaming,
+                # What a worker says of its items is bounded by its credit.
+                counts_requests=name != "Work",
+            )
+        crossing = _translated(outer or behaviour)
         if self._watch is not None:
             crossing = watched(crossing, self._watch(f"{service}/{name}"))
         return handler._replace(
-            # Where it matters who calls, that is asked before anything is made of the bytes.
-            request_deserializer=read if guarded is None else None,
+            # Where it matters who calls, or how much, that is asked before anything is made of the bytes.
+            request_deserializer=read if outer is None else None,
             response_serializer=writer(handler.response_serializer),
             **{form: crossing},
         )

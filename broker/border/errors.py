@@ -9,6 +9,7 @@
     │   └── TokenUnknown     it carries a token that nobody has
     ├── PermissionDenied     its credentials do not allow it
     ├── TooLate              the client has not said in time what it wants
+    ├── OverLimit            its caller uses as much of this broker as it may
     ├── Busy                 this broker has as much of it as it may
     ├── Draining             this broker is going away
     └── Silent               nothing has been heard of the client for too long
@@ -175,6 +176,22 @@ class TooLate(RequestError):
     """The client has not said in time what it wants."""
 
 
+class OverLimit(RequestError):
+    """Whoever makes the call uses as much of this broker as it may.
+
+    Args:
+        quota: of what.
+        limit: how much it may use.
+        retry_after: when it may be tried again.
+    """
+
+    def __init__(self, quota: str, limit: float, retry_after: timedelta) -> None:
+        super().__init__(f"this caller may use no more: its {quota} are limited to {limit:g}")
+        self.quota = quota
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class Busy(RequestError):
     """This broker has as much of something as it may; another one, or this one later, will serve the request."""
 
@@ -237,6 +254,7 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         KeysMissing: Row(grpc.StatusCode.UNAVAILABLE, "TOKEN_KEYS_MISSING"),
         PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "MISSING_ROLE"),
         TooLate: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_LATE"),
+        OverLimit: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "CALLER_LIMIT"),
         Busy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
         Silent: Row(grpc.StatusCode.UNAVAILABLE, "CLIENT_SILENT"),
@@ -335,6 +353,8 @@ def _details(error: Exception, row: Row) -> list[Message]:
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     elif isinstance(error, PermissionDenied):
         info.metadata.update(error.metadata)
+    elif isinstance(error, OverLimit):
+        info.metadata.update({"quota": error.quota, "limit": f"{error.limit:.15g}"})
     elif isinstance(error, engine.QuotaExceeded):
         info.metadata.update({"quota": error.quota, "limit": str(error.limit), "used": str(error.used)})
     elif isinstance(error, NotFound):

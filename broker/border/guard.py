@@ -183,7 +183,8 @@ class LastingCall(Caller):
 
     async def _requests(self, source: AsyncIterator[bytes], read: _Read) -> AsyncIterator[Any]:
         async for data in source:
-            message = read(data)
+            # What limits of callers keep out has not come as bytes.
+            message = data if isinstance(data, RequestError) else read(data)
             try:
                 if not isinstance(message, RequestError):
                     await self._allow(message)

@@ -8,7 +8,10 @@ message, so that handlers raise it like any other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from functools import wraps
 from typing import Any, TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -37,6 +40,39 @@ def whole(message: _T, *, inside: str = "") -> _T:
             raise InvalidField(message.field.removeprefix(inside).lstrip("."), message.description, message.limit)
         raise message
     return message
+
+
+def reading(handler: Any, read: Callable[[bytes], Any], *, streams: bool) -> Any:
+    """A handler of messages, as one that takes requests as bytes, or as errors that came in their places.
+
+    Args:
+        handler: of a method.
+        read: makes a message of bytes.
+        streams: whether many requests come.
+    """
+
+    async def messages(source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for data in source:
+            yield data if isinstance(data, RequestError) else read(data)
+
+    def given(data: Any) -> Any:
+        return messages(data) if streams else whole(read(data))
+
+    if inspect.isasyncgenfunction(handler):
+
+        @wraps(handler)
+        async def generate(data: Any, context: Any) -> AsyncGenerator[Any, None]:
+            async with aclosing(handler(given(data), context)) as responses:
+                async for response in responses:
+                    yield response
+
+        return generate
+
+    @wraps(handler)
+    async def respond(data: Any, context: Any) -> Any:
+        return await handler(given(data), context)
+
+    return respond
 
 
 def reader(parse: _Parse, limits: Limits, *, strict: bool = True) -> Callable[[bytes], Message | InvalidField]:

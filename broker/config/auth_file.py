@@ -65,6 +65,11 @@ class AuthFile:
                 return principal
         return None
 
+    def call_limits(self) -> set[CallLimits]:
+        """What principals may use, of all of them."""
+        by_digest = (principal for bucket in self._by_digest.values() for _, principal in bucket)
+        return {principal.limits for principal in (*by_digest, *self.by_certificate.values())}
+
     def is_made_of(self, content: bytes) -> bool:
         """Whether the file held that."""
         return self._content == content

@@ -8,14 +8,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dibs.contract.sizes import format_size
 
+from .call_limits import CallerLimits
 from .limits import Limits
 from .quotas import NamespaceQuotas
 from .settings import ENV_PREFIX, Settings
 from .units import Size, format_span
+
+#: Classes that settings are put together of, in the order in which they are told; what is left comes before them.
+_PARTS: tuple[type[BaseModel], ...] = (CallerLimits, NamespaceQuotas, Limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,15 @@ class Option:
 
 
 def options() -> Iterator[Option]:
-    """Every setting: those of the broker, of namespaces, then its limits, each in the order of its class."""
+    """Every setting: of the broker, of callers, of namespaces, then its limits, each in the order of its class."""
     fields = Settings.model_fields
-    for name in sorted(fields, key=lambda name: (name in Limits.model_fields, name in NamespaceQuotas.model_fields)):
+    for name in sorted(fields, key=_place):
         field = fields[name]
         yield Option(name, _form(field), _default(field), field.description or "", name in Limits.model_fields)
+
+
+def _place(name: str) -> int:
+    return next((at for at, part in enumerate(_PARTS, 1) if name in part.model_fields), 0)
 
 
 def _form(field: FieldInfo) -> str:

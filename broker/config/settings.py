@@ -24,6 +24,7 @@ from pydantic_settings import (
 from dibs.contract.metrics_page import metrics_address
 
 from .addresses import check_address, is_local
+from .call_limits import CallerLimits
 from .jwks_source import check_source
 from .limits import Limits
 from .quotas import NamespaceQuotas
@@ -47,7 +48,7 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-class Settings(BaseSettings, Limits, NamespaceQuotas):
+class Settings(BaseSettings, Limits, CallerLimits, NamespaceQuotas):
     """Settings of a broker; immutable. Build with `Settings.load`, or directly with keyword arguments."""
 
     model_config = SettingsConfigDict(

@@ -13,6 +13,7 @@ from ..border.crossing import Border
 from ..border.drain import Drain
 from ..border.guard import Guard
 from ..border.tls import Tls
+from ..border.tolls import Tolls
 from ..calls.heartbeats import Heartbeats
 from ..config.limits import Limits
 from ..engine.engine import Engine
@@ -54,11 +55,13 @@ class Services:
         tls: Tls | None = None,
         meters: Meters | None = None,
         guard: Guard | None = None,
+        tolls: Tolls | None = None,
     ) -> None:
         identity = Identity()
         self._meters = meters
         self._limits = limits
         self._guard = guard
+        self._tolls = tolls
         self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine, meters.late if meters else None)
         self.roster = Roster(engine, identity.id, self._scheduler.workers_came)
@@ -71,7 +74,8 @@ class Services:
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add the services to a server that has not started."""
-        border: Any = Border(server, self._limits, self._meters.calls_of if self._meters else None, self._guard)
+        watch = self._meters.calls_of if self._meters else None
+        border: Any = Border(server, self._limits, watch, self._guard, self._tolls)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)
@@ -100,7 +104,9 @@ class Services:
             self.tidy()
 
     def tidy(self) -> None:
-        """Forgets what this broker keeps for namespaces where nothing happens any more."""
+        """Forgets what this broker keeps for namespaces and callers of whom nothing is heard any more."""
         self._engine.tidy()
         self._dispatch.tidy()
         self.roster.tidy()
+        if self._tolls is not None:
+            self._tolls.tidy()

@@ -41,6 +41,7 @@ def write_auth_file(
     tokens: Mapping[str, Sequence[str]] | None = None,
     certificates: Mapping[str, Sequence[str]] | None = None,
     limits: Mapping[str, Mapping[str, int]] | None = None,
+    calls: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """The file has those principals, by name, from one moment to the next.
 
@@ -50,6 +51,7 @@ def write_auth_file(
         tokens: of those that do not have `token_of` alone.
         certificates: names in theirs.
         limits: of namespaces, by name.
+        calls: limits of principals, by name.
     """
     lines = []
     for name, grants in principals.items():
@@ -57,6 +59,8 @@ def write_auth_file(
         lines += ["[[principal]]", f"name = {json.dumps(name)}", f"tokens_sha256 = {json.dumps(own)}"]
         lines.append(f"certificate = {json.dumps(list((certificates or {}).get(name, ())))}")
         lines.append(f"grants = [{', '.join(map(_inline, grants))}]")
+        if name in (calls or {}):
+            lines.append(f"limits = {_inline((calls or {})[name])}")
     for namespace, numbers in (limits or {}).items():
         lines += [f"[limits.{json.dumps(namespace)}]", *(f"{name} = {number}" for name, number in numbers.items())]
     return replace(path, "\n".join((*lines, "")).encode())

@@ -23,6 +23,7 @@ RAISED: list[Exception] = [
     errors.TokenUnknown(),
     errors.PermissionDenied("shop", ["produce"], "other"),
     errors.TooLate("hello: must come within 10s"),
+    errors.OverLimit("calls_per_second", 10, timedelta(seconds=0.1)),
     errors.Busy("queues: too many"),
     errors.Draining(),
     errors.Silent(15.0),
