@@ -8,21 +8,21 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ..config.units import format_span
-from .errors import InvalidField, TooLate
+from .errors import TooLate
 
 _T = TypeVar("_T")
 
 
-async def first_message(requests: AsyncIterator[_T], within: timedelta) -> _T:
-    """What comes first.
+async def first_message(requests: AsyncIterator[_T], within: timedelta, what: str) -> _T | None:
+    """What comes first; None: the client has nothing to say.
 
     Args:
         requests: what comes.
         within: how long it may take.
+        what: must come, for the error.
 
     Raises:
-        InvalidField: the client has nothing to say.
-        TooLate: it did not say it in time.
+        TooLate: it did not come in time.
     """
     # Not under a timeout: a read that is cancelled takes the call with it, and the client would not learn why.
     reading = asyncio.ensure_future(anext(requests, None))
@@ -34,8 +34,5 @@ async def first_message(requests: AsyncIterator[_T], within: timedelta) -> _T:
     if not reading.done():
         # The end of the call ends it.
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-        raise TooLate(f"hello: must come within {format_span(within)} of the beginning of a stream")
-    first = reading.result()
-    if first is None:
-        raise InvalidField("hello", "must come in the first message of a stream")
-    return first
+        raise TooLate(f"{what}: must come within {format_span(within)} of the beginning of a stream")
+    return reading.result()

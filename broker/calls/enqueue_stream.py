@@ -55,8 +55,14 @@ class EnqueueStream:
         self._owed = 0
         self._writing = asyncio.Lock()
 
-    async def serve(self, requests: AsyncIterator[pb.EnqueueStreamRequest]) -> None:
+    async def serve(
+        self, first: pb.EnqueueStreamRequest | None, requests: AsyncIterator[pb.EnqueueStreamRequest]
+    ) -> None:
         """Serve until there are no more requests and every reply is out.
+
+        Args:
+            first: the first request; None: there is none at all.
+            requests: what comes behind it.
 
         Raises:
             Silent: the client has said nothing for too long.
@@ -64,11 +70,16 @@ class EnqueueStream:
         try:
             with self._watching:
                 async with asyncio.TaskGroup() as tasks:
-                    await self._serve(requests, tasks)
+                    await self._serve(first, requests, tasks)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _serve(self, requests: AsyncIterator[pb.EnqueueStreamRequest], tasks: asyncio.TaskGroup) -> None:
+    async def _serve(
+        self,
+        request: pb.EnqueueStreamRequest | None,
+        requests: AsyncIterator[pb.EnqueueStreamRequest],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
         under_way: deque[asyncio.Task[Response]] = deque()
         began, answered = asyncio.Event(), asyncio.Event()
 
@@ -82,20 +93,22 @@ class EnqueueStream:
                 await began.wait()
 
         writer: asyncio.Task[None] | None = None
-        async for request in requests:
+        while request is not None:
             if self._is_heartbeat(request, tasks):
-                continue
-            self._owed += 1
-            if not under_way and not self._is_large(request):
+                pass
+            elif not under_way and not self._is_large(request):
+                self._owed += 1
                 await self._send(await self._reply(request))
-                continue
-            under_way.append(tasks.create_task(self._reply(request)))
-            began.set()
-            if writer is None:
-                writer = tasks.create_task(answer())
-            while len(under_way) >= _UNDER_WAY:
-                answered.clear()
-                await answered.wait()
+            else:
+                self._owed += 1
+                under_way.append(tasks.create_task(self._reply(request)))
+                began.set()
+                if writer is None:
+                    writer = tasks.create_task(answer())
+                while len(under_way) >= _UNDER_WAY:
+                    answered.clear()
+                    await answered.wait()
+            request = await anext(requests, None)
         while under_way:
             answered.clear()
             await answered.wait()

@@ -159,7 +159,7 @@ class Limits(BaseModel):
         default=timedelta(seconds=10),
         ge=timedelta(milliseconds=100),
         le=timedelta(minutes=10),
-        description="A Work stream that has not said by then what it wants is ended.",
+        description="A Work or EnqueueStream that has not said by then what it wants is ended.",
     )
     max_hello_bytes: Size = Field(
         default=1024**2,

@@ -13,7 +13,7 @@ from dibs.v1 import broker_pb2_grpc
 from ..border.caller import scope_of_caller
 from ..border.drain import Drain
 from ..border.encoded import Encoded
-from ..border.errors import Draining, RequestError, status_of
+from ..border.errors import Draining, InvalidField, RequestError, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
 from ..calls.enqueue_stream import EnqueueStream
@@ -78,9 +78,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         context: grpc.aio.ServicerContext[pb.EnqueueStreamRequest, pb.EnqueueStreamResponse | Encoded],
     ) -> None:
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
-        requests_in = self._drain.requests(request_iterator)
+        first = await first_message(request_iterator, self._limits.hello_timeout, "request")
         stream = EnqueueStream(_is_large, self._stream_reply, context.write, self._heartbeats)
-        await stream.serve(requests_in)
+        await stream.serve(first, self._drain.requests(request_iterator))
 
     async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too
         self, request: pb.LeaseRequest, context: grpc.aio.ServicerContext[pb.LeaseRequest, pb.LeaseResponse | Encoded]
@@ -102,7 +102,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         """Serve a worker."""
         if self._drain.begun:
             raise Draining
-        first = whole(await first_message(request_iterator, self._limits.hello_timeout))
+        first = whole(await first_message(request_iterator, self._limits.hello_timeout, "hello"))
+        if first is None:
+            raise InvalidField("hello", "must come in the first message of a stream")
         hello = read_hello(first, self._limits)
         session = WorkSession(
             self._engine, self._dispatch, self._drain, self._limits, self._roster, self._heartbeats, hello

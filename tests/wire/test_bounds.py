@@ -52,6 +52,21 @@ async def ended(call: Any) -> grpc.aio.AioRpcError:
 
 
 @pytest.mark.parametrize("limits", [Limits(hello_timeout=timedelta(milliseconds=200))], ids=["200ms"])
+async def test_an_enqueue_stream_that_says_nothing_is_ended(stub: Stub) -> None:
+    over = asyncio.Event()
+
+    async def silence() -> AsyncIterator[pb.EnqueueStreamRequest]:
+        await over.wait()
+        yield pb.EnqueueStreamRequest()
+
+    error = await ended(stub.EnqueueStream(silence()))
+    over.set()
+
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "request: must come within 200ms" in (error.details() or "")
+
+
+@pytest.mark.parametrize("limits", [Limits(hello_timeout=timedelta(milliseconds=200))], ids=["200ms"])
 async def test_a_work_stream_that_says_nothing_is_ended(stub: Stub) -> None:
     over = asyncio.Event()
 

@@ -23,10 +23,11 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..support.auth import bearer
+from ..support.guarded import guarded
 from ..support.redis import RedisServer
 from .conftest import item
 from .statuses import next_of, refused
-from .test_identities import SHOP, guarded
+from .test_identities import SHOP
 from .test_server import serving
 
 PEEK = pb.LeaseRequest(kind=tpb.QUEUE_KIND_DATA, peek=True)
@@ -166,7 +167,7 @@ async def test_a_principal_is_one_caller_on_all_its_connections_and_may_be_given
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     async with guarded(redis_server, tmp_path, SHOP) as broker:
-        await broker.enqueue("web")
+        await broker.enqueue("web", item("0"))
         calls = {"web": {"calls_per_second": 0.001, "burst": 2}}
         await broker.take(SHOP, calls=calls)
         options = [("grpc.use_local_subchannel_pool", 1)]
