@@ -4,91 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 import grpc
 import pytest
 import redis
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.protobuf.message_factory import GetMessageClass
 from hypothesis import HealthCheck, given, settings
 
-from dibs.v1 import admin_pb2 as apb
-from dibs.v1 import broker_pb2 as pb
-from dibs.v1 import types_pb2 as tpb
+from dibs.broker.border.rights import TABLE
+from dibs.broker.config.principals import Role, with_held
 
 from ..support import processes
+from ..support.auth import grant, write_auth_file
+from ..support.extreme_broker import FAULTS, NAMESPACES, OWN, ExtremeBroker
 from ..support.extreme_messages import Messages, requests
 from ..support.redis import running
-from ..support.requests import GOOD, METHODS, NAMESPACE, TASK
-from ..support.waiting import until
+from ..support.requests import GOOD, METHODS, NAMESPACE
 
 #: Calls of each method; a deeper look takes more of them.
 EXAMPLES = int(os.environ.get("DIBS_FUZZ_EXAMPLES", "40"))
-#: Calls that wait for something are given up after this time.
-PATIENCE_S = 0.1
-NAMESPACES = "dibs:namespaces"
-#: What brokers keep outside of any namespace.
-OWN = {b"dibs:generation"}
-FAULTS = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE)
-#: What somebody waited for in a namespace that has nothing ends by itself, as `HUNGER_MS` of the scripts says.
-LONGEST_MS = 2 * 3600 * 1000
+#: The same for each role.
+EXAMPLES_OF_A_ROLE = max(EXAMPLES // 10, 3)
 #: Refused before anything was done.
 REFUSED = (grpc.StatusCode.INVALID_ARGUMENT,)
+#: They change nothing, whatever they say.
+LOOKING = (Role.READ, Role.CONTENT, Role.SERVER, Role.LOCK)
 
 
-class Broker:
-    """Calls one, and looks into its log and its Redis."""
-
-    def __init__(self, process: processes.Broker, channel: grpc.Channel, raw: redis.Redis) -> None:
-        self._process = process
-        self._channel = channel
-        self._raw = raw
-
-    def call(self, method: str, *messages: Message, patience_s: float = PATIENCE_S) -> grpc.StatusCode:
-        """How a call ended; what came is read as the contract says."""
-        descriptor = METHODS[method]
-        reply = GetMessageClass(descriptor.output_type).FromString
-        path = f"/{descriptor.containing_service.full_name}/{method}"
-        make: Any = self._channel.stream_stream if descriptor.client_streaming else self._channel.unary_stream
-        argument = iter(messages) if descriptor.client_streaming else messages[0]
-        try:
-            for _ in make(path, type(messages[0]).SerializeToString, reply)(argument, timeout=patience_s):
-                pass
-        except grpc.RpcError as error:
-            return error.code()
-        return grpc.StatusCode.OK
-
-    def keys(self) -> set[bytes]:
-        """All keys in Redis."""
-        return set(self._raw.scan_iter(count=1000))
-
-    def complaints(self) -> list[str]:
-        """Lines of its log that tell of a fault of its own."""
-        return [line for line in self._process.output.splitlines() if " ERROR " in line or "Traceback" in line]
-
-    def forget_everything(self) -> None:
-        """Delete every namespace. Raises if then there are keys left that nobody removes and that do not end soon."""
-        left: set[bytes] = set()
-
-        def nothing_left() -> bool:
-            # Streams that were given up leave a moment later, and tell what they had.
-            for name in self._raw.sscan_iter(NAMESPACES):
-                request = apb.DeleteNamespaceRequest(namespace=name.decode(), force=True)
-                assert self.call("DeleteNamespace", request, patience_s=60) is grpc.StatusCode.OK
-            left.clear()
-            left.update(key for key in self.keys() - OWN if not 0 < self._raw.pttl(key) <= LONGEST_MS)
-            return not left
-
-        try:
-            until(nothing_left, "an empty Redis")
-        except AssertionError:
-            raise AssertionError(f"nobody can remove {sorted(left)[:20]}") from None
+def many(examples: int) -> settings:
+    """How Hypothesis makes so many calls."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+    )
 
 
 @pytest.fixture(scope="module")
-def running_one(redis_program: str) -> Iterator[Broker]:
+def running_one(redis_program: str) -> Iterator[ExtremeBroker]:
     """One for all methods; at the end it still works and has complained of nothing."""
     with (
         running(redis_program) as server,
@@ -96,55 +49,108 @@ def running_one(redis_program: str) -> Iterator[Broker]:
         processes.running_broker("--redis", server.url) as process,
         grpc.insecure_channel(process.address) as channel,
     ):
-        broker = Broker(process, channel, raw)
+        broker = ExtremeBroker(process, channel, raw)
         yield broker
         assert broker.call("Enqueue", *GOOD["Enqueue"], patience_s=20) is grpc.StatusCode.OK
         assert broker.complaints() == []
 
 
 @pytest.fixture
-def broker(running_one: Broker) -> Iterator[Broker]:
+def broker(running_one: ExtremeBroker) -> Iterator[ExtremeBroker]:
     """Has something of everything that good requests speak of; at the end all of that and more can be taken out."""
-    running_one.forget_everything()
-    for method in ("RegisterTasks", "PutSchedules", "Acquire"):
-        assert running_one.call(method, *GOOD[method], patience_s=20) is grpc.StatusCode.OK
-    items = [_item("a"), _item("dies"), _item("waits"), _item("later", delay=Duration(seconds=3600))]
-    put = pb.EnqueueRequest(namespace=NAMESPACE, items=items)
-    assert running_one.call("Enqueue", put, patience_s=20) is grpc.StatusCode.OK
-    # It gets the token 1, as good requests have it.
-    lease = pb.LeaseRequest(namespace=NAMESPACE, queues=["q"], kind=TASK, lease_timeout=Duration(seconds=3600))
-    for _ in range(2):
-        assert running_one.call("Lease", lease, patience_s=20) is grpc.StatusCode.OK
-    nack = pb.NackRequest(namespace=NAMESPACE, entries=[pb.NackEntry(id="dies", lease_token=2)])
-    assert running_one.call("Nack", nack, patience_s=20) is grpc.StatusCode.OK
+    running_one.fill()
     yield running_one
     running_one.forget_everything()
 
 
-def _item(id: str, **others: Any) -> pb.EnqueueItem:
-    policy = tpb.DeliveryPolicy(
-        attempts=1, lease_timeout=Duration(seconds=3600), use_dead_letter=True, dead_letter_queue="dead"
-    )
-    policy.result_ttl.FromSeconds(60)
-    content = tpb.Content(task_name="task", payload=b"{}")
-    return pb.EnqueueItem(id=id, queue="q", kind=TASK, content=content, policy=policy, **others)
-
-
 @pytest.mark.parametrize("method", GOOD)
-def test_no_message_is_a_fault_of_the_broker(broker: Broker, method: str) -> None:
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-    )
+def test_no_message_is_a_fault_of_the_broker(broker: ExtremeBroker, method: str) -> None:
+    refused: list[Messages] = []
+
+    @many(EXAMPLES)
     @given(requests(method))
     def calls(messages: Messages) -> None:
-        before = broker.keys()
         code = broker.call(method, *messages.all)
         assert code not in FAULTS, code
         assert broker.complaints() == []
         if code in REFUSED and not METHODS[method].client_streaming:
-            assert sorted(broker.keys() - before) == []
+            refused.append(messages)
 
     calls()
+    # With nothing there that has a time of its own, what is new in Redis is of these calls.
+    broker.forget_everything()
+    before = broker.keys()
+    again = [broker.call(method, *messages.all, patience_s=20) for messages in refused]
+    assert set(again) <= {*REFUSED}
+    assert broker.keys() <= before
+
+
+@pytest.fixture(scope="module")
+def guarded(redis_programs: dict[int, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExtremeBroker]:
+    """One that asks who calls: a principal for each role, in one namespace, and one for everything."""
+    principals = {role.value: [grant(NAMESPACE, role.value)] for role in Role}
+    principals["some-queues"] = [grant(NAMESPACE, "admin", queues=["q", "dead"])]
+    principals["everything"] = [grant("*", "admin")]
+    file = write_auth_file(tmp_path_factory.mktemp("auth") / "auth.toml", principals)
+    with (
+        running(redis_programs[max(redis_programs)]) as server,
+        redis.Redis.from_url(server.url) as raw,
+        processes.running_broker("--redis", server.url, "--auth-file", str(file)) as process,
+        grpc.insecure_channel(process.address) as channel,
+    ):
+        broker = ExtremeBroker(process, channel, raw, "everything")
+        yield broker
+        broker.forget_everything()
+        assert broker.complaints() == []
+
+
+def try_method(caller: ExtremeBroker, method: str, may: bool) -> None:
+    """Call it with this and that."""
+
+    @many(EXAMPLES_OF_A_ROLE)
+    @given(requests(method))
+    def calls(messages: Messages) -> None:
+        code = caller.call(method, *messages.all)
+        assert code not in FAULTS, code
+        # The requests of a stream are refused one by one.
+        assert may or code is not grpc.StatusCode.OK or method == "EnqueueStream"
+
+    calls()
+
+
+def try_everything(broker: ExtremeBroker, principal: str, allowed: frozenset[Role]) -> None:
+    """Call every method as a principal that has some roles."""
+    for method, descriptor in METHODS.items():
+        right = TABLE[descriptor.containing_service.full_name, method]
+        assert right is not None
+        try_method(broker.by(principal), method, may=bool({*right.roles, Role.ADMIN} & allowed))
+    assert broker.complaints() == []
+
+
+@pytest.mark.parametrize("role", Role)
+def test_so_it_is_for_each_role_and_nothing_changes_that_it_has_no_right_to(guarded: ExtremeBroker, role: Role) -> None:
+    guarded.fill()
+    items = guarded.raw.hgetall(f"dibs:{{{NAMESPACE}:0}}:item")
+    assert len(items) == 4
+
+    try_everything(guarded, role.value, with_held([role]))
+
+    assert guarded.raw.smembers(NAMESPACES) <= {NAMESPACE.encode()}
+    own = f"dibs:{{{NAMESPACE}:0}}:".encode()
+    assert [key for key in guarded.keys() - OWN - {NAMESPACES.encode()} if not key.startswith(own)] == []
+    if role in LOOKING:
+        assert guarded.raw.hgetall(own + b"item") == items
+
+
+@pytest.mark.parametrize("principal", ["some-queues", "nobody"])
+def test_so_it_is_with_rights_for_some_queues_and_for_strangers(guarded: ExtremeBroker, principal: str) -> None:
+    guarded.fill()
+    items = guarded.raw.hgetall(f"dibs:{{{NAMESPACE}:0}}:item")
+    before = guarded.keys()
+
+    try_everything(guarded, principal, with_held([Role.ADMIN]) if principal == "some-queues" else frozenset())
+
+    assert guarded.raw.smembers(NAMESPACES) <= {NAMESPACE.encode()}
+    if principal == "nobody":
+        assert guarded.keys() <= before
+        assert guarded.raw.hgetall(f"dibs:{{{NAMESPACE}:0}}:item") == items
