@@ -96,6 +96,13 @@ def worker(
         float,
         typer.Option(envvar=_env("STALE_AFTER"), help="Seconds after which an item that could not begin goes back."),
     ] = _DEFAULTS.stale_after,
+    hard: Annotated[
+        float,
+        typer.Option(
+            envvar=_env("HARD"),
+            help="Seconds after its time limit in which a run must end, or its process is replaced.",
+        ),
+    ] = _DEFAULTS.hard,
     max_tasks_per_process: Annotated[
         int,
         typer.Option(
@@ -133,6 +140,7 @@ def worker(
             prefetch=prefetch,
             horizon=horizon,
             stale_after=stale_after,
+            hard=hard,
             max_tasks_per_process=max_tasks_per_process,
             max_memory_per_process=_memory(max_memory_per_process),
             worker_id=worker_id or default_worker_id(),

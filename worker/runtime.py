@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dibs.codecs.sealing import Sealing
@@ -22,15 +23,19 @@ from .connector.held import Batch, Held
 from .connector.line import Line
 from .connector.lines import Lines
 from .connector.outbox import Outbox
+from .connector.overrunning import Overrunning
 from .connector.renewing import Renewing
 from .process.coroutines import CLEAN_UP_S
 from .process.item import Runnable, by_sort
 from .process.load import found_tasks
 from .process.slots import Slots, stop_all
 from .process.waits import Waits
+from .shared.logs import Said
 from .shared.memory import Table
 from .shared.settings import WorkerSettings
 from .shared.sorts import Sort, worker_name
+
+_log = logging.getLogger("dibs.worker")
 
 #: How often it is looked what runs although its lease is over.
 _LOOK_EVERY_S = 1.0
@@ -173,6 +178,8 @@ class LocalHands:
         self.slots = Slots(sort, tasks, settings, self.outbox.entries, table, waits, sealing)
         self._held = Held(table)
         self._renewing = Renewing(self._held, self.outbox)
+        self._overrunning = Overrunning(self._held)
+        self._hard = settings.hard
         self._look_at = 0.0
         self._given_up = False
         #: Parts of items that are not reported yet, whose batches are to be found out.
@@ -232,6 +239,9 @@ class LocalHands:
         self.slots.look_after(now)
         self._collect()
         self._renewing.look(now)
+        for one in self._overrunning.look(now, self._hard):
+            text = "task goes on after its time limit; only a worker with task processes can end it"
+            _log.error(Said(text, task=one.terms.task_name, id=one.terms.id, time_limit=one.terms.limit_s))
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY_S
             self.condition = Condition(self._held.overdue(now))

@@ -50,6 +50,8 @@ class Spec(NamedTuple):
     open: str = ""
     #: Who runs the item renews its lease while it does.
     renew: bool = False
+    #: How long a run may take; 0: as long as it likes. Who runs the item sees to it.
+    limit_us: int = 0
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
@@ -61,6 +63,8 @@ class Spec(NamedTuple):
         words = [f" crashes={self.max_crashes}"] if self.max_crashes != DEFAULT_MAX_CRASHES else []
         if self.renew:
             words.append(" renew=1")
+        if self.limit_us:
+            words.append(f" limit={self.limit_us}")
         if self.open:
             words.append(OPEN_WORD + self.open)
         return (
@@ -78,6 +82,7 @@ def decode_spec(text: bytes) -> Spec:
     parts = text.decode(errors="replace").split(" ")
     kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = parts
     crashes = next((word[8:] for word in words if word.startswith("crashes=") and word[8:].isdecimal()), "")
+    limit = next((word[6:] for word in words if word.startswith("limit=") and word[6:].isdecimal()), "")
     left_open = next((word[5:] for word in words if word.startswith("open=")), "")
     retry = None if initial == "-" else Retry(int(float(initial)), float(factor), int(float(maximum)), float(jitter))
     return Spec(
@@ -91,6 +96,7 @@ def decode_spec(text: bytes) -> Spec:
         int(crashes or DEFAULT_MAX_CRASHES),
         left_open,
         "renew=1" in words,
+        int(limit or 0),
     )
 
 

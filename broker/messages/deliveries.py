@@ -39,6 +39,8 @@ def _terms(head: bytes, attempt: int, attempts: int, lease_us: int) -> bytes:
     delivery = tpb.Delivery(queue=spec.queue, attempt=attempt, attempts=attempts, keep_result=spec.keep_us > 0)
     delivery.lease_timeout.CopyFrom(duration(lease_us))
     delivery.renew = spec.renew and lease_us > 0
+    if spec.limit_us:
+        delivery.run_timeout.CopyFrom(duration(spec.limit_us))
     delivery.enqueue_time.FromMicroseconds(enqueued_us)
     delivery.schedule_time.FromMicroseconds(due_us)
     if spec.retry is not None:

@@ -22,6 +22,8 @@ def delivery_policy(spec: Spec) -> tpb.DeliveryPolicy:
     if spec.max_crashes != DEFAULT_MAX_CRASHES:
         policy.max_crashes = spec.max_crashes
     policy.renew = spec.renew
+    if spec.limit_us:
+        policy.run_timeout.CopyFrom(duration(spec.limit_us))
     if spec.retry is not None:
         policy.retry.CopyFrom(retry_policy(spec.retry))
     if spec.dead_queue is not None:
@@ -69,13 +71,17 @@ def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
 
 def _policy(
     policy: tpb.DeliveryPolicy, limits: Limits, *, leaves_open: bool
-) -> tuple[int, int, Retry | None, str | None, int, int, str, bool]:
+) -> tuple[int, int, Retry | None, str | None, int, int, str, bool, int]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
         lease_us = lease_length_us(policy.lease_timeout, "policy.lease_timeout", limits)
     if policy.renew and lease_us < _LEAST_RENEWED_US:
         raise InvalidField("policy.renew", "needs a lease_timeout of at least 1 s")
+    limit_us = 0
+    if policy.HasField("run_timeout"):
+        most = limits.max_lease_timeout_us
+        limit_us = check.duration_us(policy.run_timeout, "policy.run_timeout", most, minimum_us=1000)
     dead_queue = None
     if policy.use_dead_letter:
         dead_queue = policy.dead_letter_queue or DEADLETTER_QUEUE
@@ -90,7 +96,7 @@ def _policy(
     left_open = ""
     if leaves_open:
         left_open = ("" if policy.attempts else "a") + ("" if policy.HasField("use_dead_letter") else "d")
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open, policy.renew
+    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open, policy.renew, limit_us
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:

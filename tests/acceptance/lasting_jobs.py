@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import time
 
 import dibs
 
@@ -48,3 +50,59 @@ def brief(label: str) -> int:
     """Ends at once."""
     jobs.note(f"run {label}")
     return os.getpid()
+
+
+@app.task(name="hang", lease=30, time_limit=0.5, attempts=1, save_results=600)
+def hang(label: str) -> None:
+    """Is in one call for ever, which no exception ends."""
+    jobs.note(f"run {label}")
+    time.sleep(3600)
+
+
+@app.task(name="hang_once", time_limit=0.5)
+def hang_once(label: str) -> None:
+    """As `hang`, at most once."""
+    hang.function(label)
+
+
+@app.task(name="hold_for_ever", lease=30, time_limit=0.5, attempts=1, save_results=600)
+def hold_for_ever(label: str) -> None:
+    """As `hang`, and holds the interpreter."""
+    jobs.note(f"run {label}")
+    re.match(r"(a+)+$", "a" * 60 + "b")
+
+
+@app.task(name="ahang", lease=30, time_limit=0.5, attempts=1, save_results=600)
+async def ahang(label: str) -> None:
+    """As `hang`, and holds the event loop."""
+    hang.function(label)
+
+
+@app.task(name="aignore", lease=30, time_limit=0.5, attempts=1, save_results=600)
+async def aignore(label: str) -> None:
+    """Does not let itself be cancelled."""
+    jobs.note(f"run {label}")
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            continue
+
+
+@app.task(name="frail", lease=600, attempts=1, save_results=600)
+def frail(label: str) -> int:
+    """Has one attempt, and ends at once."""
+    jobs.note(f"run {label}")
+    return os.getpid()
+
+
+@app.task(name="neighbour", lease=600, attempts=2, max_crashes=1, save_results=600)
+def neighbour(label: str) -> int:
+    """Ends when the test makes a file of that name. One crash would be too many."""
+    return int(last.function(label))
+
+
+@app.task(name="aneighbour", lease=600, attempts=2, max_crashes=1, save_results=600)
+async def aneighbour(label: str) -> int:
+    """As `neighbour`, in the event loop."""
+    return int(await alast.function(label))

@@ -71,6 +71,7 @@ def test_what_is_no_class_of_exceptions_is_refused_by_name(name: str, given: Any
     [
         ({"use_dead": True}, "use_dead"),
         ({"vis_timeout": 5, "backoff": Backoff()}, "backoff"),
+        ({"vis_timeout": 5, "time_limit": 5}, "time_limit"),
         ({"retry_on": OSError}, "retry_on"),
         ({"attempts": 3, "give_up_on": OSError}, "give_up_on"),
     ],
@@ -90,6 +91,8 @@ def test_an_argument_without_effect_is_warned_of_at_the_decorator(arguments: dic
     "arguments",
     [
         {"use_dead": True, "vis_timeout": 5},
+        {"time_limit": 4, "vis_timeout": 5},
+        {"time_limit": 5, "lease": 5},
         {"use_dead": True, "lease": 5, "backoff": Backoff(), "retry_on": OSError},
         {"use_dead": True, "save_results": 5},
         {"attempts": 2, "backoff": Backoff()},  # for retry()

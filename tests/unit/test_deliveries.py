@@ -22,6 +22,7 @@ SPECS = st.builds(
     st.just(3),
     st.just(""),
     st.booleans(),
+    st.sampled_from([0, 1_500_000]),
 )
 CONTENTS = st.builds(
     tpb.Content,
@@ -53,6 +54,8 @@ def leased(draw: st.DrawFn) -> tuple[Leased, tpb.Delivery]:
         renew=spec.renew and spec.lease_us > 0,
     )
     delivery.lease_timeout.FromMicroseconds(spec.lease_us)
+    if spec.limit_us:
+        delivery.run_timeout.FromMicroseconds(spec.limit_us)
     delivery.enqueue_time.FromMicroseconds(enqueued)
     delivery.schedule_time.FromMicroseconds(due)
     if spec.retry is not None:

@@ -42,6 +42,23 @@ def test_every_cell_of_the_table(mark: int, token: int, stopped: bool, settled: 
     assert settle(mark, token, "SIGSEGV", stopped=stopped) == settled
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+@pytest.mark.parametrize(
+    ("mark", "token", "settled"),
+    [
+        (NOT_BEGUN, 7, BACK),
+        (NOT_BEGUN, 0, Settled(Verdict.RUN_HERE)),
+        (BEGUN, 7, Settled(Verdict.NACK, pb.NACK_REASON_FAILED, "took too long", lost=True)),
+        (BEGUN, 0, Settled(Verdict.NOTHING, lost=True)),
+        (ENDED, 7, Settled(Verdict.ACK)),
+    ],
+)
+def test_what_went_on_after_its_limit_has_failed_if_it_still_runs(
+    mark: int, token: int, settled: Settled, stopped: bool
+) -> None:
+    assert settle(mark, token, "SIGKILL", stopped=stopped, over="took too long") == settled
+
+
 @pytest.mark.parametrize(
     ("code", "how"), [(7, "exit code 7"), (0, "exit code 0"), (-signal.SIGKILL, "SIGKILL"), (-99, "signal 99")]
 )

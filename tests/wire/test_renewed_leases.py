@@ -1,4 +1,4 @@
-"""Leases that are to be renewed: from the producer to whoever runs the item, in any language."""
+"""Leases that are to be renewed, and time limits: from the producer to whoever runs the item, in any language."""
 
 from __future__ import annotations
 
@@ -29,6 +29,25 @@ async def leased(stub: Stub, **request: object) -> list[tpb.Delivery]:
 async def test_a_consumer_is_told_which_leases_it_is_to_renew(stub: Stub) -> None:
     await stub.Enqueue(pb.EnqueueRequest(items=[renewed("a"), item("b")]))
     assert [(one.id, one.renew) for one in await leased(stub)] == [("a", True), ("b", False)]
+
+
+def limited(id: str, limit: Duration) -> pb.EnqueueItem:
+    made = item(id)
+    made.policy.run_timeout.CopyFrom(limit)
+    return made
+
+
+async def test_a_consumer_is_told_how_long_a_run_may_take(stub: Stub) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(items=[limited("a", Duration(seconds=90)), item("b")]))
+    first, second = await leased(stub)
+    assert first.run_timeout == Duration(seconds=90)
+    assert not second.HasField("run_timeout")
+
+
+@pytest.mark.parametrize("limit", [Duration(), Duration(nanos=999_000), Duration(seconds=31 * 86_400)], ids=str)
+async def test_a_time_limit_out_of_range_is_refused(stub: Stub, limit: Duration) -> None:
+    call = stub.Enqueue(pb.EnqueueRequest(items=[limited("a", limit)]))
+    await refused(call, grpc.StatusCode.INVALID_ARGUMENT, field="items[0].policy.run_timeout")
 
 
 async def test_what_is_taken_for_good_has_no_lease_to_renew(stub: Stub) -> None:

@@ -10,6 +10,7 @@ from ..shared.sorts import Sort
 from .hands import Standing
 from .held import Batch, Held
 from .outbox import Outbox
+from .overrunning import Overrunning
 from .renewing import Renewing
 
 
@@ -24,6 +25,7 @@ class Dealt:
 
     Attributes:
         held: the items that it has.
+        overrunning: which of them go on in spite of their limits.
         slots: how many run at once; 0: it has no tasks.
     """
 
@@ -32,6 +34,7 @@ class Dealt:
         self.slots = 0
         self._sort = sort
         self._outbox = outbox
+        self.overrunning = Overrunning(self.held)
         self._renewing = Renewing(self.held, outbox)
         self._write = write
         self._dealt = 0

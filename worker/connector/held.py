@@ -10,7 +10,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from ..shared.begun import BEGUN, RING
-from ..shared.leases import lease_seconds
+from ..shared.leases import lease_seconds, limit_seconds
 from ..shared.memory import Table
 from .condition import Overdue
 
@@ -24,6 +24,7 @@ class Terms(NamedTuple):
     Attributes:
         lease_s: length of its lease in seconds; 0: none.
         renew: the lease is to be renewed.
+        limit_s: how long the run may take in seconds; 0: as long as it likes.
         task_name: of the item.
         id: likewise.
         token: of the lease.
@@ -31,6 +32,7 @@ class Terms(NamedTuple):
 
     lease_s: float
     renew: bool
+    limit_s: float
     task_name: str
     id: str
     token: int
@@ -85,7 +87,7 @@ class Batch:
         """Those of each item; read once."""
         if self._terms is None:
             self._terms = [
-                Terms(lease_seconds(one), one.renew, one.content.task_name, one.id, one.lease_token)
+                Terms(lease_seconds(one), one.renew, limit_seconds(one), one.content.task_name, one.id, one.lease_token)
                 for one in self.deliveries
             ]
         return self._terms

@@ -58,7 +58,8 @@ class Kept:
         self._current: TaskProcess | None = None
         #: All that live: also the one that starts, and those that retire.
         self._alive: dict[TaskProcess, None] = {}
-        self.lanes = {sort: KeptLane(sort, self, program.settings.stale_after) for sort in Sort}
+        settings = program.settings
+        self.lanes = {sort: KeptLane(sort, self, settings.stale_after, settings.hard) for sort in Sort}
         self._outboxes = {sort: lane.outbox for sort, lane in self.lanes.items()}
         self._stopping = asyncio.Event()
         #: Nothing begins any more.
@@ -113,6 +114,8 @@ class Kept:
             if time.monotonic() - began >= _LIVED_S:
                 pauses.reset()
             pause_s = pauses.next_s()
+            if process.hung:
+                continue
             if self._stopping.is_set():
                 if self._waiting:
                     await asyncio.sleep(min(pause_s, _LAST_PAUSE_S))
@@ -245,11 +248,11 @@ class Kept:
         self._tell_silence()
         if self._current is process:
             self._current = None
-        if self._stopping.is_set() and code not in (0, -signal.SIGTERM):
+        if self._stopping.is_set() and code not in (0, -signal.SIGTERM) and not process.hung:
             self.crashed_at_stop = True
         how = None if self._ending else how_ended(code)
-        # What had begun is not to blame when the process was told to end, and did or was made to.
-        stopped = process.told_to_stop and code in (0, -signal.SIGKILL)
+        # What had begun is not to blame when the process was told to end, and did or was made to; nor for what hung.
+        stopped = (process.told_to_stop or process.hung) and code in (0, -signal.SIGKILL)
         for lane in self.lanes.values():
             lane.ended(process, how, stopped=stopped)
         self._ring()

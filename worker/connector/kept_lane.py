@@ -58,6 +58,7 @@ class KeptLane:
         sort: of the lane.
         of: whose lane.
         stale_after: seconds after which what waits for a process is handed back.
+        hard: seconds that a run may go on after its time limit; then its process is replaced.
 
     Attributes:
         arrived: as of `Hands`.
@@ -67,7 +68,7 @@ class KeptLane:
         waiting: batches that came while there was no process for them.
     """
 
-    def __init__(self, sort: Sort, of: Processes, stale_after: float) -> None:
+    def __init__(self, sort: Sort, of: Processes, stale_after: float, hard: float) -> None:
         self.arrived = asyncio.Event()
         self.condition = Condition()
         self.released = 0
@@ -76,6 +77,7 @@ class KeptLane:
         self._sort = sort
         self._of = of
         self._stale_after = stale_after
+        self._hard = hard
         #: Reported by processes that are gone, or never dealt.
         self._finished = 0
         self._look_at = 0.0
@@ -115,9 +117,22 @@ class KeptLane:
         self._of.abandon()
 
     def look_after(self, now: float) -> None:
-        """Renews leases, and hands back what has waited for a process too long; a process sees to what it has."""
-        for part in self._parts():
+        """Renews leases, ends what goes on in spite of its limit, hands back what has waited for a process too long."""
+        for process in self._of.processes:
+            part = process.lanes[self._sort]
             part.renew(now)
+            for one in part.overrunning.look(now, self._hard):
+                _log.error(
+                    Said(
+                        "task goes on after its time limit, ending its process",
+                        task=one.terms.task_name,
+                        id=one.terms.id,
+                        pid=process.pid,
+                        time_limit=one.terms.limit_s,
+                        hard=self._hard,
+                    )
+                )
+                process.end_hung()
         stale_after = self._stale_after
         if self.waiting:
             self._release_waiting(
@@ -200,7 +215,8 @@ class KeptLane:
             return
         run_here: list[tpb.Delivery] = []
         for delivery, mark in held.unreported():
-            settled = settle(mark, delivery.lease_token, how, stopped=stopped)
+            over = process.lanes[self._sort].overrunning.said_of(delivery)
+            settled = settle(mark, delivery.lease_token, how, stopped=stopped, over=over)
             if settled.lost:
                 text = f"worker process {'was stopped' if stopped else 'ended'} while it ran a task"
                 fields = {} if stopped else {"how": how}

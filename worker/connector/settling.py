@@ -42,13 +42,14 @@ class Settled(NamedTuple):
     lost: bool = False
 
 
-def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled:
+def settle(mark: int, token: int, how: str, *, stopped: bool = False, over: str = "") -> Settled:
     """The verdict on an item that the process did not report.
 
     | it was | with a lease token | without one |
     |---|---|---|
     | not begun | handed back, no attempt used | run here |
     | begun | failed, and a crash | nothing: it may not run again |
+    | begun, and it went on after its limit | failed | nothing |
     | begun, and stopped | comes again at once, if it may | nothing |
     | ended, success untold | acked | nothing |
 
@@ -57,6 +58,8 @@ def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled
         token: its lease token; 0 for what is delivered at most once and of which nothing is kept.
         how: how the process ended, such as ``SIGSEGV`` or ``exit code 7``.
         stopped: it ended because it was told to, so that what ran is not to blame.
+        over: what is to be said of an item that went on after its limit, for which the process was ended; empty: it did
+            not.
     """
     if mark == ENDED:
         return Settled(Verdict.ACK if token else Verdict.NOTHING)
@@ -64,6 +67,8 @@ def settle(mark: int, token: int, how: str, *, stopped: bool = False) -> Settled
         return Settled(Verdict.NACK, pb.NACK_REASON_NOT_BEGUN) if token else Settled(Verdict.RUN_HERE)
     if not token:
         return Settled(Verdict.NOTHING, lost=True)
+    if over:
+        return Settled(Verdict.NACK, pb.NACK_REASON_FAILED, over, lost=True)
     if stopped:
         return Settled(Verdict.STOPPED, lost=True)
     return Settled(Verdict.NACK, pb.NACK_REASON_CRASHED, f"worker process crashed ({how})", lost=True)

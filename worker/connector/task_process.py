@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections import deque
@@ -32,6 +33,8 @@ _AT_ONCE = 64
 _MAX_MS = frames.MODULO - 1
 #: What a process that ends gets, beyond its wait, before it is killed.
 KILL_AFTER_S = 5.0
+#: What a process that hangs gets to print where it stands.
+_STACKS_S = 0.5
 #: A process that gave no sign of life for so long is told of. It may well work: nothing is done about it.
 SILENT_AFTER_S = 10.0
 
@@ -101,6 +104,7 @@ class TaskProcess:
         lanes: what each was dealt.
         hello: what it said of itself; None: its tasks are not loaded yet.
         told_to_stop: so its end is no crash, and no others come to it.
+        hung: a task of it goes on after its limit, for which it is ended.
         left: set when it has ended, wants no more items, or another one is to take its place.
         code: of its end; None: it lives.
     """
@@ -113,6 +117,7 @@ class TaskProcess:
         }
         self.hello: Hello | None = None
         self.told_to_stop = False
+        self.hung = False
         self.left = asyncio.Event()
         self.code: int | None = None
         self._owner = owner
@@ -201,6 +206,19 @@ class TaskProcess:
         """End it at once."""
         with contextlib.suppress(ProcessLookupError):
             self._child.kill()
+
+    def end_hung(self) -> None:
+        """End it because a task goes on after its limit: where it stands is printed first, if that is possible."""
+        if not self.hung:
+            self.hung = True
+            self.send_signal(signal.SIGUSR2)
+            self._loop.call_later(_STACKS_S, self._kill_group)
+
+    def _kill_group(self) -> None:
+        """End it together with what its tasks have started, which a task may be waiting for."""
+        if self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Return when it has ended and its owner has been told."""

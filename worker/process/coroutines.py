@@ -18,11 +18,13 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any
 
+from dibs.errors import TimeLimitExceeded
 from dibs.tasks.context import CURRENT_TASK
 from dibs.tasks.slot_waits import SLOT_WAITS
 
 from ..shared.begun import BEGUN, ENDED
 from ..shared.bell import Bell
+from ..shared.leases import limit_seconds
 from ..shared.logs import Said
 from .execution import Execution, describe
 from .item import Item
@@ -47,13 +49,16 @@ class LoopBroken(Exception):
 class _Call:
     """One running task, when it began, and its position."""
 
-    __slots__ = ("position", "running", "since", "task")
+    __slots__ = ("limit", "over", "position", "running", "since", "task")
 
     def __init__(self, running: LeasedTask, since: float, position: int) -> None:
         self.running = running
         self.since = since
         self.position = position
         self.task: asyncio.Task[None] | None = None
+        #: What cancels it when its time limit is over, and whether that has.
+        self.limit: asyncio.TimerHandle | None = None
+        self.over = False
 
 
 class CoroutineLane(Lane):
@@ -217,6 +222,15 @@ class CoroutineLane(Lane):
         call = _Call(running, now, item[3])
         call.task = self.loop.create_task(self._run(call, task.function), name=task.name, context=self._context.copy())
         self._calls[call] = None
+        if running.delivery.HasField("run_timeout"):
+            call.limit = self.loop.call_later(limit_seconds(running.delivery), self._end_over, call)
+
+    @staticmethod
+    def _end_over(call: _Call) -> None:
+        """Cancel a call whose time limit is over."""
+        call.over = True
+        assert call.task is not None
+        call.task.cancel()
 
     async def _run(self, call: _Call, function: Callable[..., Awaitable[Any]]) -> None:
         running = call.running
@@ -232,7 +246,9 @@ class CoroutineLane(Lane):
                     self._progress.marks[call.position] = ENDED
         except asyncio.CancelledError as error:
             self.leave_if_forked(running, 1)
-            if self._abandoning and not running.cancelled and call in self._calls:
+            if call.over and not running.cancelled:
+                self._fail(call, TimeLimitExceeded().with_traceback(error.__traceback__))
+            elif self._abandoning and not running.cancelled and call in self._calls:
                 self._execution.interrupted(running)
             elif not self._stopping:
                 self._fail(call, error)
@@ -253,6 +269,8 @@ class CoroutineLane(Lane):
         if call not in self._calls:
             return False
         del self._calls[call]
+        if call.limit is not None:
+            call.limit.cancel()
         if not self._stopping:
             self._ended(call.since, call.running.delivery.lease_token, call.position)
         return not self._stopping

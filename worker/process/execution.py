@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from dibs.codecs.sealing import Sealing
-from dibs.errors import CodecError, PayloadError
+from dibs.errors import CodecError, PayloadError, TimeLimitExceeded
 from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
 from dibs.tasks.dispositions import Disposition, Reject, Retry, Snooze
@@ -137,6 +137,8 @@ class Execution:
         if running.lost:
             self.dropped(running, error)
             return
+        if isinstance(error, TimeLimitExceeded) and not error.args:
+            error.args = (f"the run took longer than its time limit of {running.time_limit:g} s",)
         again = lease_seconds(running.delivery) > 0
         if isinstance(error, Snooze) and again:
             self._snoozed(running, error)

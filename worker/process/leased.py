@@ -9,7 +9,7 @@ from dibs.contract.headers import LAST_ERROR, attempts_before, of_users
 from dibs.tasks.context import RunningTask
 
 from ..shared.entries import Entries
-from ..shared.leases import lease_seconds
+from ..shared.leases import lease_seconds, limit_seconds
 from .item import Item
 
 _MAX_LEASE_S = 30 * 24 * 3600
@@ -54,6 +54,8 @@ class LeasedTask(RunningTask):
             value = delivery.attempts + attempts_before(delivery.content.headers)
         elif attribute == "last_error":
             value = delivery.last_error or delivery.content.headers.get(LAST_ERROR, "")
+        elif attribute == "time_limit":
+            value = limit_seconds(delivery) or None
         elif attribute == "headers":
             value = of_users(delivery.content.headers)
         else:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -15,10 +16,12 @@ from dibs.tasks.slot_waits import SLOT_WAITS
 
 from ..shared.begun import BEGUN, ENDED
 from ..shared.bell import Bell
+from ..shared.leases import limit_seconds
 from .execution import Execution
 from .item import Item
 from .lane import Lane, Progress
 from .leased import LeasedTask
+from .limiting import Limits
 from .waits import Waits
 
 _log = logging.getLogger("dibs.worker")
@@ -51,6 +54,7 @@ class ThreadLane(Lane):
         #: One token for each slot that shall look for items; tokens left over cost a look.
         self._tokens: SimpleQueue[None] = SimpleQueue()
         self._stopping = False
+        self._limits = Limits()
 
     def start(self) -> None:
         """Start the threads."""
@@ -168,7 +172,12 @@ class ThreadLane(Lane):
                 execution.never_begins(running)
                 return False
             # In a context of its own, so that what a task sets there does not reach the next one.
-            result = copy_context().run(_call, function, running)
+            if running.delivery.HasField("run_timeout"):
+                result = self._limits.run(
+                    limit_seconds(running.delivery), partial(copy_context().run, _call, function, running)
+                )
+            else:
+                result = copy_context().run(_call, function, running)
             if self._forked:
                 self.leave_if_forked(running, 0)
             return execution.succeeded(running, result)

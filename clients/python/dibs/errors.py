@@ -22,6 +22,9 @@
     ├── ResultUnavailable           the task is done and no result was kept, or it is forgotten
     └── NoLock                      a lock is held by somebody else, or was lost
 
+    BaseException
+    └── TimeLimitExceeded           raised in a task whose run takes longer than its time limit
+
 `Unavailable` and `DeadlineExceeded` are raised after the client's own retries are used up.
 Branch on the class, or on `BrokerError.reason`, which is meant for programs; texts are for people.
 """
@@ -185,6 +188,14 @@ class TaskFailed(DibsError):
         """What failed, followed by the remote traceback."""
         what = f"task {self.name or '(unnamed)'} {self.taskid} failed"
         return f"{what}\n\n{self.traceback.rstrip()}" if self.traceback else what
+
+
+class TimeLimitExceeded(BaseException):
+    """Raised inside of a plain function whose run takes longer than its task's `time_limit`.
+
+    A function may catch it to tidy up, and raise it on; what it returns all the same counts. It is no `Exception`, so
+    that loops which catch those and try again are left, too.
+    """
 
 
 class TaskCancelled(TaskFailed):

@@ -13,6 +13,7 @@
 --   v=<number>        version of the form, default 1. One above VERSION must not be guessed at: it cannot be read
 --   crashes=<number>  processes that the item may kill, default 3
 --   renew=1           who runs it renews its lease while it does; nothing here goes by it
+--   limit=<us>        how long a run may take; nothing here goes by it either
 --   open=<letters>    what its producer left to who leases it: a its attempts, d its dead-letter queue
 -- What cannot be read is nil (a spec, a record's spec, a split run) or UNREADABLE (a parsed run); whoever meets it sets
 -- the item aside (include/aside.lua) and goes on with the others.

@@ -52,6 +52,9 @@ VisTimeout: TypeAlias = Annotated[
         "--vis-timeout", parser=span, metavar="TIME", help="How long one delivery may take; instead of --lease."
     ),
 ]
+TimeLimit: TypeAlias = Annotated[
+    float | None, typer.Option("--time-limit", parser=span, metavar="TIME", help="How long one run may take.")
+]
 All: TypeAlias = Annotated[bool, typer.Option("--all", help="All that are there.")]
 
 
@@ -77,3 +80,9 @@ def set_lease(policy: DeliveryPolicy, lease: float | None, vis_timeout: float | 
     if seconds is not None:
         policy.lease_timeout.CopyFrom(to_duration(seconds))
         policy.renew = bool(lease)
+
+
+def set_time_limit(policy: DeliveryPolicy, time_limit: float | None) -> None:
+    """Say in a policy what `--time-limit` tells; nothing if it is not there."""
+    if time_limit is not None:
+        policy.run_timeout.CopyFrom(to_duration(time_limit))

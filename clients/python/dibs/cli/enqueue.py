@@ -17,7 +17,7 @@ from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words
-from .arguments import Lease, VisTimeout, kind_of, set_lease
+from .arguments import Lease, TimeLimit, VisTimeout, kind_of, set_lease, set_time_limit
 from .command import single
 from .completion import queue_names, task_names
 from .exits import Exit
@@ -76,6 +76,7 @@ def enqueue(
     ] = None,
     lease: Lease = None,
     vis_timeout: VisTimeout = None,
+    time_limit: TimeLimit = None,
     keep: Annotated[
         float | None,
         typer.Option(parser=span, metavar="TIME", help="Keep the result so long. Default: the task's."),
@@ -103,6 +104,7 @@ def enqueue(
     if attempts is not None:
         item.policy.attempts = attempts
     set_lease(item.policy, lease, vis_timeout)
+    set_time_limit(item.policy, time_limit)
     if data is not None:
         # Whoever takes data sees to its lease.
         item.policy.renew = False

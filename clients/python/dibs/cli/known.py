@@ -17,7 +17,7 @@ from ..rpc.times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
 from ..v1.types_pb2 import DeliveryPolicy
 from . import words
-from .arguments import Lease, VisTimeout, set_lease
+from .arguments import Lease, TimeLimit, VisTimeout, set_lease, set_time_limit
 from .command import group
 from .completion import task_names
 from .exits import Exit
@@ -28,11 +28,13 @@ from .values import MAX_INT32, span
 
 def delivery(policy: DeliveryPolicy) -> str:
     """How items are delivered, in few words."""
-    lease = words.seconds_of(policy.lease_timeout)
-    if not lease:
-        return "at most once"
-    said = f"{policy.attempts or 1} × {'renewed ' if policy.renew else ''}{words.age(lease)}"
-    return f"{said}, then dead letter" if policy.use_dead_letter else said
+    lease, limit = words.seconds_of(policy.lease_timeout), words.seconds_of(policy.run_timeout)
+    said = "at most once"
+    if lease:
+        said = f"{policy.attempts or 1} × {'renewed ' if policy.renew else ''}{words.age(lease)}"
+    if limit:
+        said += f", runs of {words.age(limit)}"
+    return f"{said}, then dead letter" if lease and policy.use_dead_letter else said
 
 
 def known_table(found: Sequence[TaskInfo], now: datetime) -> Table:
@@ -79,6 +81,7 @@ def register(
     ] = None,
     lease: Lease = None,
     vis_timeout: VisTimeout = None,
+    time_limit: TimeLimit = None,
     keep: Annotated[
         float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long its result is kept.")
     ] = 0.0,
@@ -88,6 +91,7 @@ def register(
     """Make a task known by hand, as a worker does at its start for the tasks of its code."""
     policy = DeliveryPolicy(use_dead_letter=dead)
     set_lease(policy, lease, vis_timeout)
+    set_time_limit(policy, time_limit)
     policy.attempts = attempts or (DEFAULT_ATTEMPTS_RENEWED if policy.renew else DEFAULT_ATTEMPTS)
     if keep:
         policy.result_ttl.CopyFrom(to_duration(keep))

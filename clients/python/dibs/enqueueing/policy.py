@@ -22,6 +22,8 @@ DEFAULT_ATTEMPTS = 1
 DEFAULT_ATTEMPTS_RENEWED = 3
 #: Shortest lease that is renewed, in seconds.
 _LEAST_LEASE = 1.0
+#: Shortest time limit, in seconds.
+_LEAST_LIMIT = 0.001
 #: Growth from one wait to the next.
 _MOST_FACTOR = 100
 
@@ -84,6 +86,7 @@ class Delivery(TypedDict, total=False):
     save_results: Seconds
     vis_timeout: Seconds
     lease: Seconds
+    time_limit: Seconds | None
     use_dead: bool | str | None
     backoff: Backoff | None
     max_crashes: int
@@ -99,6 +102,7 @@ class Policy:
             lease.
         lease: how soon it is noticed that whoever runs an item is dead; 0: see `vis_timeout`. At most one of the two is
             above 0.
+        time_limit: how long one run may take; None: as long as it likes.
         use_dead: whether used-up items go to a dead-letter queue, or the name of that queue.
         save_results: how long result and final state are kept; 0: not at all.
         retry_delay: wait after a failed attempt; None: until the lease would have run out.
@@ -110,6 +114,7 @@ class Policy:
     attempts: int = 1
     vis_timeout: float = 0.0
     lease: float = 0.0
+    time_limit: float | None = None
     use_dead: bool | str = False
     save_results: float = 0.0
     retry_delay: float | None = None
@@ -123,6 +128,7 @@ class Policy:
         attempts: int | None = None,
         vis_timeout: Seconds = 0,
         lease: Seconds = 0,
+        time_limit: Seconds | None = None,
         use_dead: bool | str | None = None,
         save_results: Seconds = 0,
         retry_delay: Seconds | None = None,
@@ -148,6 +154,7 @@ class Policy:
             attempts=checked_attempts(attempts),
             vis_timeout=visible,
             lease=renewed,
+            time_limit=None if time_limit is None else checked_time_limit(time_limit),
             use_dead=possible_queue_name(use_dead) if use_dead and isinstance(use_dead, str) else bool(use_dead),
             save_results=to_seconds(save_results, "save_results"),
             retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
@@ -173,6 +180,8 @@ class Policy:
             policy.renew = True
         elif self.vis_timeout:
             policy.lease_timeout.CopyFrom(to_duration(self.vis_timeout))
+        if self.time_limit is not None:
+            policy.run_timeout.CopyFrom(to_duration(self.time_limit))
         if self.save_results:
             policy.result_ttl.CopyFrom(to_duration(self.save_results))
         if self.use_dead:
@@ -215,6 +224,7 @@ def policy_from_wire(wire: DeliveryPolicy) -> Policy:
         attempts=wire.attempts or DEFAULT_ATTEMPTS,
         vis_timeout=0.0 if wire.renew else lease,
         lease=lease if wire.renew else 0.0,
+        time_limit=_seconds(wire.run_timeout) if wire.HasField("run_timeout") else None,
         use_dead=bool(name or wire.use_dead_letter) if name in ("", DEADLETTER_QUEUE) else name,
         save_results=_seconds(wire.result_ttl),
         retry_delay=initial if wire.HasField("retry") and backoff is None else None,
@@ -236,6 +246,18 @@ def checked_attempts(attempts: int) -> int:
     if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
         raise ValueError(f"attempts must be a whole number from 1 on, not {attempts!r}")
     return attempts
+
+
+def checked_time_limit(time_limit: Seconds) -> float:
+    """`time_limit` in seconds.
+
+    Raises:
+        ValueError: it is no length of time, or less than 1 ms.
+    """
+    seconds = to_seconds(time_limit, "time_limit")
+    if seconds < _LEAST_LIMIT:
+        raise ValueError(f"time_limit must be at least {_LEAST_LIMIT:g} s, or None for none, not {time_limit!r}")
+    return seconds
 
 
 def _checked_lease(lease: Seconds) -> float:

@@ -28,6 +28,7 @@ class RunningTask:
         lost: whether its lease is over, so that somebody else may run it by now, and nothing counts that comes of this
             run. The worker sets it within a second; a long task looks at it now and then, and returns early. An
             ``async`` function is cancelled as well, unless its task has a `vis_timeout`.
+        time_limit: seconds that this run may take; None: as many as it likes.
         headers: what the producer passed along, such as a trace context; without those that dibs itself has set.
         retried: whether `Task.retry` has put another attempt in its place. The worker then reports nothing of this
             one: its lease is superseded.
@@ -48,6 +49,7 @@ class RunningTask:
         "queue",
         "retried",
         "taskid",
+        "time_limit",
     )
 
     def __init__(
@@ -62,6 +64,7 @@ class RunningTask:
         last_error: str = "",
         headers: Mapping[str, str] | None = None,
         lease_token: int = 0,
+        time_limit: float | None = None,
     ) -> None:
         self.taskid = taskid
         self.name = name
@@ -73,6 +76,7 @@ class RunningTask:
         self.last_error = last_error
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.lease_token = lease_token
+        self.time_limit = time_limit
         self.cancelled = False
         self.lost = False
         self.retried = False

@@ -148,6 +148,8 @@ class Definition:
         if left < 1:
             return None
         changes: dict[str, Any] = {"on_conflict": "replace", "attempts": left}
+        if running is not None and options.time_limit is None:
+            changes["time_limit"] = running.time_limit
         if options.delay is None and options.at is None:
             changes["delay"] = self.policy.retry_wait(used)
         headers = {**options.headers, ATTEMPTS_BEFORE: str(used)}
@@ -160,7 +162,7 @@ class Definition:
         error = _error_text() or (running.last_error if running is not None else "")
         if error:
             headers[LAST_ERROR] = error
-        merged = {name: getattr(options, name) for name in ("delay", "at", "taskid", "queue")} | changes
+        merged = {name: getattr(options, name) for name in ("delay", "at", "taskid", "queue", "time_limit")} | changes
         return self._prepare(args, kwargs, Options(**merged, headers=headers), left, used, replaces)
 
     def running(self) -> RunningTask | None:

@@ -42,6 +42,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
+        time_limit: Seconds | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
@@ -63,6 +64,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
+        time_limit: Seconds | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
@@ -89,6 +91,9 @@ class TaskMaking(Binds):
             lease: at least once: if whoever runs a call dies, that is noticed within so long, at least 1 s, and it is
                 delivered again if attempts are left; also when the function raises. The worker renews it for as long
                 as the function runs, however long that is. Not together with `vis_timeout`.
+            time_limit: how long one run may take, at least 1 ms. Then it has failed: an ``async`` function is
+                cancelled, in another one `TimeLimitExceeded` is raised; the process of one that goes on is replaced.
+                Default: as long as it likes.
             name: its name. Default: module and name of the function. Lambdas and functions that are made inside of
                 others need one, and the worker must make them, too, when it imports its module.
             aliases: names that it had before: workers run what was enqueued under them.
@@ -124,6 +129,7 @@ class TaskMaking(Binds):
             retry_on=retry_on,
             give_up_on=give_up_on,
             lease=lease,
+            time_limit=time_limit,
             aliases=aliases,
             middleware=middleware,
         )
@@ -148,6 +154,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
+        time_limit: Seconds | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
@@ -172,6 +179,7 @@ class TaskMaking(Binds):
             retry_on: as for `task`.
             give_up_on: as for `task`.
             lease: as for `task`.
+            time_limit: as for `task`.
             aliases: as for `task`.
             middleware: as for `task`.
 
@@ -199,6 +207,7 @@ class TaskMaking(Binds):
             retry_on=retry_on,
             give_up_on=give_up_on,
             lease=lease,
+            time_limit=time_limit,
             aliases=aliases,
             middleware=middleware,
         )
@@ -223,6 +232,7 @@ class TaskMaking(Binds):
         retry_on: ErrorClasses | None = None,
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
+        time_limit: Seconds | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
@@ -247,6 +257,7 @@ class TaskMaking(Binds):
             retry_on: as for `task`.
             give_up_on: as for `task`.
             lease: as for `task`.
+            time_limit: as for `task`.
             aliases: as for `task`.
             middleware: as for `task`.
 
@@ -276,6 +287,7 @@ class TaskMaking(Binds):
             retry_on=retry_on,
             give_up_on=give_up_on,
             lease=lease,
+            time_limit=time_limit,
             aliases=aliases,
             middleware=middleware,
         )

@@ -26,6 +26,11 @@ def no_effect(policy: Policy, rules: ErrorRules) -> Iterator[str]:
             "use_dead has no effect: a call that is delivered at most once, and of which nothing is kept, is not known "
             "any more once a worker has it; write lease= or save_results= beside it"
         )
+    if policy.time_limit is not None and 0 < policy.vis_timeout <= policy.time_limit:
+        yield (
+            "time_limit has no effect before the vis_timeout is over, and the call is delivered again by then; write "
+            "lease= instead of vis_timeout=, which is renewed while it runs"
+        )
     if policy.backoff is not None and policy.attempts == 1:
         yield (
             "backoff has no effect on calls with one attempt; write attempts= beside it, and lease= if exceptions "

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from ..contract.names import QueueName, queue_name
-from ..enqueueing.policy import checked_attempts
+from ..enqueueing.policy import checked_attempts, checked_time_limit
 from ..rpc.times import Seconds, to_duration, to_wait
 from ..v1 import broker_pb2 as pb
 
@@ -40,6 +40,7 @@ class Options:
     attempts: int | None = None
     on_conflict: OnConflict = "replace_unless_running"
     headers: Mapping[str, str] = field(default_factory=dict)
+    time_limit: Seconds | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -51,6 +52,8 @@ class Options:
             raise ValueError("at must have a time zone")
         if self.attempts is not None:
             checked_attempts(self.attempts)
+        if self.time_limit is not None:
+            checked_time_limit(self.time_limit)
         if self.on_conflict not in CONFLICTS:
             raise ValueError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {self.on_conflict!r}")
         if self.queue is not None:
@@ -68,13 +71,15 @@ class Options:
         return replace(self, **changes) if changes else self
 
     def apply(self, item: pb.EnqueueItem) -> None:
-        """Set what they say about when and whether the item is taken."""
+        """Set what they say of the item beside its queue and attempts."""
         if self.delay is not None:
             seconds = to_wait(self.delay, "delay")
             if seconds:
                 item.delay.CopyFrom(to_duration(seconds))
         elif self.at is not None:
             item.schedule_time.FromDatetime(self.at)
+        if self.time_limit is not None:
+            item.policy.run_timeout.CopyFrom(to_duration(checked_time_limit(self.time_limit)))
         # An id that was made for the call is new.
         if self.taskid and self.on_conflict != "keep":
             item.on_conflict = CONFLICTS[self.on_conflict]

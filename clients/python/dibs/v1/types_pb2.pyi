@@ -233,6 +233,7 @@ class DeliveryPolicy(google.protobuf.message.Message):
     DEAD_LETTER_QUEUE_FIELD_NUMBER: builtins.int
     RESULT_TTL_FIELD_NUMBER: builtins.int
     MAX_CRASHES_FIELD_NUMBER: builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: builtins.int
     RENEW_FIELD_NUMBER: builtins.int
     attempts: builtins.int
     """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1, but for a data
@@ -270,6 +271,12 @@ class DeliveryPolicy(google.protobuf.message.Message):
     def result_ttl(self) -> google.protobuf.duration_pb2.Duration:
         """How long the result and the final state are kept, 1 ms to 30 days. Default (absent): not kept."""
 
+    @property
+    def run_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long one run may take, 1 ms to 30 days (the broker's max_lease_timeout): then whoever runs the item ends the run,
+        as a failed attempt. The broker does not look. Default (absent): as long as it likes.
+        """
+
     def __init__(
         self,
         *,
@@ -280,10 +287,11 @@ class DeliveryPolicy(google.protobuf.message.Message):
         dead_letter_queue: builtins.str = ...,
         result_ttl: google.protobuf.duration_pb2.Duration | None = ...,
         max_crashes: builtins.int = ...,
+        run_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         renew: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "renew", b"renew", "result_ttl", b"result_ttl", "retry", b"retry", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "renew", b"renew", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_use_dead_letter", b"_use_dead_letter"]) -> typing.Literal["use_dead_letter"] | None: ...
 
 global___DeliveryPolicy = DeliveryPolicy
@@ -306,6 +314,7 @@ class Delivery(google.protobuf.message.Message):
     LAST_ERROR_FIELD_NUMBER: builtins.int
     KEEP_RESULT_FIELD_NUMBER: builtins.int
     RETRY_FIELD_NUMBER: builtins.int
+    RUN_TIMEOUT_FIELD_NUMBER: builtins.int
     RENEW_FIELD_NUMBER: builtins.int
     id: builtins.str
     """The item's id."""
@@ -348,6 +357,10 @@ class Delivery(google.protobuf.message.Message):
     def retry(self) -> global___RetryPolicy:
         """The item's retry policy, when it has one."""
 
+    @property
+    def run_timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long this run may take, from when it begins: then end it, and Nack it as FAILED. Absent: as long as it likes."""
+
     def __init__(
         self,
         *,
@@ -363,10 +376,11 @@ class Delivery(google.protobuf.message.Message):
         last_error: builtins.str = ...,
         keep_result: builtins.bool = ...,
         retry: global___RetryPolicy | None = ...,
+        run_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         renew: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["content", b"content", "enqueue_time", b"enqueue_time", "lease_timeout", b"lease_timeout", "retry", b"retry", "schedule_time", b"schedule_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "content", b"content", "enqueue_time", b"enqueue_time", "id", b"id", "keep_result", b"keep_result", "last_error", b"last_error", "lease_timeout", b"lease_timeout", "lease_token", b"lease_token", "queue", b"queue", "renew", b"renew", "retry", b"retry", "schedule_time", b"schedule_time"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["content", b"content", "enqueue_time", b"enqueue_time", "lease_timeout", b"lease_timeout", "retry", b"retry", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt", b"attempt", "attempts", b"attempts", "content", b"content", "enqueue_time", b"enqueue_time", "id", b"id", "keep_result", b"keep_result", "last_error", b"last_error", "lease_timeout", b"lease_timeout", "lease_token", b"lease_token", "queue", b"queue", "renew", b"renew", "retry", b"retry", "run_timeout", b"run_timeout", "schedule_time", b"schedule_time"]) -> None: ...
 
 global___Delivery = Delivery
 
