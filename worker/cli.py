@@ -15,6 +15,8 @@ from dibs.errors import BrokerError
 from dibs.rpc.targets import read_target
 
 from .connector.recycling import measures_memory
+from .connector.reloading import changes_below
+from .connector.scaling import Scale
 from .connector.task_process import Program
 from .process.load import LoadError, group_of, hello_of, lanes_of, load, tasks_of
 from .run import run, run_processes
@@ -60,6 +62,25 @@ def worker(
             "0: everything in one process, for debuggers.",
         ),
     ] = 1,
+    autoscale: Annotated[
+        str,
+        typer.Option(
+            envvar=_env("AUTOSCALE"),
+            help="MIN:MAX processes, as many as the work wants, instead of --processes: more while all are busy and "
+            "items wait, fewer when there has been nothing to do for ten seconds.",
+        ),
+    ] = "",
+    burst: Annotated[
+        bool, typer.Option("--burst", envvar=_env("BURST"), help="Stop, with 0, when nothing waits any more.")
+    ] = False,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            envvar=_env("RELOAD"),
+            help="Replace processes when Python files below this folder change; for development.",
+        ),
+    ] = False,
     wait: Annotated[
         float, typer.Option(envvar=_env("WAIT"), help="Seconds that a stop gives to what runs.")
     ] = _DEFAULTS.wait,
@@ -149,23 +170,31 @@ def worker(
             raise ValueError(f"--processes must be between 0 and {MAX_PROCESSES:,}, not {processes}")
         if not processes and (max_tasks_per_process or max_memory_per_process):
             raise ValueError("--max-tasks-per-process and --max-memory-per-process do not go with --processes 0")
+        if not processes and (autoscale or reload):
+            raise ValueError("--autoscale and --reload do not go with --processes 0")
+        if processes > 1 and autoscale:
+            raise ValueError("--autoscale says how many processes there are: leave out --processes")
+        scale = Scale.of(autoscale) if autoscale else Scale(max(1, processes), max(1, processes))
+        changes = changes_below(Path.cwd()) if reload else None
         _connect_by_environment(target, namespace, token, ca, cert, key)
         if processes:
             program = Program(module, settings, log_level, log_format, os.environ)
             _leave(
                 run_processes(
                     program,
-                    processes,
-                    greeted=lambda hello: _tell(hello, settings, target, namespace, processes),
+                    scale,
+                    greeted=lambda hello: _tell(hello, settings, target, namespace, scale.least),
                     refused=_print,
+                    burst=burst,
+                    reload=changes,
                 )
             )
     except ValueError as error:
         _refuse(str(error))
-    _work(module, settings, target, namespace)
+    _work(module, settings, target, namespace, burst=burst)
 
 
-def _work(module: str, settings: WorkerSettings, target: str | None, namespace: str | None) -> NoReturn:
+def _work(module: str, settings: WorkerSettings, target: str | None, namespace: str | None, *, burst: bool) -> NoReturn:
     """Works in this process."""
     try:
         instance = load(module)
@@ -174,7 +203,7 @@ def _work(module: str, settings: WorkerSettings, target: str | None, namespace: 
         _refuse(str(error))
     _tell(hello_of(instance, group_of(module), lanes), settings, target, namespace, 0)
     try:
-        unfinished = run(instance, settings, group=group_of(module))
+        unfinished = run(instance, settings, group=group_of(module), burst=burst)
     except (BrokerError, ValueError) as error:
         _refuse(str(error))
     if unfinished:

@@ -8,18 +8,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import dibs
+from dibs.rpc.beside import beside
 from dibs.rpc.times import Seconds, to_seconds
 from dibs.tasks.context import AFTER_FORK
 from dibs.tasks.registry import main_module
 
 from .connector.connector import Connector
+from .connector.emptying import until_empty
 from .connector.events import Observer
 from .connector.registering import Registering
+from .connector.reloading import Changes
+from .connector.scaling import Scale
 from .connector.task_process import Program
 from .process.load import Instance, hello_of, import_module, module_name
 from .runtime import Worker
@@ -40,6 +44,7 @@ def run(
     *,
     observer: Observer | None = None,
     group: str | None = None,
+    burst: bool = False,
 ) -> int:
     """Run the tasks of an instance in this process, until SIGTERM or SIGINT.
 
@@ -50,6 +55,7 @@ def run(
         instance: whose tasks, and where the broker is.
         settings: see there.
         observer: told what happens.
+        burst: stop when no item waits any more.
         group: what the schedules of the tasks belong to: the name of the module that was loaded. Those of the group
             that are no longer in its code are removed. Default: the program itself.
 
@@ -68,7 +74,8 @@ def run(
     registry.layers.process_started()
     registering = Registering()
     hello = hello_of(instance, group or main_module(), {})
-    tell_unserved((settings or WorkerSettings()).queues, hello.queues)
+    settings = settings or WorkerSettings()
+    tell_unserved(settings.queues, hello.queues)
     worker = Worker(
         instance.connection,
         registry.runnable,
@@ -80,7 +87,7 @@ def run(
         layers=registry.layers,
     )
     with _restored_handlers():
-        return asyncio.run(_run(worker, registering, hello))
+        return asyncio.run(_run(worker, registering, hello, settings.queues if burst else None))
 
 
 def execute_tasks(
@@ -124,17 +131,19 @@ def execute_tasks(
         run(instance, settings, group=name)
         return
     program = Program(_source_of(instance, module), settings, "info", "text", environment_of(instance))
-    code = run_processes(program, processes)
+    code = run_processes(program, Scale(processes, processes))
     if code:
         raise SystemExit(code)
 
 
 def run_processes(
     program: Program,
-    processes: int,
+    scale: Scale,
     *,
     greeted: Callable[[Hello], None] | None = None,
     refused: Callable[[str], None] | None = None,
+    burst: bool = False,
+    reload: Changes | None = None,
 ) -> int:
     """Run a connector and its task processes, until SIGTERM or SIGINT; see `Connector`.
 
@@ -142,10 +151,11 @@ def run_processes(
         the exit code.
     """
     with _restored_handlers():
-        return asyncio.run(Connector(program, processes, greeted=greeted, refused=refused or _say).run())
+        connector = Connector(program, scale, greeted=greeted, refused=refused or _say, burst=burst, reload=reload)
+        return asyncio.run(connector.run())
 
 
-async def _run(worker: Worker, registering: Registering, hello: Hello) -> int:
+async def _run(worker: Worker, registering: Registering, hello: Hello, burst: Sequence[str] | None) -> int:
     loop = asyncio.get_running_loop()
     registering.know(hello)
 
@@ -161,7 +171,12 @@ async def _run(worker: Worker, registering: Registering, hello: Hello) -> int:
     loop.add_signal_handler(signal.SIGUSR1, worker.stop)
     try:
         with printed_on_signal(loop, lambda: [loop, *worker.loops]):
-            return await worker.run()
+            if burst is None:
+                return await worker.run()
+            greeting: asyncio.Future[Hello] = loop.create_future()
+            greeting.set_result(hello)
+            async with beside(until_empty(greeting, burst, worker), "dibs-burst"):
+                return await worker.run()
     finally:
         await registering.close()
         for number in (*_STOP_SIGNALS, signal.SIGUSR1):

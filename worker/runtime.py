@@ -103,6 +103,12 @@ class Worker:
         return sum(hands.held for hands in self._hands.values())
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits here or is to be told."""
+        hands = self._hands.values()
+        return not any(one.held or one.outbox.pending() or one.outbox.unsettled for one in hands)
+
+    @property
     def loops(self) -> list[asyncio.AbstractEventLoop]:
         """The event loops at work beside the one that it runs in."""
         return [loop for one in self._slots for loop in one.loops]

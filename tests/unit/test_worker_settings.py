@@ -9,6 +9,7 @@ import pytest
 
 from dibs.rpc.connection import Connection
 from dibs.worker.connector.connector import Connector
+from dibs.worker.connector.scaling import Scale
 from dibs.worker.connector.task_process import Program
 from dibs.worker.process.load import LoadError, module_name
 from dibs.worker.runtime import Worker
@@ -26,6 +27,8 @@ from dibs.worker.shared.settings import WorkerSettings, queue_names
         {"prefetch": 8001},
         {"horizon": 61},
         {"stale_after": 0},
+        {"max_tasks_per_process": -1},
+        {"max_memory_per_process": 1},
         {"worker_id": ""},
         {"worker_id": "a\n"},
     ],
@@ -49,12 +52,12 @@ def test_a_worker_without_tasks_is_refused() -> None:
 @pytest.mark.parametrize("processes", [0, 1001])
 def test_a_number_of_processes_out_of_its_range_is_refused(processes: int) -> None:
     with pytest.raises(ValueError, match="processes"):
-        Connector(program(), processes)
+        Scale(processes, processes)
 
 
 def test_a_name_that_leaves_no_room_for_the_number_of_the_process_is_refused() -> None:
     with pytest.raises(ValueError, match="worker_id"):
-        Connector(program(worker_id="x" * 255), 1)
+        Connector(program(worker_id="x" * 255), Scale(1, 1))
 
 
 def program(**settings: Any) -> Program:

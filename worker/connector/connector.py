@@ -7,22 +7,25 @@ import dataclasses
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from itertools import count, islice
+from typing import Any
 
 from dibs.errors import BrokerError
 from dibs.rpc.beside import beside
 
 from ..shared.hello import Hello
 from ..shared.logs import Said
-from ..shared.settings import EXIT_UNFIT, MAX_PROCESSES, WorkerSettings
+from ..shared.settings import EXIT_UNFIT, MAX_PROCESSES
 from ..shared.sorts import Sort, worker_name
 from ..shared.stacks import print_stacks
 from ..shared.unserved import tell_unserved
-from .keeping import Kept
-from .line import Line
-from .lines import Lines
+from .emptying import until_empty
+from .member import Member
 from .registering import Registering
+from .reloading import Changes, keep_fresh
+from .scaling import Scale, keep_scaled
 from .task_process import Program
 
 _log = logging.getLogger("dibs.worker")
@@ -31,16 +34,18 @@ _WATCH_EVERY_S = 1.0
 
 
 class Connector:
-    """Works through so many task processes until it is told to stop.
+    """Works through task processes until it is told to stop.
 
     Each has a stream of its own for each sort of tasks, so that no batch is ever taken apart; here runs none of the
     users' code.
 
     Args:
         program: what the processes run.
-        processes: how many, 1 to 1,000.
+        scale: how many there are.
         greeted: called once, with the first hello.
         refused: called with the reason when no broker takes this worker on.
+        burst: stop when no item waits any more.
+        reload: what to watch, so that processes are replaced when their code changes; None: nothing.
 
     Raises:
         ValueError: the number of processes is out of range, or the worker's name is too long for what stands behind it.
@@ -49,26 +54,30 @@ class Connector:
     def __init__(
         self,
         program: Program,
-        processes: int,
+        scale: Scale,
         *,
         greeted: Callable[[Hello], None] | None = None,
         refused: Callable[[str], None] | None = None,
+        burst: bool = False,
+        reload: Changes | None = None,
     ) -> None:
-        if not 1 <= processes <= MAX_PROCESSES:
-            raise ValueError(f"processes must be between 1 and {MAX_PROCESSES:,}, not {processes!r}")
-        name = program.settings.worker_id
-        self._settings = [
-            dataclasses.replace(program.settings, worker_id=f"{name}-{number}") for number in range(1, processes + 1)
-        ]
         for sort in Sort:
-            dataclasses.replace(program.settings, worker_id=worker_name(f"{name}-{processes}", sort, alone=False))
+            name = worker_name(_name_of(program, MAX_PROCESSES), sort, alone=False)
+            dataclasses.replace(program.settings, worker_id=name)
         self._program = program
+        self._scale = scale
+        self._burst = burst
+        self._reload = reload
         self._greeted = greeted
-        self._told_first = False
+        self._hello: asyncio.Future[Hello] | None = None
         self._refused = refused
-        self._kept: list[Kept] = []
-        self._lines: list[Lines] = []
+        #: Those that there are, by number, and what runs them.
+        self._members: dict[int, Member] = {}
+        self._running: dict[asyncio.Task[bool], Member] = {}
+        #: Set when there are others.
+        self._changed = asyncio.Event()
         self._stopping = False
+        self._crashed = False
         self._exit_code = 0
         self._registering = Registering()
 
@@ -79,31 +88,109 @@ class Connector:
             the exit code: 0 after an orderly stop, 128 plus the signal's number if a second one cut that short,
             `EXIT_UNFIT` if a process could not work from the start, 1 if one crashed while it was stopping.
         """
-        serving = [asyncio.create_task(self._serve(number, one)) for number, one in enumerate(self._settings, 1)]
-        with self._handled_signals(serving):
+        self._hello = asyncio.get_running_loop().create_future()
+        self.resize(self._scale.least)
+        with self._handled_signals():
             try:
-                async with beside(self._watch(), "dibs-watch"):
-                    await asyncio.gather(*serving)
+                async with AsyncExitStack() as stack:
+                    for name, work in self._beside().items():
+                        await stack.enter_async_context(beside(work, name))
+                    await self._until_ended()
             except asyncio.CancelledError:
                 if not self._exit_code:  # by its owner
                     raise
             finally:
-                for task in serving:
+                for task in self._running:
                     task.cancel()
-                await asyncio.gather(*serving, return_exceptions=True)
+                await asyncio.gather(*self._running, return_exceptions=True)
                 await self._registering.close()
-        if not self._exit_code and any(kept.crashed_at_stop for kept in self._kept):
-            self._exit_code = 1
-        return self._exit_code
+        return self._exit_code or int(self._crashed)
+
+    @property
+    def size(self) -> int:
+        """How many processes there shall be."""
+        return sum(not member.stopping for member in self._members.values())
+
+    def resize(self, processes: int) -> None:
+        """Have so many processes, 1 to 1,000; those with the highest numbers end in peace."""
+        if self._stopping:
+            return
+        going = sorted(number for number, member in self._members.items() if not member.stopping)
+        for number in going[processes:]:
+            self._members[number].stop()
+        # A number whose last process is still ending is not used again before that has ended.
+        free = (number for number in count(1) if number not in self._members)
+        for number in islice(free, max(0, processes - len(going))):
+            member = Member(
+                number, _name_of(self._program, number), self._program, self._registering, self._tell_greeted
+            )
+            self._members[number] = member
+            self._running[asyncio.create_task(member.run(), name=f"dibs-member-{number}")] = member
+        self._changed.set()
+
+    def renew(self, why: str) -> None:
+        """Have all processes replaced; what runs in them ends in peace."""
+        for member in self._members.values():
+            member.kept.renew(why)
 
     def stop(self) -> None:
         """Take no more items, and end when what is here is done or the wait is over. Idempotent."""
         if not self._stopping:
             self._stopping = True
-            for kept in self._kept:
-                kept.stop()
-            for lines in self._lines:
-                lines.stop()
+            for member in self._members.values():
+                member.stop()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, waits here or is to be told."""
+        return all(member.idle for member in self._members.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether no process has room in all of its lanes."""
+        return all(member.full for member in self._members.values() if not member.stopping)
+
+    def idle_one(self) -> bool:
+        """Whether the process with the highest number has nothing to do."""
+        going = [number for number, member in self._members.items() if not member.stopping]
+        return bool(going) and self._members[max(going)].idle
+
+    def _beside(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What goes on beside the processes."""
+        assert self._hello is not None
+        doing: dict[str, Coroutine[Any, Any, None]] = {"dibs-watch": self._watch()}
+        if self._burst:
+            doing["dibs-burst"] = until_empty(self._hello, self._program.settings.queues, self)
+        if self._scale.most > self._scale.least:
+            doing["dibs-scale"] = keep_scaled(self._hello, self._program.settings, self._scale, self)
+        if self._reload is not None:
+            doing["dibs-reload"] = keep_fresh(self._reload, self)
+        return doing
+
+    async def _until_ended(self) -> None:
+        """Return when the last of them has ended."""
+        while self._running:
+            self._changed.clear()
+            changed = asyncio.create_task(self._changed.wait())
+            try:
+                await asyncio.wait((changed, *self._running), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            for task in [task for task in self._running if task.done()]:
+                self._ended(self._running.pop(task), task)
+
+    def _ended(self, member: Member, task: asyncio.Task[bool]) -> None:
+        del self._members[member.number]
+        self._crashed = self._crashed or (self._stopping and member.kept.crashed_at_stop)
+        try:
+            fit = task.result()
+        except BrokerError as error:
+            if self._refused is not None and not self._exit_code:
+                self._refused(str(error))
+            fit = False
+        if not fit:
+            self._exit_code = self._exit_code or EXIT_UNFIT
+            self.stop()
 
     async def _watch(self) -> None:
         """Look each second whether all processes give signs of life."""
@@ -113,64 +200,19 @@ class Connector:
             now = time.monotonic()
             # Who was stopped together with this process has had no time yet to say that it is alive.
             if now - before < 2 * _WATCH_EVERY_S:
-                for kept in self._kept:
-                    kept.watch(now)
+                for member in self._members.values():
+                    member.kept.watch(now)
 
-    async def _serve(self, number: int, settings: WorkerSettings) -> None:
-        """One process and its streams, from the first hello to the end."""
-        first: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
-
-        def make(sort: Sort, alone: bool) -> Line:
-            name = worker_name(settings.worker_id, sort, alone=alone)
-            lane = kept.lanes[sort]
-            return Line(
-                first.result().connection,
-                lane,
-                lane.outbox,
-                dataclasses.replace(settings, worker_id=name),
-                register_again=self._registering.again,
-            )
-
-        def greeted(hello: Hello) -> None:
-            if not first.done():
-                first.set_result(hello)
-            self._tell_first(hello)
-            self._registering.know(hello)
-            lines.know({sort: lane.task_names for sort, lane in hello.lanes.items()})
-
-        kept = Kept(number, self._program, greeted)
-        lines = Lines(make)
-        self._kept.append(kept)
-        self._lines.append(lines)
-        keeping = asyncio.create_task(kept.keep(), name=f"dibs-keep-{number}")
-        try:
-            await asyncio.wait((keeping, first), return_when=asyncio.FIRST_COMPLETED)
-            if first.done():
-                await lines.finished(keeping)
-            elif kept.unfit:
-                self._give_up()
-        except BrokerError as error:
-            if self._refused is not None and not self._exit_code:
-                self._refused(str(error))
-            self._give_up()
-        finally:
-            await lines.close()
-            await kept.end()
-            await keeping
-
-    def _give_up(self) -> None:
-        self._exit_code = self._exit_code or EXIT_UNFIT
-        self.stop()
-
-    def _tell_first(self, hello: Hello) -> None:
-        if not self._told_first:
-            self._told_first = True
+    def _tell_greeted(self, hello: Hello) -> None:
+        assert self._hello is not None
+        if not self._hello.done():
+            self._hello.set_result(hello)
             if self._greeted is not None:
                 self._greeted(hello)
             tell_unserved(self._program.settings.queues, hello.queues)
 
     @contextmanager
-    def _handled_signals(self, serving: list[asyncio.Task[None]]) -> Iterator[None]:
+    def _handled_signals(self) -> Iterator[None]:
         """SIGTERM and SIGINT stop it, a second one at once.
 
         SIGUSR1 stops it however often it comes; SIGUSR2 prints stacks here and in the processes.
@@ -178,14 +220,14 @@ class Connector:
 
         def on_stop(number: signal.Signals) -> None:
             if not self._stopping:
-                _log.info(Said("stopping", signal=number.name, processes=len(self._kept)))
+                _log.info(Said("stopping", signal=number.name, processes=len(self._members)))
                 self.stop()
                 return
             _log.warning(Said("exiting now", signal=number.name))
             self._exit_code = 128 + number
-            for kept in self._kept:
-                kept.kill()
-            for task in serving:
+            for member in self._members.values():
+                member.kept.kill()
+            for task in self._running:
                 task.cancel()
 
         def on_orderly_stop() -> None:
@@ -194,8 +236,8 @@ class Connector:
 
         def on_look() -> None:
             print_stacks([loop])
-            for kept in self._kept:
-                kept.print_stacks()
+            for member in self._members.values():
+                member.kept.print_stacks()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -207,3 +249,7 @@ class Connector:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
                 loop.remove_signal_handler(number)
+
+
+def _name_of(program: Program, number: int) -> str:
+    return f"{program.settings.worker_id}-{number}"

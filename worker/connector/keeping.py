@@ -62,6 +62,8 @@ class Kept:
         self.lanes = {sort: KeptLane(sort, self, settings.stale_after, settings.hard) for sort in Sort}
         self._outboxes = {sort: lane.outbox for sort, lane in self.lanes.items()}
         self._stopping = asyncio.Event()
+        #: Set when a pause is to end.
+        self._hurry = asyncio.Event()
         #: Nothing begins any more.
         self.ending = False
         #: Nobody can be told anything any more.
@@ -113,6 +115,8 @@ class Kept:
                 return
             if time.monotonic() - began >= _LIVED_S:
                 pauses.reset()
+            if process.told_to_stop and not self._stopping.is_set():  # what it has loaded is old
+                continue
             pause_s = pauses.next_s()
             if process.hung:
                 continue
@@ -159,9 +163,11 @@ class Kept:
             lane.silent(min(self._silent.values(), default=None))
 
     async def _pause(self, pause_s: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause_s):
-                await self._stopping.wait()
+        self._hurry.clear()
+        if not self._stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._hurry.wait()
 
     def renew(self, why: str) -> None:
         """Has another process take the place of this one, which retires when that is ready, and cuts nothing off."""
@@ -169,10 +175,15 @@ class Kept:
         if current is not None and not current.left.is_set():
             _log.info(Said("worker process is to be replaced", number=self._number, pid=current.pid, why=why))
             current.left.set()
+        for process in self._alive:
+            if process.hello is None:  # it may have loaded what is to be replaced
+                process.stop(0)
+        self._hurry.set()
 
     def stop(self) -> None:
         """Start no more processes but for items that nobody else can run."""
         self._stopping.set()
+        self._hurry.set()
         for process in self._alive:
             if process.hello is None and not self._waiting:
                 process.stop(0)
