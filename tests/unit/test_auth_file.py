@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from dibs.broker.config.auth_file import BadAuthFile, read_auth_file
 from dibs.broker.config.principals import CallLimits, Grant, Names, NamespaceLimits, Principal, Role, with_held
 
 from ..support.auth import digest_of
+from ..support.imports import SOURCES
 
 DIGEST = digest_of("secret")
 GOOD = f"""
@@ -171,3 +174,21 @@ def test_a_file_that_has_not_changed_is_the_same(tmp_path: Path) -> None:
     assert read_auth_file(path, before) is before
     path.write_text(GOOD + "\n")
     assert read_auth_file(path, before) is not before
+
+
+def test_the_file_that_the_page_shows_serves(tmp_path: Path) -> None:
+    [shown] = re.findall(r"```toml\n(.*?)```", (SOURCES / "docs/security.md").read_text(), re.DOTALL)
+    found = read_auth_file(written(tmp_path, shown))
+    assert found.count == 3
+    mailer = found.by_digest(bytes.fromhex(shown.split('"mailer"')[1].split('"')[1]))
+    assert mailer is not None
+    assert mailer.scope("shop", may(Role.CONSUME)) == Names.of(["mail", "mail.*"])
+
+
+def test_the_page_has_every_key_and_every_role() -> None:
+    page = (SOURCES / "docs/security.md").read_text()
+    for limits in (CallLimits, NamespaceLimits):
+        for field in fields(limits):
+            assert f"`{field.name}`" in page
+    for role in Role:
+        assert f"| `{role}` | " in page

@@ -285,6 +285,13 @@ def test_the_end_of_the_authority_of_clients_is_told_beside_it_also_without_redi
     ]
 
 
+def test_a_file_of_principals_that_does_not_serve_is_told() -> None:
+    facts = well(advices=[admin.Advice(reason="AUTH_FILE_UNUSABLE", text="--auth-file /a is not valid TOML")])
+    seen = [(one.status, one.text) for one in examine(facts) if one.subject == "auth"]
+    assert seen == [(Status.FAIL, "--auth-file /a is not valid TOML (AUTH_FILE_UNUSABLE)")]
+    assert found(facts, "settings").status is Status.OK
+
+
 def test_files_of_certificates_that_do_not_serve_are_told_and_are_no_matter_of_redis() -> None:
     advices = [
         admin.Advice(reason="TLS_CERT_EXPIRES", text="expires"),

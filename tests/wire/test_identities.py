@@ -11,10 +11,15 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from dibs.broker.config.auth_file import BadAuthFile
+from dibs.broker.config.settings import Settings
+from dibs.broker.server import Server
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import broker_pb2_grpc
 
 from ..support.auth import bearer, grant, token_of, write_auth_file
+from ..support.certificates import Authority, replace
 from ..support.guarded import Guarded, guarded
 from ..support.redis import RedisServer
 from .conftest import item
@@ -99,3 +104,93 @@ async def test_a_file_that_does_not_serve_keeps_what_was_read_before(shop: Guard
     shop.server.look_at_files()
     await advice(False)
     await shop.enqueue("web", item("a"))
+
+
+async def test_reflection_can_be_switched_off(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with guarded(redis_server, tmp_path, SHOP, reflection=False) as shop:
+        for version in ("v1", "v1alpha"):
+            method = f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+            call: Any = shop.channel.stream_stream(method)(metadata=bearer("ops"))
+            assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_tokens_in_plaintext_for_other_hosts_are_warned_of(
+    redis_server: RedisServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with guarded(redis_server, tmp_path, SHOP, listen=("127.0.0.1:0", "0.0.0.0:0"), insecure=True):
+        said = [record.getMessage() for record in caplog.records if "in plaintext" in record.getMessage()]
+    assert said == ["on 0.0.0.0:0 tokens travel in plaintext: whoever sees them can use them (--insecure)"]
+
+
+async def test_a_unix_socket_asks_who_calls_like_every_other_address(redis_server: RedisServer, tmp_path: Path) -> None:
+    socket = f"unix:{tmp_path / 'socket'}"
+    async with guarded(redis_server, tmp_path, SHOP, listen=(socket,)) as shop:
+        await refused(shop.broker.Result(pb.ResultRequest(ids=["a"])), UNAUTHENTICATED, reason="TOKEN_MISSING")
+        await shop.enqueue("web", item("a"))
+
+
+async def test_without_a_file_tokens_mean_nothing(redis_server: RedisServer) -> None:
+    settings: dict[str, Any] = {"redis": redis_server.url, "listen": ("127.0.0.1:0",)}
+    async with Server(Settings(**settings)) as server, grpc.aio.insecure_channel(server.addresses[0]) as channel:
+        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
+        for metadata in (None, bearer("nobody")):
+            request = pb.EnqueueRequest(namespace="shop", items=[item("a")])
+            assert (await stub.Enqueue(request, metadata=metadata)).items
+
+
+async def test_a_broker_does_not_start_with_a_file_that_does_not_serve(tmp_path: Path) -> None:
+    path = tmp_path / "auth.toml"
+    path.write_text("[[principal]]\n")
+    settings: dict[str, Any] = {"redis": "redis://127.0.0.1:1", "listen": ("127.0.0.1:0",), "auth_file": path}
+    with pytest.raises(BadAuthFile, match=r"principal\[0\].name: field required"):
+        await Server(Settings(**settings)).start()
+
+
+CERTIFIED = {
+    "spiffe": ["spiffe://prod/web"],
+    "host": ["web.example"],
+    "address": ["10.1.2.3"],
+    "common": ["CN=tested"],
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "who"),
+    [
+        (["web.example", "spiffe://prod/web"], "spiffe"),
+        (["other.example", "web.example"], "host"),
+        (["10.1.2.3"], "address"),
+        (["stranger.example"], "common"),
+    ],
+)
+async def test_a_client_certificate_says_who_calls(
+    redis_server: RedisServer, tmp_path: Path, names: list[str], who: str
+) -> None:
+    authority, clients = Authority(), Authority("of clients")
+    cert, key = authority.pair().write(tmp_path)
+    ca = replace(tmp_path / "clients.pem", clients.pem)
+    principals = {name: [grant(name, "produce")] for name in (*CERTIFIED, "token")}
+    tls = {"tls_cert": cert, "tls_key": key, "tls_client_ca": ca}
+    async with guarded(redis_server, tmp_path, principals, **tls) as shop:
+        await shop.take(principals, certificates=CERTIFIED)
+        pair = clients.pair(*names)
+        credentials = grpc.ssl_channel_credentials(authority.pem, pair.key, pair.cert)
+        target = shop.server.addresses[0].replace("127.0.0.1", "localhost")
+        async with grpc.aio.secure_channel(target, credentials) as channel:
+            stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
+
+            async def may(namespace: str, metadata: Any = None) -> bool:
+                request = pb.EnqueueRequest(namespace=namespace, items=[item("a")])
+                call = stub.Enqueue(request, metadata=metadata, timeout=LONGEST_S)
+                code: grpc.StatusCode = await call.code()
+                assert code in (grpc.StatusCode.OK, DENIED, UNAUTHENTICATED)
+                return code is grpc.StatusCode.OK
+
+            assert [name for name in principals if await may(name)] == [who]
+            # A token goes before it, and one that nobody has is not made up for by it.
+            assert [name for name in principals if await may(name, bearer("token"))] == ["token"]
+            assert [name for name in principals if await may(name, bearer("nobody"))] == []
+
+            await shop.take(principals, certificates={})
+            call = stub.Enqueue(pb.EnqueueRequest(namespace=who, items=[item("a")]))
+            await refused(call, UNAUTHENTICATED, reason="TOKEN_MISSING")

@@ -211,7 +211,7 @@ def _memory(info: admin.GetServerInfoResponse) -> Iterator[Finding]:
 
 
 def _advices(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
-    advices = [advice for advice in info.advices if not advice.reason.startswith("TLS_")]
+    advices = [advice for advice in info.advices if not advice.reason.startswith(("TLS_", "AUTH_"))]
     for advice in advices:
         text = f"{words.one_line(advice.text)} ({words.plain(advice.reason)})"
         yield Finding(Status.WARN, "settings", text, "docs/deployment.md says how a Redis for dibs is set up")

@@ -11,6 +11,10 @@ Common to all calls:
              its settings differ from the numbers here, it says in Limits: first on a Work stream, in GetServerInfo,
              and in the refusal, whose ErrorInfo has "limit" and "value".
   durations  never negative; each field states its range.
+  credentials  where the broker wants to know who calls, metadata "authorization: Bearer TOKEN" or a client certificate;
+             UNAUTHENTICATED (reason TOKEN_MISSING, TOKEN_UNKNOWN, ...) without, PERMISSION_DENIED (MISSING_ROLE, with namespace
+             and role) where a right is lacking, also at the end of a stream whose caller has lost it.
+
 All numbers are defaults of broker settings. A value out of range is INVALID_ARGUMENT with a BadRequest
 detail naming the field.
 """
