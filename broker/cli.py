@@ -19,6 +19,7 @@ from rich.markup import escape
 from dibs.contract.log_lines import send_to_stderr
 from dibs.contract.metrics_page import NoMetrics
 
+from .border.audit_log import CannotWrite
 from .border.listening import CannotListen, allow_connections
 from .config.auth_file import BadAuthFile
 from .config.certificates import BadCertificates
@@ -39,6 +40,7 @@ _CANNOT_SERVE = (
     BadKeys,
     BadSettings,
     CannotListen,
+    CannotWrite,
     EmbeddedRedisError,
     NoMetrics,
     UnsuitableRedis,
@@ -50,8 +52,8 @@ async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Raises:
-        EmbeddedRedisError, UnsuitableRedis, CannotListen, BadAuthFile, BadCertificates, BadKeys, BadSettings,
-            NoMetrics: as `Server.start` and `Server.failed`.
+        EmbeddedRedisError, UnsuitableRedis, CannotListen, CannotWrite, BadAuthFile, BadCertificates, BadKeys,
+            BadSettings, NoMetrics: as `Server.start` and `Server.failed`.
     """
     server = Server(settings)
     with _stop_signals() as told, _hangup_signal(server, settings):
@@ -80,8 +82,8 @@ async def _unless_told(told: asyncio.Event, work: Any) -> bool:
 
 @contextmanager
 def _hangup_signal(server: Server, settings: Settings) -> Iterator[None]:
-    """With TLS or principals, SIGHUP means to look at their files; without, what it always does."""
-    if settings.tls_cert is None and not settings.asks_who_calls:
+    """With TLS, principals or an audit log SIGHUP means to look at their files; without, what it always does."""
+    if settings.tls_cert is None and not settings.asks_who_calls and settings.audit_log is None:
         yield
         return
     loop = asyncio.get_running_loop()

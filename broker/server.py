@@ -18,6 +18,8 @@ from grpc_health.v1 import health_pb2_grpc
 from dibs.contract.metrics_page import metrics_address
 
 from .border import health
+from .border.audit_log import AuditLog
+from .border.auditing import lost_line
 from .border.crossing import Border
 from .border.drain import Drain
 from .border.file_watch import FileWatch
@@ -56,6 +58,8 @@ _CONNECT_AGAIN_S = 0.5
 #: Seconds that the end of a broker has at least to give back what its streams left: a receipt is waited for, for one of
 #: them.
 _GIVE_BACK_S = 2.0
+#: Seconds that the end of a broker waits for what the audit log has not written.
+_AUDIT_END_S = 2.0
 
 
 def engine_config(settings: Settings, redis_url: str, quotas: QuotaTable) -> EngineConfig:
@@ -100,6 +104,7 @@ class Server:
         self._drain = Drain()
         self._tls: Tls | None = None
         self._identities: Identities | None = None
+        self._audit: AuditLog | None = None
         self._stack = AsyncExitStack()
         self._redis_task: asyncio.Task[None] | None = None
         #: When the drain began, on the loop's clock.
@@ -114,6 +119,7 @@ class Server:
             CannotListen: an address is taken.
             BadCertificates: they do not serve.
             BadAuthFile: it does not serve.
+            CannotWrite: the audit log cannot be.
             BadKeys: the file of keys does not serve.
             BadSettings: the ready file cannot be written.
             NoMetrics: metrics cannot be put together, or not be served there.
@@ -123,13 +129,23 @@ class Server:
         self._identities = _identities(settings)
         check_redis_files(settings.redis_ca, settings.redis_cert, settings.redis_key)
         async with AsyncExitStack() as stack:
+            if settings.audit_log is not None:
+                self._audit = AuditLog(settings.audit_log, lost_line)
+                stack.push_async_callback(asyncio.to_thread, self._audit.close, _AUDIT_END_S)
             engine = Engine(engine_config(settings, await self._redis_url(stack), self._quotas(stack)))
             stack.push_async_callback(engine.close)
             connected = await _connect(engine)
             metrics = _metrics(settings)
             guard = None if self._identities is None else Guard(self._identities, engine)
             services = Services(
-                engine, settings, self._drain, self._tls, metrics.meters if metrics else None, guard, self._tolls(stack)
+                engine,
+                settings,
+                self._drain,
+                self._tls,
+                metrics.meters if metrics else None,
+                guard,
+                self._tolls(stack),
+                self._audit,
             )
             stack.push_async_callback(self._close, services)
             server = grpc.aio.server(options=server_options(settings))
@@ -160,9 +176,11 @@ class Server:
             _log.info("listening on %s", address)
 
     def look_at_files(self) -> None:
-        """Look at the files of TLS and of principals now instead of within 10 s; without any nothing happens."""
+        """Look at the files of TLS and of principals now instead of within 10 s, and open the audit log anew."""
         for watch in self._watches():
             watch.hasten()
+        if self._audit is not None:
+            self._audit.reopen()
 
     async def stop(self) -> None:
         """Drains and ends everything, in the reverse order of its start; a second call does nothing."""

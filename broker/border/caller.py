@@ -24,6 +24,12 @@ class Caller:
 CALLER: ContextVar[Caller | None] = ContextVar("dibs_caller", default=None)
 
 
+def name_of_caller() -> str:
+    """The caller's name; "": nobody asks for it."""
+    caller = CALLER.get()
+    return "" if caller is None else caller.principal.name
+
+
 def scope_of_caller(namespace: str, *roles: Role) -> Names:
     """The queues of a namespace for which the caller has at least one of these roles."""
     caller = CALLER.get()

@@ -19,6 +19,7 @@ import grpc
 from grpc_status import rpc_status
 
 from ..config.limits import Limits
+from .auditing import Auditing
 from .encoded import writer
 from .errors import status_of
 from .guard import Guard
@@ -45,6 +46,7 @@ class Border:
         watch: makes who is told of the calls of a method, by its full name; None: nobody is.
         guard: lets through those who may call; None: everybody may.
         tolls: count what callers use of our own services; None: nobody does.
+        auditing: tells of calls that change what is others', and of refused ones; None: nobody does.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Border:
         watch: Callable[[str], Watcher] | None = None,
         guard: Guard | None = None,
         tolls: Tolls | None = None,
+        auditing: Auditing | None = None,
     ) -> None:
+        self._auditing = auditing
         self._server = server
         self._limits = limits
         self._watch = watch
@@ -79,10 +83,16 @@ class Border:
         read = reader(handler.request_deserializer, self._limits, strict=is_ours)
         form, behaviour = next((form, found) for form in forms if (found := getattr(handler, form)))
         many = handler.request_streaming
+        method = (service, name)
+
+        def guarding(inner: Any) -> Any:
+            return None if self._guard is None else self._guard.guarded(method, inner, read, streams=many)
+
         # What takes requests as bytes.
-        outer = None
-        if self._guard is not None:
-            outer = self._guard.guarded((service, name), behaviour, read, streams=many)
+        if self._auditing is None:
+            outer = guarding(behaviour)
+        else:
+            behaviour, outer = self._auditing.audited(method, behaviour, guarding)
         if self._tolls is not None and is_ours:
             outer = self._tolls.tolled(
                 outer or reading(behaviour, read, streams=many),

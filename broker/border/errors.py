@@ -165,6 +165,7 @@ class PermissionDenied(RequestError):
         elif queue is not None:
             text += " for every queue: name those that it has"
         super().__init__(text)
+        self.principal = principal
         self.metadata = {"role": ",".join(roles)}
         if namespace:
             self.metadata["namespace"] = namespace[:140]

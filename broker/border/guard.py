@@ -19,6 +19,7 @@ from dibs.contract.names import DEFAULT_NAMESPACE
 
 from ..config.principals import Principal
 from ..engine.engine import Engine
+from .auditing import tell_refusal
 from .caller import CALLER, Caller
 from .errors import RequestError
 from .identities import Identities
@@ -190,6 +191,9 @@ class LastingCall(Caller):
                     await self._allow(message)
             except RequestError as error:
                 message = error
+                # What a worker may not do ends its stream, and is told then.
+                if self._right.settles is None:
+                    tell_refusal(error)
             yield message
 
     async def _allow(self, message: Any) -> None:

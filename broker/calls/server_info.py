@@ -9,6 +9,7 @@ from pydantic import BeforeValidator
 from dibs.contract.sizes import format_size, parse_size
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.audit_log import AuditLog
 from ..border.caller import caller_sees
 from ..border.identities import Identities
 from ..border.tls import Tls
@@ -32,6 +33,7 @@ async def server_info(
     settings: Limits,
     tls: Tls | None = None,
     identities: Identities | None = None,
+    audit: AuditLog | None = None,
 ) -> pb.GetServerInfoResponse:
     """Everything; what is about Redis stays empty while it does not answer."""
     response = pb.GetServerInfoResponse(
@@ -61,6 +63,10 @@ async def server_info(
     # Where Redis is away all advice is about that.
     response.advices.extend(_about(tls))
     response.advices.extend(_about_callers(identities))
+    if audit is not None and (audit.complaint or audit.lost):
+        said = f"{audit.complaint}, " if audit.complaint else ""
+        text = f"{said}{audit.lost} lines of the audit log were lost since this broker began"
+        response.advices.append(pb.Advice(reason="AUDIT_LOG_LOST", text=text))
     response.namespaces.extend(fitting_names(namespaces, engine.config.reply_bytes - response.ByteSize()))
     return response
 

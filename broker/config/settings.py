@@ -108,6 +108,12 @@ class Settings(BaseSettings, Limits, CallerLimits, NamespaceQuotas):
         le=timedelta(days=1),
         description="Time between looks at keys that come from a URL.",
     )
+    audit_log: str | None = Field(
+        default=None,
+        min_length=1,
+        description="File to which calls that change what is others', and refused ones, are appended as lines of JSON; "
+        "or stderr. Default: none.",
+    )
     reflection: bool = Field(
         default=True,
         description="Tell programs such as grpcurl what this broker serves (grpc.reflection).",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 
+from dibs.contract.headers import PRINCIPAL
 from dibs.contract.wire import field as encoded_field
 from dibs.contract.wire import id_entry, tag
 from dibs.v1 import broker_pb2 as pb
@@ -58,8 +59,8 @@ _CONFLICTS: dict[int, str] = {
 _LONGEST_KNOWN = 1024
 
 
-def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[NewItem]]:
-    """Namespace and items of an EnqueueRequest."""
+def read_enqueue(request: pb.EnqueueRequest, limits: Limits, principal: str = "") -> tuple[str, list[NewItem]]:
+    """Namespace and items of an EnqueueRequest, which `principal` has sent; "": it is not known who."""
     namespace = check.namespace(request.namespace, limits.max_name_length)
     if request.request_id:
         check.identifier(request.request_id, "request_id", limits.max_id_length)
@@ -71,6 +72,10 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
     contents = [item.content for item in found]
     check.payloads([content.payload for content in contents], "items[{}].content.payload", limits.max_payload_bytes)
     bodies = [content.SerializeToString() for content in contents]
+    if principal:
+        # Of two headers of a name the last counts, so this is what is read, whatever was sent.
+        producer = _producer(principal)
+        bodies = [body + producer for body in bodies]
     # What is not an item's own is remembered for the next like it.
     for item, content in zip(found, contents, strict=True):
         item.ClearField("id")
@@ -78,11 +83,16 @@ def read_enqueue(request: pb.EnqueueRequest, limits: Limits) -> tuple[str, list[
     rests = [item.SerializeToString() for item in found]
     if not all(ids):
         ids = completed(ids, request.request_id)
-    return namespace, _new_items(found, ids, rests, bodies, limits)
+    return namespace, _new_items(found, ids, rests, bodies, limits, principal)
 
 
 def _new_items(
-    found: Sequence[pb.EnqueueItem], ids: Sequence[str], rests: Sequence[bytes], bodies: Sequence[bytes], limits: Limits
+    found: Sequence[pb.EnqueueItem],
+    ids: Sequence[str],
+    rests: Sequence[bytes],
+    bodies: Sequence[bytes],
+    limits: Limits,
+    principal: str,
 ) -> list[NewItem]:
     """Items from their ids, their bodies and the rest: as it is in `found`, and as bytes."""
     plain: dict[bytes, tuple[str, str]] = {}
@@ -92,7 +102,7 @@ def _new_items(
             item = found[at]
             try:
                 if item.content.headers or item.lease_token or item.WhichOneof("due"):
-                    own[at] = _read_item(item, ids[at], bodies[at], limits)
+                    own[at] = _read_item(item, ids[at], bodies[at], limits, principal)
                 else:
                     plain[rest] = _terms(rest, limits)
             except InvalidField as error:
@@ -103,10 +113,19 @@ def _new_items(
     ]
 
 
-def _read_item(item: pb.EnqueueItem, id: str, body: bytes, limits: Limits) -> NewItem:
+@lru_cache(maxsize=1024)
+def _producer(principal: str) -> bytes:
+    """What is added to the body of an item to say who has put it."""
+    return tpb.Content(headers={PRINCIPAL: principal}).SerializeToString()
+
+
+def _read_item(item: pb.EnqueueItem, id: str, body: bytes, limits: Limits, principal: str) -> NewItem:
     """An item with headers, a due time or a lease token."""
     content = item.content
     check.headers(content.headers, "content.headers", limits.max_headers, limits.max_headers_bytes)
+    if PRINCIPAL in content.headers and not principal:
+        # Nobody knows who it was.
+        body += _producer("")
     content.ClearField("headers")
     token = item.lease_token
     item.ClearField("lease_token")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from dibs.contract.cron import BadCron, Effort, check_cron, zone
+from dibs.contract.headers import PRINCIPAL
 from dibs.v1 import admin_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
@@ -76,6 +77,8 @@ def read_put(request: pb.PutSchedulesRequest, limits: Limits) -> PutCall:
 
 def _read_schedule(schedule: pb.Schedule, limits: Limits, effort: Effort) -> NewSchedule:
     check.text(schedule.name, "name", MAX_NAME_LENGTH)
+    # Who has put a schedule is not told by its runs.
+    schedule.content.headers.pop(PRINCIPAL, None)
     check_content(schedule.content, limits, is_task=True)
     spec = delivery_spec(schedule.queue, tpb.QUEUE_KIND_TASK, schedule.policy.SerializeToString(), limits)
     _check_timing(schedule, limits, effort)

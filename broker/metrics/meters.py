@@ -26,11 +26,12 @@ class Meters:
 
     Args:
         registry: where it is found.
-        most_names: names of tasks that are told apart.
+        most_names: names of tasks, and of principals, that are told apart.
     """
 
     def __init__(self, registry: CollectorRegistry, most_names: int) -> None:
         self._tasks = Names(most_names)
+        self._principals = Names(most_names)
         self._calls = Counter("dibs_rpcs", "Calls that have ended.", ("method", "code"), registry=registry)
         self._call_seconds = Histogram(
             "dibs_rpc_seconds", "How long calls took.", ("method",), registry=registry, buckets=_LONG
@@ -41,6 +42,9 @@ class Meters:
             "Items that clients put into queues, by what became of each; data has no task.",
             ("task", "outcome"),
             registry=registry,
+        )
+        self._produced = Counter(
+            "dibs_produced_items", "Items that principals have put into queues.", ("principal",), registry=registry
         )
         self._settled = Counter(
             "dibs_settled_items",
@@ -69,8 +73,11 @@ class Meters:
         """Hears of the calls of a method."""
         return CallMeter(method, self._calls, self._call_seconds, self._under_way)
 
-    def enqueued(self, tasks: Iterable[str], outcomes: Sequence[Enqueued]) -> None:
+    def enqueued(self, tasks: Iterable[str], outcomes: Sequence[Enqueued], principal: str = "") -> None:
         """Items were put, or not; tasks in the order of the outcomes."""
+        if principal:
+            new = sum(outcome in (Enqueued.CREATED, Enqueued.REPLACED) for outcome in outcomes)
+            self._produced.labels(self._principals.label(principal)).inc(new)
         for (task, outcome), count in Tally(zip(tasks, outcomes, strict=True)).items():
             self._enqueued.labels(self._tasks.label(task), outcome.name.lower()).inc(count)
 

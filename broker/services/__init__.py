@@ -9,6 +9,8 @@ import grpc
 
 from dibs.v1 import admin_pb2, admin_pb2_grpc, broker_pb2, broker_pb2_grpc, lock_pb2, lock_pb2_grpc
 
+from ..border.audit_log import AuditLog
+from ..border.auditing import Auditing
 from ..border.crossing import Border
 from ..border.drain import Drain
 from ..border.guard import Guard
@@ -56,7 +58,9 @@ class Services:
         meters: Meters | None = None,
         guard: Guard | None = None,
         tolls: Tolls | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._auditing = None if audit is None else Auditing(audit.say)
         identity = Identity()
         self._meters = meters
         self._limits = limits
@@ -67,7 +71,7 @@ class Services:
         self.roster = Roster(engine, identity.id, self._scheduler.workers_came)
         self._broker = BrokerService(engine, self._dispatch, limits, drain, self.roster, Heartbeats(limits), meters)
         identities = None if guard is None else guard.identities
-        self._admin = AdminService(engine, limits, drain, identity, tls, identities)
+        self._admin = AdminService(engine, limits, drain, identity, tls, identities, audit)
         self._lock = LockService(engine, limits)
         self._engine = engine
         self._tidying: asyncio.Task[None] | None = None
@@ -75,7 +79,7 @@ class Services:
     def register(self, server: grpc.aio.Server) -> None:
         """Add the services to a server that has not started."""
         watch = self._meters.calls_of if self._meters else None
-        border: Any = Border(server, self._limits, watch, self._guard, self._tolls)
+        border: Any = Border(server, self._limits, watch, self._guard, self._tolls, self._auditing)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)

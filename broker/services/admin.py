@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dibs.v1 import admin_pb2_grpc
 
+from ..border.audit_log import AuditLog
 from ..border.drain import Drain
 from ..border.identities import Identities
 from ..border.tls import Tls
@@ -37,10 +38,11 @@ class AdminService(
         identity: Identity,
         tls: Tls | None,
         identities: Identities | None,
+        audit: AuditLog | None,
     ) -> None:
         QueueHandlers.__init__(self, engine, limits)
         DeadLetterHandlers.__init__(self, engine, limits, drain)
         TaskHandlers.__init__(self, engine, limits, drain)
-        ServerHandlers.__init__(self, engine, limits, identity, tls, identities)
+        ServerHandlers.__init__(self, engine, limits, identity, tls, identities, audit)
         ScheduleHandlers.__init__(self, engine, limits)
         NamespaceHandlers.__init__(self, engine, limits)

@@ -10,7 +10,7 @@ import grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
-from ..border.caller import scope_of_caller
+from ..border.caller import name_of_caller, scope_of_caller
 from ..border.drain import Drain
 from ..border.encoded import Encoded
 from ..border.errors import Draining, InvalidField, RequestError, status_of
@@ -168,8 +168,9 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             return pb.EnqueueStreamResponse(error=status_of(error, "EnqueueStream"))
 
     async def _enqueue(self, request: pb.EnqueueRequest) -> Encoded:
-        namespace, items = read_enqueue(request, self._limits)
+        principal = name_of_caller()
+        namespace, items = read_enqueue(request, self._limits, principal)
         outcomes = await self._engine.enqueue(namespace, request.request_id, items)
         if self._meters is not None:
-            self._meters.enqueued([item.content.task_name for item in request.items], outcomes)
+            self._meters.enqueued([item.content.task_name for item in request.items], outcomes, principal)
         return enqueue_response(items, outcomes)

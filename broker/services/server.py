@@ -6,6 +6,7 @@ import grpc
 
 from dibs.v1 import admin_pb2 as pb
 
+from ..border.audit_log import AuditLog
 from ..border.identities import Identities
 from ..border.tls import Tls
 from ..calls.server_info import server_info
@@ -18,13 +19,20 @@ class ServerHandlers:
     """Each method checks its request, calls the engine and puts the answer into a message."""
 
     def __init__(
-        self, engine: Engine, limits: Limits, identity: Identity, tls: Tls | None, identities: Identities | None
+        self,
+        engine: Engine,
+        limits: Limits,
+        identity: Identity,
+        tls: Tls | None,
+        identities: Identities | None,
+        audit: AuditLog | None,
     ) -> None:
         self._engine = engine
         self._limits = limits
         self._identity = identity
         self._tls = tls
         self._identities = identities
+        self._audit = audit
 
     async def GetServerInfo(
         self,
@@ -32,4 +40,4 @@ class ServerHandlers:
         context: grpc.aio.ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],
     ) -> pb.GetServerInfoResponse:
         """This broker: version, Redis, limits."""
-        return await server_info(self._engine, self._identity, self._limits, self._tls, self._identities)
+        return await server_info(self._engine, self._identity, self._limits, self._tls, self._identities, self._audit)

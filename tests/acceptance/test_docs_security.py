@@ -11,13 +11,15 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from dibs.broker.border import file_watch, jwt_tokens, tls
+from dibs.broker import server
+from dibs.broker.border import audit_log, auditing, file_watch, jwt_tokens, tls
 from dibs.broker.config.auth_file import claimed
 from dibs.broker.config.options import options
 from dibs.broker.config.settings import Settings
 from dibs.cli import checks
 from dibs.codecs import zlib
 from dibs.data import batch
+from dibs.v1 import admin_pb2 as apb
 from dibs.worker.process import not_read_here
 
 from ..support.certificates import Authority, replace
@@ -121,7 +123,7 @@ def test_the_page_has_the_options_and_numbers_of_issuers() -> None:
     for option in options():
         if option.name.startswith("jwt_"):
             assert f"`{option.flag}" in PAGE
-    [claims] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    claims, _ = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
     grants, _ = claimed("jwt:shop-web", json.loads(claims)["dibs"])
     assert [str(role) for role in sorted(grants[0].roles)] == ["produce", "read"]
     assert (jwt_tokens.LOOK_FOR_UNKNOWN_S, jwt_tokens._AGAIN_S) == (30, 10)
@@ -132,6 +134,29 @@ def test_the_page_has_the_options_and_numbers_of_issuers() -> None:
         timedelta(seconds=30),
         timedelta(minutes=5),
     )
+
+
+def test_the_page_has_the_line_and_the_numbers_of_the_audit_log() -> None:
+    _, shown = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    lines: list[bytes] = []
+
+    class Context:
+        def peer(self) -> str:
+            return "ipv4:10.0.0.7:41234"
+
+    call = auditing.AuditedCall(lines.append, "dibs.v1.AdminService/DeleteItems", Context())
+    call.request = apb.DeleteItemsRequest(namespace="shop", ids=["a", "b"])
+    call.tell(None)
+    written, told = json.loads(lines[0]), json.loads(shown)
+    assert list(written) == list(told)
+    assert set(written) <= set(re.findall(r"`(\w+)`", PAGE))
+    own = ("time", "seconds", "principal")
+    assert {key: written[key] for key in written if key not in own} == {
+        key: told[key] for key in told if key not in own
+    }
+    assert (audit_log.MOST_WAITING, server._AUDIT_END_S) == (10_000, 2)
+    assert "10,000\nlines wait" in PAGE
+    assert "waits 2 s for what is not\nwritten" in PAGE
 
 
 def _logging_apart(text: str) -> str:

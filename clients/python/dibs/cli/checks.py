@@ -167,6 +167,11 @@ def _auth(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
         if said.reason == "AUTH_FILE_UNUSABLE":
             text = f"{words.one_line(said.text)} ({said.reason})"
             yield Finding(Status.FAIL, "auth", text, "until then the principals and rights from before hold")
+        elif said.reason == "AUDIT_LOG_LOST":
+            text = f"{words.one_line(said.text)} ({said.reason})"
+            yield Finding(
+                Status.FAIL, "audit", text, "look at the disk and at who reads the file; it goes on by itself"
+            )
         elif said.reason == "JWT_KEYS_UNUSABLE":
             text = f"{words.one_line(said.text)} ({said.reason})"
             yield Finding(Status.FAIL, "auth", text, "until then tokens are verified with the keys from before")

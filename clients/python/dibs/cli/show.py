@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ..contract.headers import PRINCIPAL
 from ..v1.broker_pb2 import ItemResult
 from ..v1.types_pb2 import ITEM_STATE_SUCCEEDED, ITEM_STATE_UNKNOWN
 from . import words
@@ -27,7 +28,10 @@ def item_fields(item: ItemResult) -> RenderableType:
         if item.content.task_name:
             pairs.append(("task", cell(item.content.task_name)))
         pairs.append(("arguments" if item.content.task_name else "data", cell(words.arguments(item.content))))
-        pairs.extend((f"header {name}", cell(value)) for name, value in sorted(item.content.headers.items()))
+        headers = dict(item.content.headers)
+        if producer := headers.pop(PRINCIPAL, ""):
+            pairs.append(("producer", cell(producer)))
+        pairs.extend((f"header {name}", cell(value)) for name, value in sorted(headers.items()))
     if item.attempt:
         pairs.append(("attempt", str(item.attempt)))
     if item.HasField("enqueue_time"):

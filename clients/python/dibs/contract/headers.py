@@ -10,6 +10,8 @@ ATTEMPTS_BEFORE = "dibs-attempts-before"
 LAST_ERROR = "dibs-last-error"
 #: Header of an item whose payload codecs have encoded: which, and with which keys; see `sealed`.
 CODEC = "dibs-codec"
+#: Header of an item that was enqueued by a principal of the broker's: its name. Brokers set it, whatever clients send.
+PRINCIPAL = "dibs-principal"
 
 #: What the names of headers begin with that are not for users to set.
 RESERVED = "dibs-"
