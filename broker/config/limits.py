@@ -127,6 +127,12 @@ class Limits(BaseModel):
         le=1000,
         description="Most queues that one Lease or Work stream may name.",
     )
+    max_schema_bytes: Size = Field(
+        default=CONTRACT.max_schema_bytes,
+        ge=0,
+        le=1024**2,
+        description="Longest JSON Schema of a task's arguments that a worker may register.",
+    )
     heartbeat_interval: Span = Field(
         default=timedelta(seconds=DEFAULT.interval_s),
         ge=timedelta(0),
@@ -212,6 +218,7 @@ class Limits(BaseModel):
             max_wait=self.max_wait.total_seconds(),
             max_credit=self.max_credit,
             max_queues_per_lease=self.max_queues_per_lease,
+            max_schema_bytes=self.max_schema_bytes,
         )
 
     @cached_property

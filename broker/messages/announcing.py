@@ -30,6 +30,7 @@ def announcement(limits: Limits) -> tpb.Limits:
         max_wait=_duration(limits.max_wait),
         max_credit=limits.max_credit,
         max_queues_per_lease=limits.max_queues_per_lease,
+        max_schema_bytes=limits.max_schema_bytes,
     )
 
 

@@ -45,6 +45,10 @@ def _definition(task: pb.TaskDefinition, limits: Limits) -> bytes:
     check.task_name(task.name, "name", limits.max_task_name_length)
     # Only checked: calls name their own.
     delivery_spec(task.queue, tpb.QUEUE_KIND_TASK, task.policy.SerializeToString(), limits)
+    size = len(task.schema.encode())
+    if size > limits.max_schema_bytes:
+        told = ("max_schema_bytes", limits.max_schema_bytes)
+        raise InvalidField("schema", f"has {size} bytes, must have at most {limits.max_schema_bytes}", told)
     definition = pb.TaskDefinition()
     definition.CopyFrom(task)
     definition.description = task.description[:MAX_DESCRIPTION_LENGTH]

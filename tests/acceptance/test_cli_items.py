@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
 from dibs.cli.exits import Exit
+from dibs.v1 import admin_pb2 as apb
+from dibs.v1.admin_pb2_grpc import AdminServiceStub
 
 from ..support import operating
 from ..support.operating import Command, Consumer
@@ -154,3 +157,22 @@ def test_a_task_that_nobody_knows_is_enqueued_with_a_warning(dibs: Command) -> N
     assert "no worker has registered a task mail.snd" in said.err
     assert "did you mean mail.send?" in said.err
     assert "no worker" not in dibs("enqueue", "mail.send").err
+
+
+def test_a_call_is_checked_by_what_the_worker_of_its_task_has_said(dibs: Command, consumer: Consumer) -> None:
+    schema = {"properties": {"address": {"type": "string"}}, "required": ["address"], "additionalProperties": False}
+    definition = apb.TaskDefinition(name="checked.send", queue="checked", schema=json.dumps(schema))
+    with grpc.insecure_channel(dibs.target) as channel:
+        AdminServiceStub(channel).RegisterTasks(apb.RegisterTasksRequest(tasks=[definition]))
+
+    for words, told in (
+        ((), "checked.send() is missing the argument 'address'"),
+        (("--args", "[5]"), "argument 'address' of checked.send must be a string, not 5"),
+        (("--kwargs", '{"adress": "a"}'), "did you mean address?"),
+    ):
+        said = dibs("enqueue", "checked.send", *words, code=Exit.USAGE)
+        assert told in said.err.replace("\n", " ")
+    dibs("enqueue", "checked.send", "--args", '["a"]')
+
+    [delivery] = consumer.lease("checked")
+    assert json.loads(delivery.content.payload) == {"args": ["a"], "kwargs": {}}

@@ -15,7 +15,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "tasks.md").read_text()
 
 def test_the_page_tells_the_truth(tmp_path: Path) -> None:
     module, *programs = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(programs) == 3
+    assert len(programs) == 4
     (tmp_path / "pages.py").write_text(module)
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     with running_broker() as broker:

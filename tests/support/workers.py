@@ -25,6 +25,7 @@ class Job:
     name: str
     function: Callable[..., Any]
     is_async: bool = False
+    types: None = None
 
     def gives_up_on(self, error: BaseException) -> bool:
         """After no exception."""

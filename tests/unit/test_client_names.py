@@ -25,6 +25,7 @@ class Named:
         self.aliases = ()
         self.middleware = ()
         self.is_async = False
+        self.types = None
 
     def gives_up_on(self, error: BaseException) -> bool:
         return False

@@ -15,7 +15,7 @@ def test_lowest_txt_has_the_lower_bounds_of_what_is_installed_with_dibs() -> Non
     extras = project["optional-dependencies"]
     needed = [
         *project["dependencies"],
-        *(line for extra in ("cli", "broker", "worker", "tls", "jwt", "metrics") for line in extras[extra]),
+        *(line for extra in ("cli", "broker", "worker", "typed", "tls", "jwt", "metrics") for line in extras[extra]),
     ]
     bounds = {match[1]: match[2] for line in needed if (match := _WITH_LOWER_BOUND.fullmatch(line))}
 

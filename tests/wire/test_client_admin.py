@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from datetime import timedelta
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, Literal
 
 import pytest
 
@@ -17,6 +18,7 @@ from dibs import (
     FailedPrecondition,
     InvalidArgument,
     NoLock,
+    PayloadError,
     SimpleLock,
     State,
     UnknownTask,
@@ -191,11 +193,11 @@ def test_one_lock_object_is_not_taken_twice_at_once(app: Dibs) -> None:
 
 
 def test_tasks_of_workers_are_called_without_their_code(app: Dibs, broker: BrokerThread) -> None:
-    app.task(name="far.plain", queue="there")(lambda: None)
+    app.task(name="far.plain", queue="there")(lambda *_, **__: None)
     app.task(
         name="far.rich", queue="there", attempts=4, vis_timeout=30, save_results=60, backoff=Backoff(2, 3, 60, 0.2)
-    )(lambda: None)
-    app.task(name="far.fixed", attempts=2, vis_timeout=30, retry_delay=7, use_dead="broken")(lambda: None)
+    )(lambda *_, **__: None)
+    app.task(name="far.fixed", attempts=2, vis_timeout=30, retry_delay=7, use_dead="broken")(lambda *_, **__: None)
     assert register(app).tasks == 3
     with Dibs(broker.target) as other:
         assert other.known_tasks() == ["far.fixed", "far.plain", "far.rich"]
@@ -212,6 +214,47 @@ def test_tasks_of_workers_are_called_without_their_code(app: Dibs, broker: Broke
     assert (rich.retry.initial_delay.seconds, rich.retry.multiplier, rich.retry.max_delay.seconds) == (2, 3, 60)
     assert (fixed.attempts, fixed.retry.initial_delay.seconds) == (2, 7)
     assert app.known_queues() == ["asked.for", "default", "there"]
+
+
+def send(address: str, *, at: date, copies: int = 1) -> None: ...
+
+
+def test_calls_of_tasks_whose_code_is_elsewhere_are_checked_by_what_their_worker_said(
+    app: Dibs, broker: BrokerThread
+) -> None:
+    app.task(name="far.send")(send)
+    register(app)
+    with Dibs(broker.target) as other:
+        for args, kwargs, told in (
+            (["me"], {}, r"far.send\(\) is missing the argument 'at'"),
+            (["me"], {"at": "2026-01-01", "countdown": 5}, "countdown is delay=, in seconds here"),
+            ([5], {"at": "2026-01-01"}, "argument 'address' of far.send must be a string, not 5"),
+        ):
+            with pytest.raises((TypeError, PayloadError), match=told):
+                other.call_task("far.send", None, *args, **kwargs)
+        other.call_task("far.send", None, "me", at="2026-01-01", copies=2, delay=0)
+    (item,) = take(app)
+    assert item.content.payload == b'{"args":["me"],"kwargs":{"at":"2026-01-01","copies":2}}'
+    [info] = app.admin.tasks(["far.send"])
+    assert json.loads(info.schema)["required"] == ["address", "at"]
+
+
+def test_a_schema_that_is_too_long_is_left_out_and_named(app: Dibs) -> None:
+    app.task(name="large")(large)
+    app.task(name="small")(send)
+
+    done = register(app)
+
+    assert (done.tasks, done.refused, done.unchecked) == (2, {}, ["large"])
+    schemas = {info.name: info.schema for info in app.admin.tasks()}
+    assert schemas["large"] == ""
+    assert schemas["small"]
+
+
+def large(choice: Any) -> None: ...
+
+
+large.__annotations__["choice"] = Literal[tuple(f"{number:04}" for number in range(6_000))]
 
 
 def test_what_the_broker_said_of_a_task_is_believed_for_a_while(app: Dibs, broker: BrokerThread) -> None:

@@ -7,12 +7,14 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, cast
 
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from dibs import Dibs
 from dibs.broker.border.drain import Drain
 from dibs.broker.config.limits import Limits
 from dibs.broker.engine.config import EngineConfig
@@ -205,6 +207,48 @@ async def test_what_cannot_work_fails_and_says_why(
         failed = await result(broker, "a")
         assert failed.state == tpb.ITEM_STATE_FAILED
         assert error in failed.error
+
+
+def add_days(day: date, count: int) -> date:
+    return day if count < 0 else day + timedelta(days=count) if count else cast(date, "no date")
+
+
+async def add_days_later(day: date, count: int) -> date:
+    return add_days(day, count)
+
+
+@pytest.mark.parametrize("function", [add_days, add_days_later])
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        (b'{"args":["2026-11-30",2]}', ""),
+        (b'{"args":["soon",2]}', "argument 'day' of task is not date: Invalid RFC3339"),
+        (b'{"args":[],"kwargs":{"day":5,"count":2}}', "argument 'day' of task is not date: Expected `date`, got `int`"),
+        (b'{"args":["2026-11-30",0]}', "the result of task is not date: Invalid RFC3339"),
+    ],
+    ids=["good", "argument", "by name", "result"],
+)
+async def test_arguments_and_results_of_annotated_types_are_converted_or_rejected_at_once(
+    broker: Broker, function: Callable[..., Any], payload: bytes, error: str
+) -> None:
+    task = Dibs("127.0.0.1:1").task(name="task", save_results=60)(function)
+
+    async with working(target_of(broker), {"task": cast(Job, task)}):
+        await put(broker, "a", payload=payload, attempts=3)
+        found = await result(broker, "a")
+
+    assert (found.result, found.error) == (b"" if error else b'"2026-12-02"', error and found.error)
+    assert error in found.error
+    assert found.attempt == 1
+
+
+async def test_a_result_that_an_annotation_would_write_says_so(broker: Broker) -> None:
+    async with working(target_of(broker), jobs(task=lambda: date(2026, 1, 1))):
+        await put(broker, "a", attempts=3)
+        found = await result(broker, "a")
+
+    assert "cannot be written as JSON: Object of type date" in found.error
+    assert "annotate what the function returns" in found.error
 
 
 async def test_a_running_coroutine_is_cancelled_and_a_running_function_is_told(broker: Broker) -> None:

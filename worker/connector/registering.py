@@ -85,6 +85,10 @@ class Registering:
 def _tell(done: Registered, group: str) -> None:
     for name, reason in done.refused.items():
         _log.error(Said("refused by the broker", name=name, reason=reason))
+    if done.unchecked:
+        _log.warning(
+            Said("the broker takes no schema that long: calls by name are not checked", tasks=", ".join(done.unchecked))
+        )
     fields: dict[str, object] = {"group": group, "tasks": done.tasks, "schedules": done.schedules}
     if done.removed:
         fields["removed"] = ", ".join(done.removed)

@@ -15,6 +15,7 @@ from dibs.codecs.sealing import Sealing
 from dibs.errors import CodecError, PayloadError, TimeLimitExceeded
 from dibs.rpc import codec
 from dibs.rpc.codec import decode_call, encode_json
+from dibs.rpc.culprits import culprit
 from dibs.tasks.dispositions import Disposition, Reject, Retry, Snooze
 from dibs.v1 import broker_pb2 as pb
 
@@ -81,6 +82,9 @@ class Execution:
                 args, kwargs = decode_call(content.payload)
             else:
                 args, kwargs = decode_call(sealing.open_payload(delivery.id, content.task_name, content.payload))
+            types = task.types
+            if types is not None:
+                args, kwargs = types.read(args, kwargs)
         except CodecError as error:
             self._unread.hand_back(delivery, error)
             return None
@@ -236,16 +240,26 @@ class Execution:
     def _succeeded_with(self, running: LeasedTask, result: Any) -> None:
         delivery = running.delivery
         try:
-            encoded = encode_json(result)
-            if self._sealing is not None:
-                encoded = self._sealing.seal_result(delivery.id, encoded)
+            encoded = self._write_result(running, result)
         except PayloadError as error:
-            self._bad_result(running, f"the result of task {running.name} {error}")
+            self._bad_result(running, str(error))
             return
         except BaseException as error:  # noqa: BLE001 - a result may run code of the user's when it is read
             self._bad_result(running, f"the result of task {running.name} cannot be read:\n{describe(error)}")
             return
         self._entries.ack(delivery, encoded)
+
+    def _write_result(self, running: LeasedTask, result: Any) -> bytes:
+        types = self._tasks[running.name].types
+        if types is not None:
+            result = types.write_result(result)
+        try:
+            encoded = encode_json(result)
+            return encoded if self._sealing is None else self._sealing.seal_result(running.delivery.id, encoded)
+        except PayloadError as error:
+            found = culprit(result)
+            remedy = "; annotate what the function returns" if found is not None and found.can_be_annotated else ""
+            raise PayloadError(f"the result of task {running.name} {error}{remedy}") from error
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
         """Report a call whose result nobody can be given: it has done what it does, and would do it again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from dibs.tasks.types import TaskTypes
 from dibs.v1 import types_pb2 as tpb
 
 from ..shared.sorts import Sort
@@ -24,6 +25,10 @@ class Runnable(Protocol):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
+
+    @property
+    def types(self) -> TaskTypes | None:
+        """Converts its arguments and what it returns; None where there is nothing to convert."""
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether a call that raised this is not tried again, whatever attempts are left."""

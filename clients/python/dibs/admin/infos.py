@@ -209,6 +209,7 @@ class TaskInfo:
         description: what it does, for people.
         register_time: when it was registered last.
         workers: workers that are connected now and run it.
+        schema: what it takes, as the text of a JSON Schema; empty: not known.
     """
 
     name: str
@@ -217,6 +218,7 @@ class TaskInfo:
     description: str
     register_time: datetime | None
     workers: int
+    schema: str
 
 
 class ScheduleState(StrEnum):

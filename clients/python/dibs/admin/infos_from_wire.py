@@ -91,6 +91,7 @@ def task_info(task: pb.TaskInfo) -> infos.TaskInfo:
         description=known.description,
         register_time=_time(task, "register_time"),
         workers=task.workers,
+        schema=known.schema,
     )
 
 

@@ -38,12 +38,14 @@ class Registered:
         schedules: how many schedules it keeps now.
         removed: schedules that are no longer in the code, and gone.
         refused: names of tasks and schedules that the broker does not take, with its reasons.
+        unchecked: names of tasks whose schema is longer than the broker takes; callers elsewhere are not checked by it.
     """
 
     tasks: int = 0
     schedules: int = 0
     removed: Sequence[str] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    unchecked: list[str] = field(default_factory=list)
 
 
 def described(definitions: Iterable[Definition]) -> tuple[list[pb.TaskDefinition], list[pb.Schedule]]:
@@ -134,15 +136,21 @@ def _without_refused(entries: list[Any], done: Registered, call: Callable[[list[
             match = _PLACE.match(error.field)
             if match is None or int(match[1]) >= len(entries):
                 raise
-            done.refused[entries.pop(int(match[1])).name] = str(error)
+            at = int(match[1])
+            if error.field.endswith("].schema"):
+                entries[at].schema = ""
+                done.unchecked.append(entries[at].name)
+            else:
+                done.refused[entries.pop(at).name] = str(error)
 
 
 def _tasks(definition: Definition) -> list[pb.TaskDefinition]:
     """Of a task: under its name, and under each alias, for who calls it by that."""
     text = inspect.getdoc(definition.target) or ""
+    schema = definition.annotated.schema()
     tasks = []
     for name in (definition.name, *definition.aliases):
-        task = pb.TaskDefinition(name=name, queue=definition.queue, description=text[:_MAX_DESCRIPTION])
+        task = pb.TaskDefinition(name=name, queue=definition.queue, description=text[:_MAX_DESCRIPTION], schema=schema)
         task.policy.MergeFromString(definition.policy.encoded)
         tasks.append(task)
     return tasks

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from ..contract.names import DEFAULT_QUEUE
+from ..errors import PayloadError
 from ..rpc.codec import encode_call, encode_json
 from ..rpc.ids import new_id
 from ..rpc.times import to_duration
 from ..tasks import hints
+from ..tasks.call_schema import CallSchema
 from ..tasks.options import CONFLICTS
 from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
@@ -135,12 +137,19 @@ def _data_item(queue: str, data: str, args: str | None, kwargs: str | None, othe
 
 
 def _task_item(session: Session, name: str, args: str | None, kwargs: str | None, queue: str | None) -> pb.EnqueueItem:
-    payload = encode_call(json_list(args, "--args"), json_object(kwargs, "--kwargs"))
+    places, by_name = json_list(args, "--args"), json_object(kwargs, "--kwargs")
+    payload = encode_call(places, by_name)
     item = pb.EnqueueItem(kind=kind_of(False).on_wire, content=tpb.Content(task_name=name, payload=payload))
     registered = session.calls.known_tasks([name])
     if registered:
         item.policy.CopyFrom(registered[0].definition.policy)
         item.queue = registered[0].definition.queue
+        schema = CallSchema.parse(registered[0].definition.schema, name)
+        if schema is not None:
+            try:
+                schema.check(places, by_name)
+            except (TypeError, PayloadError) as error:
+                raise usage(str(error), "--args" if kwargs is None else "--kwargs") from error
     else:
         close = hints.for_names(name, [task.definition.name for task in session.calls.known_tasks()])
         session.note(

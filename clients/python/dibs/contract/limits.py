@@ -48,6 +48,7 @@ class Limits:
         max_wait: longest time that a call waits, in seconds.
         max_credit: most credit of one `Work` stream.
         max_queues_per_lease: most queues of one lease or `Work` stream.
+        max_schema_bytes: longest schema of a task's arguments.
     """
 
     max_payload_bytes: int = 256 * 1024
@@ -66,6 +67,7 @@ class Limits:
     max_wait: float = 3_600.0
     max_credit: int = 10_000
     max_queues_per_lease: int = 1_000
+    max_schema_bytes: int = 32 * 1024
 
     @property
     def entry_bytes(self) -> int:

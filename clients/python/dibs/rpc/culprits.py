@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import math
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, NamedTuple
+from uuid import UUID
 
+_CONVERTED = (bytes, bytearray, set, frozenset, date, time, timedelta, UUID, Decimal, Enum, PurePath)
 #: Values in values that are looked into; what is nested deeper is not named.
 _DEPTH = 50
 #: Values of one list or object that are looked at.
@@ -17,10 +23,12 @@ class Culprit(NamedTuple):
     Attributes:
         path: from the value to it, such as ``["items"][3]``; empty for the value itself.
         reason: what it is, and what to do, as the end of a sentence that names it.
+        can_be_annotated: whether an annotation of its type would have written it.
     """
 
     path: str
     reason: str
+    can_be_annotated: bool = False
 
 
 def culprit(value: object, depth: int = _DEPTH) -> Culprit | None:
@@ -34,7 +42,7 @@ def culprit(value: object, depth: int = _DEPTH) -> Culprit | None:
     if isinstance(value, dict | list | tuple):
         return _inside(value, depth - 1) if depth else None
     kind = type(value).__qualname__
-    return Culprit("", f"{_article(kind)} cannot be written as JSON: {_remedy(value)}")
+    return Culprit("", f"{_article(kind)} cannot be written as JSON: {_remedy(value)}", _has_a_form(value))
 
 
 def _inside(value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> Culprit | None:
@@ -47,7 +55,7 @@ def _inside(value: dict[Any, Any] | list[Any] | tuple[Any, ...], depth: int) -> 
             return Culprit("", f"{_article(kind)} cannot be a name in a JSON object: use text as keys")
         found = culprit(one, depth)
         if found is not None:
-            return Culprit(f"[{key!r}]{found.path}", found.reason)
+            return Culprit(f"[{key!r}]{found.path}", found.reason, found.can_be_annotated)
     return None
 
 
@@ -57,6 +65,13 @@ def _remedy(value: object) -> str:
     if isinstance(value, set | frozenset):
         return "pass a list"
     return "pass what JSON has: text, a number, a list, a dict"
+
+
+def _has_a_form(value: object) -> bool:
+    """Whether tasks write such values where an annotation names their type."""
+    kind = type(value)
+    marks = ("__dataclass_fields__", "__attrs_attrs__", "model_validate_json")
+    return isinstance(value, _CONVERTED) or any(hasattr(kind, mark) for mark in marks)
 
 
 def _article(kind: str) -> str:

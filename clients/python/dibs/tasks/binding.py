@@ -81,12 +81,18 @@ class Binding:
                 )
 
     def named(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """The arguments of a call, each with the name of its parameter; of ``*args`` with its place in it, too."""
-        places = [parameter for parameter in self.parameters or () if parameter.kind in _BY_PLACE]
-        rest = next((p.name for p in self.parameters or () if p.kind is Parameter.VAR_POSITIONAL), "args")
+        """The arguments of a call, each with the name of its parameter; see `name_of`."""
         for at, value in enumerate(args):
-            yield (places[at].name if at < len(places) else f"{rest}[{at - len(places)}]"), value
+            yield self.name_of(at), value
         yield from kwargs.items()
+
+    def name_of(self, place: int) -> str:
+        """The name of the parameter that an argument at a place goes to; of ``*args`` with its place in it, too."""
+        places = [parameter for parameter in self.parameters or () if parameter.kind in _BY_PLACE]
+        if place < len(places):
+            return places[place].name
+        rest = next((p.name for p in self.parameters or () if p.kind is Parameter.VAR_POSITIONAL), "args")
+        return f"{rest}[{place - len(places)}]"
 
 
 def _fits_anything(*args: Any, **kwargs: Any) -> None:

@@ -20,12 +20,14 @@ from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from .arguments import ArgumentWriter
 from .binding import ATTEMPTS, Binding
+from .call_schema import CallSchema
 from .context import CURRENT_TASK, RunningTask
 from .dispositions import NO_RULES, ErrorRules
 from .middleware import Middleware, around_calls, checked
 from .options import NO_OPTIONS, OVERRIDES, Options
 from .registry import default_name
 from .schedules import Schedule
+from .types import TaskTypes
 
 _log = logging.getLogger("dibs")
 
@@ -79,10 +81,12 @@ class Definition:
         schedule: when it runs by itself; None for a task that does not.
         rules: after which exceptions there is another attempt.
         aliases: further names that a worker knows it by, such as the one before it was renamed.
+        schema: what a worker has said of its arguments, if the function stands for code that is elsewhere.
 
     Raises:
-        TypeError: `function` has a schedule and needs arguments, or a parameter that nobody can pass; or `aliases` is
-            text.
+        TypeError: `function` has a schedule and needs arguments, a parameter that nobody can pass, or an annotation of
+            which no JSON can be made; or `aliases` is text.
+        DibsError: an annotation needs msgspec, which is not installed.
         ValueError: the name of its queue is none.
 
     Attributes:
@@ -90,6 +94,8 @@ class Definition:
             and by way of ``**kwargs`` to tasks of more than one attempt.
         write: from positional and keyword arguments to the payload of a call; raises TypeError if they do not fit the
             function, and PayloadError if they cannot be written.
+        annotated: what the annotations of the function say, for whom its worker tells of them.
+        types: converts arguments and results; None where there is nothing to convert.
         target: the function itself.
         is_async: whether it is a coroutine function.
         form: what its calls have in common.
@@ -109,6 +115,7 @@ class Definition:
         rules: ErrorRules = NO_RULES,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
+        schema: str = "",
     ) -> None:
         self.target = function
         self.name = name if name is not None else default_name(function)
@@ -123,12 +130,15 @@ class Definition:
         self.around_calls = around_calls(self.middleware)
         self.is_async = inspect.iscoroutinefunction(function)
         binding = Binding(function, self.name)
-        self.overrides = OVERRIDES - binding.keywords
+        known = CallSchema.parse(schema, self.name)
+        self.overrides = OVERRIDES - (binding.keywords if known is None else known.names)
         takes_attempts = binding.names_attempts or (binding.takes_any_keyword and self.policy.attempts > 1)
         self.function = _with_attempts(function) if takes_attempts else function
         if schedule is not None:
             binding.check_runs_without_arguments()
-        self.write = ArgumentWriter(binding, self.name).write
+        self.annotated = TaskTypes(function, binding, self.name, keeps_results=self.policy.save_results > 0)
+        self.types = self.annotated if self.annotated.any else None
+        self.write = ArgumentWriter(binding, self.types, known, self.name).write
         self.form = task_form(self.queue, self.name, self.policy.encoded)
 
     def prepare(self, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> Prepared:

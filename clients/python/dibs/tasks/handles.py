@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..codecs.sealing import Sealing
     from ..rpc.operations import Operation
     from ..rpc.placed import Placed
+    from .types import TaskTypes
 
 R = TypeVar("R")
 
@@ -49,13 +50,20 @@ class EnqueuedTask(Generic[R]):
             print(handle.result)
     """
 
-    __slots__ = ("_dibs", "_placed", "name", "queue", "taskid")
+    __slots__ = ("_dibs", "_placed", "_types", "name", "queue", "taskid")
 
     def __init__(
-        self, dibs: Runner, taskid: str, name: str = "", queue: str = "", placed: Placed | None = None
+        self,
+        dibs: Runner,
+        taskid: str,
+        name: str = "",
+        queue: str = "",
+        placed: Placed | None = None,
+        types: TaskTypes | None = None,
     ) -> None:
         self._dibs = dibs
         self._placed = placed
+        self._types = types
         self.taskid = taskid
         self.name = name
         self.queue = queue
@@ -88,7 +96,7 @@ class EnqueuedTask(Generic[R]):
     @property
     def result(self) -> R | None:
         """What it returned, without waiting; None when there is no result, for whatever reason."""
-        value: R | None = self._dibs.run(get_results(self._dibs.namespace, [self.taskid], self._dibs.sealing))[0]
+        value: R | None = self._dibs.run(_result(self._dibs.namespace, self.taskid, self._dibs.sealing, self._types))
         return value
 
     def wait(
@@ -110,7 +118,9 @@ class EnqueuedTask(Generic[R]):
     def get(self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS) -> R:
         """Wait until it is done, and return what it returned.
 
-        A worker in another language may have sent no result, which is None, or what is not JSON, which comes as bytes.
+        It is of the type that the function's annotation says, if this handle came from a call of the task; one that was
+        made of an id has what JSON has. A worker in another language may have sent no result, which is None, or what is
+        not JSON, which comes as bytes.
 
         Args:
             timeout: how long, in seconds or as a timedelta; None waits for ever.
@@ -120,10 +130,11 @@ class EnqueuedTask(Generic[R]):
             TaskCancelled: somebody cancelled it.
             TaskNotFinished: it is not done in time.
             ResultUnavailable: it is done, and no result is kept (see `save_results`).
+            PayloadError: its result is not what the annotation of the function says.
             CodecError: its result is encoded, and cannot be decoded here (`codec` of `Dibs`).
         """
         value: R = self._dibs.run(get_result(self._dibs.namespace, self.taskid, self.name, timeout, self._dibs.sealing))
-        return value
+        return value if self._types is None else self._types.read_result(value)
 
     def cancel(self) -> Cancelled:
         """Cancel it.
@@ -149,13 +160,20 @@ class AsyncEnqueuedTask(Generic[R]):
             print(await handle.result)
     """
 
-    __slots__ = ("_dibs", "_placed", "name", "queue", "taskid")
+    __slots__ = ("_dibs", "_placed", "_types", "name", "queue", "taskid")
 
     def __init__(
-        self, dibs: AsyncRunner, taskid: str, name: str = "", queue: str = "", placed: Placed | None = None
+        self,
+        dibs: AsyncRunner,
+        taskid: str,
+        name: str = "",
+        queue: str = "",
+        placed: Placed | None = None,
+        types: TaskTypes | None = None,
     ) -> None:
         self._dibs = dibs
         self._placed = placed
+        self._types = types
         self.taskid = taskid
         self.name = name
         self.queue = queue
@@ -183,7 +201,7 @@ class AsyncEnqueuedTask(Generic[R]):
     @property
     def result(self) -> _Awaited[R | None]:
         """As `EnqueuedTask.result`; await it."""
-        return _Awaited(self._dibs, _result(self._dibs.namespace, self.taskid, self._dibs.sealing))
+        return _Awaited(self._dibs, _result(self._dibs.namespace, self.taskid, self._dibs.sealing, self._types))
 
     async def wait(
         self, timeout: Seconds | None = DEFAULT_WAIT_SECONDS, until: Literal["started", "done"] = "started"
@@ -196,7 +214,7 @@ class AsyncEnqueuedTask(Generic[R]):
         value: R = await self._dibs.run(
             get_result(self._dibs.namespace, self.taskid, self.name, timeout, self._dibs.sealing)
         )
-        return value
+        return value if self._types is None else self._types.read_result(value)
 
     async def cancel(self) -> Cancelled:
         """As `EnqueuedTask.cancel`."""
@@ -228,8 +246,11 @@ def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
     return (yield from _state(namespace, id)).status
 
 
-def _result(namespace: str, id: str, sealing: Sealing | None) -> Generator[Operation[Any], Any, Any]:
-    return (yield from get_results(namespace, [id], sealing))[0]
+def _result(
+    namespace: str, id: str, sealing: Sealing | None, types: TaskTypes | None
+) -> Generator[Operation[Any], Any, Any]:
+    value = (yield from get_results(namespace, [id], sealing))[0]
+    return value if types is None else types.read_result(value)
 
 
 def _arguments(namespace: str, id: str, sealing: Sealing | None) -> Generator[Operation[Any], Any, Arguments | None]:

@@ -70,4 +70,5 @@ def elsewhere(*args: Any, **kwargs: Any) -> Any:
 
 
 def _definition(task: pb.TaskDefinition) -> Definition:
-    return Definition(elsewhere, queue=task.queue, name=task.name, policy=policy_from_wire(task.policy))
+    policy = policy_from_wire(task.policy)
+    return Definition(elsewhere, queue=task.queue, name=task.name, policy=policy, schema=task.schema)

@@ -17,6 +17,7 @@ from .options import OnConflict, Options
 
 if TYPE_CHECKING:
     from .handles import AsyncEnqueuedTask, EnqueuedTask
+    from .types import TaskTypes
 
 _log = logging.getLogger("dibs")
 
@@ -294,6 +295,10 @@ class Wrappable(Protocol):
     def middleware(self) -> Sequence[Middleware]:
         """Around this task alone."""
 
+    @property
+    def types(self) -> TaskTypes | None:
+        """Converts its arguments and what it returns."""
+
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether a call that raised this is not tried again."""
 
@@ -306,12 +311,14 @@ class TaskWithin:
         is_async: whether it is a coroutine function.
         name: the name that it is known by.
         gives_up_on: as of the task.
+        types: likewise.
     """
 
-    __slots__ = ("function", "gives_up_on", "is_async", "name")
+    __slots__ = ("function", "gives_up_on", "is_async", "name", "types")
 
     def __init__(self, task: Wrappable, layers: Sequence[Middleware]) -> None:
         self.name = task.name
         self.is_async = task.is_async
         self.gives_up_on = task.gives_up_on
+        self.types = task.types
         self.function = around_run(layers, task.function, is_async=task.is_async)

@@ -11,6 +11,7 @@ from ..errors import UnknownTask
 from . import hints
 from .middleware import Layers, Middleware, TaskWithin, around_runs
 from .same_function import is_same, loading_of
+from .types import TaskTypes
 
 MAX_NAME_LENGTH = 256
 _MAIN_MODULES = ("__main__", "__mp_main__")
@@ -38,6 +39,10 @@ class Named(Protocol):
     @property
     def middleware(self) -> Sequence[Middleware]:
         """Around this task alone."""
+
+    @property
+    def types(self) -> TaskTypes | None:
+        """Converts its arguments and what it returns."""
 
     def gives_up_on(self, error: BaseException) -> bool:
         """Whether a call that raised this is not tried again, whatever attempts are left."""

@@ -72,6 +72,8 @@ class BaseTask(Generic[P, R]):
 
     def __init__(self, definition: Definition, options: Options = NO_OPTIONS) -> None:
         self.definition = definition
+        #: Converts its arguments and what it returns; None where there is nothing to convert.
+        self.types = definition.types
         # Calls with middleware of their own are never the plain ones.
         self._options = Options() if definition.around_calls and options is NO_OPTIONS else options
         self.__doc__ = definition.target.__doc__
@@ -306,7 +308,7 @@ class Task(BaseTask[P, R]):
         dibs = self._dibs
         if options is dibs.plain:
             placed = dibs.put(definition.form, definition.write(args, kwargs))
-            return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed)
+            return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed, self.types)
         layers = (*dibs.registry.layers.calls, *definition.around_calls)
         if layers:
             return around_enqueue(layers, self._enqueue)(OutgoingCall(definition.name, args, kwargs, options))
@@ -319,7 +321,7 @@ class Task(BaseTask[P, R]):
     def _put(self, call: Prepared) -> EnqueuedTask[Any]:
         dibs = self._dibs
         placed = dibs.put(call.form, call.payload, call.taskid)
-        return EnqueuedTask(dibs, placed.id, self.definition.name, call.form.queue, placed)
+        return EnqueuedTask(dibs, placed.id, self.definition.name, call.form.queue, placed, self.types)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
         """Enqueue the next attempt of the call that runs here, under the same id.
@@ -361,7 +363,7 @@ class Task(BaseTask[P, R]):
             call.refused(self._dibs.run(look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
-        return EnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)
+        return EnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed, self.types)
 
     @overload
     def on(self, dibs: Binds) -> Task[P, R]: ...
@@ -434,7 +436,7 @@ class AsyncTask(BaseTask[P, R]):
 
     async def _put(self, form: ItemForm, payload: bytes, taskid: str) -> AsyncEnqueuedTask[Any]:
         placed = await self._dibs.put(form, payload, taskid)
-        return AsyncEnqueuedTask(self._dibs, placed.id, self.definition.name, form.queue, placed)
+        return AsyncEnqueuedTask(self._dibs, placed.id, self.definition.name, form.queue, placed, self.types)
 
     async def retry(self, *args: Any, **kwargs: Any) -> AsyncEnqueuedTask[R] | None:
         """As `Task.retry`."""
@@ -448,7 +450,7 @@ class AsyncTask(BaseTask[P, R]):
             call.refused(await self._dibs.run(look_up(self._dibs.namespace, call.taskid)))
             return None
         call.enqueued()
-        return AsyncEnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed)
+        return AsyncEnqueuedTask(self._dibs, placed.id, self.name, call.form.queue, placed, self.types)
 
     @overload
     def on(self, dibs: Binds) -> Task[P, R]: ...

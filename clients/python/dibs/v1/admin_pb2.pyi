@@ -1169,12 +1169,19 @@ class TaskDefinition(google.protobuf.message.Message):
     QUEUE_FIELD_NUMBER: builtins.int
     POLICY_FIELD_NUMBER: builtins.int
     DESCRIPTION_FIELD_NUMBER: builtins.int
+    SCHEMA_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Name, 1-256 printable characters."""
     queue: builtins.str
     """Queue of its calls."""
     description: builtins.str
     """What it does, for people: at most 1,000 characters; what is longer is cut off."""
+    schema: builtins.str
+    """What it takes, for callers that check before they enqueue: a JSON Schema (2020-12) of an object with the arguments by
+    name, as text of at most 32 KiB (a broker setting, Limits.max_schema_bytes). Its member "x-dibs" has "positional" and
+    "positionalOnly" (names in order), "morePositional" (a schema, or false) and "result" (a schema). Brokers do not read
+    it. Default (empty): not known.
+    """
     @property
     def policy(self) -> dibs.v1.types_pb2.DeliveryPolicy:
         """How its calls are delivered."""
@@ -1186,9 +1193,10 @@ class TaskDefinition(google.protobuf.message.Message):
         queue: builtins.str = ...,
         policy: dibs.v1.types_pb2.DeliveryPolicy | None = ...,
         description: builtins.str = ...,
+        schema: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["policy", b"policy"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "policy", b"policy", "queue", b"queue"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["description", b"description", "name", b"name", "policy", b"policy", "queue", b"queue", "schema", b"schema"]) -> None: ...
 
 global___TaskDefinition = TaskDefinition
 

@@ -438,6 +438,7 @@ class Limits(google.protobuf.message.Message):
     MAX_WAIT_FIELD_NUMBER: builtins.int
     MAX_CREDIT_FIELD_NUMBER: builtins.int
     MAX_QUEUES_PER_LEASE_FIELD_NUMBER: builtins.int
+    MAX_SCHEMA_BYTES_FIELD_NUMBER: builtins.int
     max_payload_bytes: builtins.int
     """Largest payload or result of one item, in bytes."""
     max_batch_items: builtins.int
@@ -462,6 +463,8 @@ class Limits(google.protobuf.message.Message):
     """Most credit of one Work stream."""
     max_queues_per_lease: builtins.int
     """Most queues that one Lease or Work stream may name."""
+    max_schema_bytes: builtins.int
+    """Longest TaskDefinition.schema, in bytes."""
     @property
     def max_lease_timeout(self) -> google.protobuf.duration_pb2.Duration:
         """Longest lease."""
@@ -497,9 +500,10 @@ class Limits(google.protobuf.message.Message):
         max_wait: google.protobuf.duration_pb2.Duration | None = ...,
         max_credit: builtins.int = ...,
         max_queues_per_lease: builtins.int = ...,
+        max_schema_bytes: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["max_delay", b"max_delay", "max_lease_timeout", b"max_lease_timeout", "max_result_ttl", b"max_result_ttl", "max_wait", b"max_wait"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["max_attempts", b"max_attempts", "max_batch_items", b"max_batch_items", "max_credit", b"max_credit", "max_delay", b"max_delay", "max_error_bytes", b"max_error_bytes", "max_headers", b"max_headers", "max_headers_bytes", b"max_headers_bytes", "max_id_length", b"max_id_length", "max_lease_timeout", b"max_lease_timeout", "max_message_bytes", b"max_message_bytes", "max_name_length", b"max_name_length", "max_payload_bytes", b"max_payload_bytes", "max_queues_per_lease", b"max_queues_per_lease", "max_result_ttl", b"max_result_ttl", "max_task_name_length", b"max_task_name_length", "max_wait", b"max_wait"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_attempts", b"max_attempts", "max_batch_items", b"max_batch_items", "max_credit", b"max_credit", "max_delay", b"max_delay", "max_error_bytes", b"max_error_bytes", "max_headers", b"max_headers", "max_headers_bytes", b"max_headers_bytes", "max_id_length", b"max_id_length", "max_lease_timeout", b"max_lease_timeout", "max_message_bytes", b"max_message_bytes", "max_name_length", b"max_name_length", "max_payload_bytes", b"max_payload_bytes", "max_queues_per_lease", b"max_queues_per_lease", "max_result_ttl", b"max_result_ttl", "max_schema_bytes", b"max_schema_bytes", "max_task_name_length", b"max_task_name_length", "max_wait", b"max_wait"]) -> None: ...
 
 global___Limits = Limits
 
