@@ -119,6 +119,7 @@ ROOMS = {
         "admin",
         "data",
         "client",
+        "middleware",
         "contrib",
         "testing",
         "cli",

@@ -215,7 +215,7 @@ class Dibs(Administration, TaskMaking):
 
         Example::
 
-            dibs.use(Tenant(), dibs.middleware.RunLog())
+            dibs.use(Tenant(), CloseOldConnections())
         """
         self.registry.layers.use(middleware)
         self.plain = None if self.registry.layers.calls else NO_OPTIONS

@@ -33,17 +33,24 @@ class OutgoingCall:
         kwargs: its keyword arguments.
         headers: passed along to the running task. Their names do not begin with ``dibs-``.
         taskid: its id; None: it gets a new one.
-        queue: the queue that it goes to; None: the task's.
+        queue: the queue that it goes to; None: the task's, which is `default_queue`.
+        default_queue: the task's.
         delay: how much later it is to start; seconds or a timedelta.
         at: when it is to start.
         attempts: deliveries of the call; None: the task's.
         on_conflict: as for `Task.options`.
     """
 
-    __slots__ = ("args", "at", "attempts", "delay", "headers", "kwargs", "on_conflict", "queue", "task", "taskid")
+    __slots__ = (
+        *("args", "at", "attempts", "default_queue", "delay", "headers"),
+        *("kwargs", "on_conflict", "queue", "task", "taskid"),
+    )
 
-    def __init__(self, task: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options) -> None:
+    def __init__(
+        self, task: str, default_queue: str, args: Sequence[Any], kwargs: Mapping[str, Any], options: Options
+    ) -> None:
         self.task = task
+        self.default_queue = default_queue
         self.args = list(args)
         self.kwargs = dict(kwargs)
         self.headers: dict[str, str] = dict(options.headers)

@@ -311,7 +311,9 @@ class Task(BaseTask[P, R]):
             return EnqueuedTask(dibs, placed.id, definition.name, definition.queue, placed, self.types)
         layers = (*dibs.registry.layers.calls, *definition.around_calls)
         if layers:
-            return around_enqueue(layers, self._enqueue)(OutgoingCall(definition.name, args, kwargs, options))
+            return around_enqueue(layers, self._enqueue)(
+                OutgoingCall(definition.name, definition.queue, args, kwargs, options)
+            )
         return self._put(definition.prepare(args, kwargs, options))
 
     def _enqueue(self, call: OutgoingCall) -> EnqueuedTask[Any]:
@@ -423,7 +425,7 @@ class AsyncTask(BaseTask[P, R]):
         layers = (*self._dibs.registry.layers.calls, *definition.around_calls)
         if layers:
             enqueue = around_enqueue_async(layers, self._enqueue)
-            return await enqueue(OutgoingCall(definition.name, args, kwargs, options))
+            return await enqueue(OutgoingCall(definition.name, definition.queue, args, kwargs, options))
         if options is NO_OPTIONS:
             return await self._put(definition.form, definition.write(args, kwargs), "")
         call = definition.prepare(args, kwargs, options)
