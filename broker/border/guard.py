@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import wraps
 from typing import Any, TypeAlias
 
 from dibs.contract.names import DEFAULT_NAMESPACE
+from dibs.contract.pauses import Pauses
 
 from ..config.principals import Principal
 from ..engine.engine import Engine
+from ..engine.errors import EngineError
 from .auditing import tell_refusal
 from .caller import CALLER, Caller
 from .errors import RequestError
@@ -26,6 +29,8 @@ from .identities import Identities
 from .queue_grants import Limited, denied
 from .reading import whole
 from .rights import TABLE, Right
+
+_log = logging.getLogger(__name__)
 
 _Read: TypeAlias = Callable[[bytes], Any]
 
@@ -189,6 +194,8 @@ class LastingCall(Caller):
             try:
                 if not isinstance(message, RequestError):
                     await self._allow(message)
+            except EngineError as error:
+                message = error
             except RequestError as error:
                 message = error
                 # What a worker may not do ends its stream, and is told then.
@@ -205,7 +212,19 @@ class LastingCall(Caller):
                 self._namespace = request.namespace or DEFAULT_NAMESPACE
                 self._check = lambda principal: verified_by_name(right, principal, request)
         if right.settles is not None and self._namespace:
-            await self._guard.allow_found(right, self.principal, self._namespace, message)
+            await self._allow_found(message)
+
+    async def _allow_found(self, message: Any) -> None:
+        """Ask until Redis answers: such a stream outlives an outage."""
+        pauses = Pauses()
+        while True:
+            try:
+                await self._guard.allow_found(self._right, self.principal, self._namespace, message)
+            except EngineError as error:
+                _log.debug("what a stream settles cannot be looked up: %s", error)
+                await asyncio.sleep(pauses.next_s())
+            else:
+                return
 
     def _check_anywhere(self, principal: Principal) -> None:
         """Of what is about no namespace, or does not say which before it has begun."""

@@ -33,9 +33,9 @@ def whole(message: _T, *, inside: str = "") -> _T:
 
     Raises:
         InvalidField: it could not be read.
-        RequestError: something else is the matter with it.
+        Exception: something else is the matter with it.
     """
-    if isinstance(message, RequestError):
+    if isinstance(message, Exception):
         if isinstance(message, InvalidField):
             raise InvalidField(message.field.removeprefix(inside).lstrip("."), message.description, message.limit)
         raise message

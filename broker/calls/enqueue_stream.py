@@ -17,7 +17,7 @@ from dibs.contract.heartbeats import Pulse
 from dibs.v1 import broker_pb2 as pb
 
 from ..border.encoded import Encoded
-from ..border.errors import RequestError, Silent
+from ..border.errors import Silent
 from .heartbeats import Heartbeats
 
 #: Requests of one stream that are under way at a time; beyond that the stream is not read.
@@ -132,8 +132,8 @@ class EnqueueStream:
         # Two messages joined are one.
         return Encoded(said + told.SerializeToString())
 
-    def _is_heartbeat(self, request: pb.EnqueueStreamRequest | RequestError, tasks: asyncio.TaskGroup) -> bool:
-        if isinstance(request, RequestError):
+    def _is_heartbeat(self, request: pb.EnqueueStreamRequest | Exception, tasks: asyncio.TaskGroup) -> bool:
+        if isinstance(request, Exception):
             return False
         if self._pulse is not None:
             self._pulse.heard = True

@@ -13,7 +13,7 @@ from dibs.v1 import broker_pb2_grpc
 from ..border.caller import name_of_caller, scope_of_caller
 from ..border.drain import Drain
 from ..border.encoded import Encoded
-from ..border.errors import Draining, InvalidField, RequestError, status_of
+from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
 from ..border.reading import whole
 from ..calls.enqueue_stream import EnqueueStream
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 _LARGE = 50
 
 
-def _is_large(message: pb.EnqueueStreamRequest | RequestError) -> bool:
-    return not isinstance(message, RequestError) and len(message.request.items) >= _LARGE
+def _is_large(message: pb.EnqueueStreamRequest | Exception) -> bool:
+    return not isinstance(message, Exception) and len(message.request.items) >= _LARGE
 
 
 class BrokerService(broker_pb2_grpc.BrokerServiceServicer):

@@ -357,3 +357,31 @@ async def test_results_are_for_those_who_produce_consume_or_may_see_contents(sho
     assert (seen.result, seen.withheld) == (b'"secret"', False)
     assert (read.HasField("result"), read.withheld, read.state) == (False, True, tpb.ITEM_STATE_SUCCEEDED)
     assert (unknown.withheld, unknown.state) == (False, tpb.ITEM_STATE_UNKNOWN)
+
+
+async def test_an_outage_of_redis_refuses_nobody_and_ends_no_stream(redis_server: RedisServer, tmp_path: Path) -> None:
+    async with guarded(redis_server, tmp_path, PRINCIPALS, redis_timeout="200ms") as shop:
+        await put(shop, item("mine", MINE))
+        work = shop.broker.Work(metadata=bearer("mail"))
+        hello = pb.WorkHello(namespace="shop", kind=TASK, worker_id="w", queues=[MINE])
+        await work.write(pb.WorkRequest(hello=hello, add_credit=1))
+        while not (response := await next_of(work)).deliveries:
+            pass
+        [mine] = response.deliveries
+        puts = shop.broker.EnqueueStream(metadata=bearer("mail"))
+        replacing = item("other", MINE)
+        replacing.on_conflict = pb.ON_CONFLICT_REPLACE
+        request = pb.EnqueueStreamRequest(request=pb.EnqueueRequest(namespace="shop", items=[replacing]))
+
+        with redis_server.frozen():
+            await work.write(pb.WorkRequest(sequence=1, acks=[pb.AckEntry(id="mine", lease_token=mine.lease_token)]))
+            await puts.write(request)
+            assert (await next_of(puts)).error.code == grpc.StatusCode.UNAVAILABLE.value[0]
+
+        async with asyncio.timeout(20):
+            while (await next_of(work)).done_sequence != 1:
+                pass
+            while True:
+                await puts.write(request)
+                if (await next_of(puts)).response.items:
+                    break
