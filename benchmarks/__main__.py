@@ -20,7 +20,7 @@ from rich.table import Table
 from .measure import Figure
 from .stack import FOLDER, running_redis
 
-SCENARIOS = ("processing", "enqueueing", "latency", "data", "idle", "backlog", "fairness")
+SCENARIOS = ("processing", "enqueueing", "latency", "data", "idle", "backlog", "fairness", "secured")
 
 
 def main(

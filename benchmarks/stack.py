@@ -91,8 +91,8 @@ def _answers(client: redis.Redis) -> bool:
 
 
 @contextmanager
-def running_broker(server: Redis) -> Iterator[str]:
-    """A broker on that Redis; answers its address."""
+def running_broker(server: Redis, *more: str) -> Iterator[str]:
+    """A broker on that Redis, with more options; answers its address."""
     with tempfile.TemporaryDirectory(prefix="dibs-bench-") as folder:
         ready = Path(folder) / "ready"
         options = [
@@ -105,7 +105,7 @@ def running_broker(server: Redis) -> Iterator[str]:
             "--log-level",
             "warning",
         ]
-        with process([sys.executable, "-m", "dibs", "broker", *options]):
+        with process([sys.executable, "-m", "dibs", "broker", *options, *more]):
             wait_until(ready.exists)
             yield ready.read_text().split()[0]
 
