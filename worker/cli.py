@@ -95,6 +95,10 @@ def worker(
         str | None,
         typer.Option(envvar=_env("TOKEN"), help="Bearer token. Better as DIBS_TOKEN: others see command lines."),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("TOKEN_FILE"), help="File with the token, read again. Also DIBS_TOKEN_FILE."),
+    ] = None,
     ca: Annotated[
         Path | None, typer.Option(envvar=_env("CA"), help="PEM file of authorities to trust. Also DIBS_CA_FILE.")
     ] = None,
@@ -176,7 +180,7 @@ def worker(
             raise ValueError("--autoscale says how many processes there are: leave out --processes")
         scale = Scale.of(autoscale) if autoscale else Scale(max(1, processes), max(1, processes))
         changes = changes_below(Path.cwd()) if reload else None
-        _connect_by_environment(target, namespace, token, ca, cert, key)
+        _connect_by_environment(target, namespace, token, token_file, ca, cert, key)
         if processes:
             program = Program(module, settings, log_level, log_format, os.environ)
             _leave(
@@ -255,7 +259,13 @@ def _memory(text: str) -> int:
 
 
 def _connect_by_environment(
-    target: str | None, namespace: str | None, token: str | None, ca: Path | None, cert: Path | None, key: Path | None
+    target: str | None,
+    namespace: str | None,
+    token: str | None,
+    token_file: Path | None,
+    ca: Path | None,
+    cert: Path | None,
+    key: Path | None,
 ) -> None:
     """Pass the options on to instances that connect by the environment, here and in the worker processes.
 
@@ -268,11 +278,15 @@ def _connect_by_environment(
         "DIBS_TARGET": target,
         "DIBS_NAMESPACE": namespace,
         "DIBS_TOKEN": token,
+        "DIBS_TOKEN_FILE": token_file,
         "DIBS_CA_FILE": ca,
         "DIBS_CLIENT_CERT_FILE": cert,
         "DIBS_CLIENT_KEY_FILE": key,
     }
     os.environ.update({name: str(value) for name, value in said.items() if value})
+    if token_file and not token:
+        # A token goes before a file, and this one was not asked for.
+        os.environ.pop("DIBS_TOKEN", None)
 
 
 def _refuse(text: str) -> NoReturn:

@@ -224,7 +224,9 @@ def environment_of(instance: Instance) -> dict[str, str]:
     said = {
         "DIBS_TARGET": f"https://{connection.target}" if connection.tls else connection.target,
         "DIBS_NAMESPACE": connection.namespace,
-        "DIBS_TOKEN": connection.token,
+        # A token goes before a file, and the environment may have another one.
+        "DIBS_TOKEN": "" if connection.token_file else connection.token,
+        "DIBS_TOKEN_FILE": connection.token_file and connection.token_file.path,
         "DIBS_CA_FILE": connection.ca,
         "DIBS_CLIENT_CERT_FILE": connection.cert,
         "DIBS_CLIENT_KEY_FILE": connection.key,

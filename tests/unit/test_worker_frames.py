@@ -108,6 +108,6 @@ def test_a_hello_tells_the_connector_all_that_it_needs() -> None:
 
 def test_a_process_of_another_version_is_told_in_a_sentence() -> None:
     (frame,) = frames.Reader().feed(hello().to_frame())
-    other = frame._replace(body=frame.body.replace(b'"format": 2', b'"format": 3'))
-    with pytest.raises(UnknownFormat, match="format 3, its connector 2: restart both"):
+    other = frame._replace(body=frame.body.replace(b'"format": 3', b'"format": 4'))
+    with pytest.raises(UnknownFormat, match="format 4, its connector 3: restart both"):
         Hello.from_frame(other)

@@ -9,7 +9,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,27 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from dibs import Dibs, errors
 from dibs.broker.border import jwt_tokens
 from dibs.broker.config.jwks import read_keys
 from dibs.broker.config.jwks_source import BadKeys
 from dibs.broker.config.settings import Settings
 from dibs.broker.server import Server
+from dibs.rpc.connection import Connection
 from dibs.v1 import admin_pb2 as apb
 from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
+from dibs.worker.runtime import Worker
+from dibs.worker.shared.settings import WorkerSettings
 
 from ..support import waiting
 from ..support.auth import bearer, grant, write_auth_file
 from ..support.certificates import replace
 from ..support.issuer import AUDIENCE, ISSUER, Issuer, KeyServer
 from ..support.redis import RedisServer
+from ..support.workers import Job
+from .conftest import item
 from .statuses import refused
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
@@ -214,6 +220,63 @@ async def test_streams_and_waits_end_when_their_token_expires(broker: Broker, is
         refused(end_of(work), UNAUTHENTICATED, reason="TOKEN_EXPIRED"),
         refused(end_of(lease), UNAUTHENTICATED, reason="TOKEN_EXPIRED"),
     )
+
+
+async def test_clients_send_the_token_that_is_in_their_file(broker: Broker, tmp_path: Path, issuer: Issuer) -> None:
+    path = replace(tmp_path / "token", issuer.token(PRODUCE, lasts_s=1).encode() + b"\n")
+    with Dibs(broker.server.addresses[0], namespace="shop", token_file=path) as app:
+
+        def cancels() -> bool:
+            app.handle("x").cancel()
+            return True
+
+        def expires() -> bool:
+            with suppress(errors.Unauthenticated):
+                return not cancels()
+            return True
+
+        assert await asyncio.to_thread(cancels)
+        await until(expires)
+        replace(path, issuer.token(PRODUCE).encode())
+
+        def works() -> bool:
+            with suppress(errors.Unauthenticated):
+                return cancels()
+            return False
+
+        await until(works)
+
+
+async def test_a_worker_goes_on_with_the_next_token(broker: Broker, tmp_path: Path, issuer: Issuer) -> None:
+    consume = grant("shop", "consume")
+    path = replace(tmp_path / "token", issuer.token(consume, lasts_s=2).encode())
+    connection = Connection.build(broker.server.addresses[0], "shop", token_file=path)
+    ran: list[int] = []
+    worker = Worker(connection, lambda name: Job("task", lambda: ran.append(1)), ["task"], WorkerSettings())
+    run = asyncio.create_task(worker.run())
+    try:
+        metadata = (("authorization", f"Bearer {issuer.token(PRODUCE)}"),)
+
+        async def enqueue(id: str) -> None:
+            request = pb.EnqueueRequest(namespace="shop", items=[item(id)])
+            await broker.stub.Enqueue(request, metadata=metadata, timeout=LONGEST_S)
+
+        await enqueue("a")
+        await until(lambda: len(ran) == 1)
+        first = issuer_says(path)
+        replace(path, issuer.token(consume).encode())
+        await until(lambda: time.time() > first)
+        await enqueue("b")
+        await until(lambda: len(ran) == 2)
+    finally:
+        worker.stop()
+        await run
+
+
+def issuer_says(path: Path) -> float:
+    """When the token in a file expires."""
+    expires: float = jwt.decode(path.read_text(), options={"verify_signature": False})["exp"]
+    return expires
 
 
 async def test_principals_of_the_file_and_of_the_issuer_call_side_by_side(

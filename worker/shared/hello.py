@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dibs.rpc.connection import Connection
+from dibs.rpc.token_file import TokenFile
 from dibs.v1 import admin_pb2 as apb
 
 from .frames import HELLO, Frame, frame
 from .sorts import Sort
 
 #: Number of the format of all frames: both ends are of one version, unless an upgrade replaced files under a worker.
-FORMAT = 2
+FORMAT = 3
 
 
 class UnknownFormat(Exception):
@@ -105,6 +106,7 @@ def _plain(connection: Connection) -> dict[str, Any]:
         "timeout": connection.timeout,
         "try_timeout": connection.try_timeout,
         "token": connection.token,
+        "token_file": None if connection.token_file is None else str(connection.token_file.path),
         "tls": connection.tls,
         "ca": _text(connection.ca),
         "cert": _text(connection.cert),
@@ -118,8 +120,9 @@ def _plain(connection: Connection) -> dict[str, Any]:
 
 def _connection(words: dict[str, Any]) -> Connection:
     paths = {name: None if words[name] is None else Path(words[name]) for name in ("ca", "cert", "key")}
+    token_file = words["token_file"] and TokenFile(Path(words["token_file"]))
     options = tuple((name, value) for name, value in words["channel_options"])
-    return Connection(**{**words, **paths, "channel_options": options})
+    return Connection(**{**words, **paths, "token_file": token_file, "channel_options": options})
 
 
 def _text(path: Path | None) -> str | None:

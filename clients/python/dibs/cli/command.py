@@ -44,6 +44,10 @@ Token: TypeAlias = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+TokenFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--token-file", envvar="DIBS_TOKEN_FILE", help="File with the token.", rich_help_panel=_PANEL),
+]
 Tls: TypeAlias = Annotated[
     bool | None, typer.Option("--tls/--no-tls", help="Default: if a file below is given.", rich_help_panel=_PANEL)
 ]
@@ -85,6 +89,7 @@ def _shared(
     target: Target = None,
     namespace: Namespace = None,
     token: Token = None,
+    token_file: TokenFile = None,
     tls: Tls = None,
     ca_file: CaFile = None,
     client_cert_file: CertFile = None,
@@ -102,6 +107,7 @@ def _shared(
             namespace,
             timeout=timeout,
             token=token,
+            token_file=token_file,
             tls=tls,
             ca=ca_file,
             cert=client_cert_file,

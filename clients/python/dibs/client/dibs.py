@@ -52,7 +52,8 @@ class Dibs(Administration, TaskMaking):
     `DibsError`, which says what to do.
 
     Nothing is connected before the first call. What is not given comes from the environment at that moment:
-    `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`, `DIBS_CLIENT_CERT_FILE`, `DIBS_CLIENT_KEY_FILE`.
+    `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_TOKEN_FILE`, `DIBS_CA_FILE`, `DIBS_CLIENT_CERT_FILE`,
+    `DIBS_CLIENT_KEY_FILE`.
 
     Args:
         target: where the broker is: ``host:port``, ``unix:/path``, ``https://host:port`` for TLS. A host without a
@@ -62,6 +63,8 @@ class Dibs(Administration, TaskMaking):
         try_timeout: how long its first attempt may take, without what the call itself waits for: then it is made again,
             if it may be, over another connection, and may take twice as long. Default 5 s.
         token: bearer token; needs TLS unless the broker is on this machine.
+        token_file: file with the token, for tokens that expire: it is read again, at most once a second. Who renews it
+            moves another file into its place. `token` goes before it.
         tls: use TLS. Default: if `ca`, `cert` or `key` is there, or the target says ``https://``.
         ca: PEM file with the authorities to trust. Default: the system's.
         cert: PEM file with the client's certificate chain, for mutual TLS.

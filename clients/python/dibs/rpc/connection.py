@@ -17,6 +17,7 @@ from ..contract.names import DEFAULT_NAMESPACE
 from . import forking, greenlets, offline
 from .targets import DEFAULT_PORT, TLS_SCHEME, is_local, read_target
 from .times import Seconds, to_seconds
+from .token_file import TokenFile
 
 if TYPE_CHECKING:
     from _typeshed import StrPath
@@ -64,6 +65,7 @@ class ConnectionSettings(TypedDict, total=False):
     timeout: Seconds | None
     try_timeout: Seconds | None
     token: str | None
+    token_file: StrPath | None
     tls: bool | None
     ca: StrPath | None
     cert: StrPath | None
@@ -92,6 +94,7 @@ class Connection:
         try_timeout: seconds that the first attempt at a call may take, without what it asks the broker to wait. A call
             that may be made again then is, over a new channel, and may take twice as long.
         token: bearer token to send; None for none.
+        token_file: file with the bearer token to send, which is read again and again; None for none.
         tls: whether to use TLS.
         ca: PEM file with the authorities to trust; None for the system's.
         cert: PEM file with the client's certificate chain, for mutual TLS.
@@ -105,6 +108,7 @@ class Connection:
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     try_timeout: float = DEFAULT_TRY_TIMEOUT_SECONDS
     token: str | None = field(default=None, repr=False)
+    token_file: TokenFile | None = None
     tls: bool = False
     ca: Path | None = None
     cert: Path | None = None
@@ -121,6 +125,7 @@ class Connection:
         timeout: Seconds | None = None,
         try_timeout: Seconds | None = None,
         token: str | None = None,
+        token_file: StrPath | None = None,
         tls: bool | None = None,
         ca: StrPath | None = None,
         cert: StrPath | None = None,
@@ -130,13 +135,13 @@ class Connection:
     ) -> Connection:
         """Complete what is given from the environment and from the defaults.
 
-        The environment is asked for `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_CA_FILE`,
-        `DIBS_CLIENT_CERT_FILE` and `DIBS_CLIENT_KEY_FILE`.
+        The environment is asked for `DIBS_TARGET`, `DIBS_NAMESPACE`, `DIBS_TOKEN`, `DIBS_TOKEN_FILE`, `DIBS_CA_FILE`,
+        `DIBS_CLIENT_CERT_FILE` and `DIBS_CLIENT_KEY_FILE`. A token goes before a file with one.
 
         Raises:
             ValueError: a target that is none, a certificate without its key or the reverse, a timeout that is not
-                above 0, a token that would go over the network unencrypted, or a channel option that turns gRPC's
-                retries on.
+                above 0, a token that would go over the network unencrypted, a file without one, or a channel option
+                that turns gRPC's retries on.
         """
 
         def path(given: StrPath | None, variable: str) -> Path | None:
@@ -151,6 +156,8 @@ class Connection:
         ca_file = path(ca, "DIBS_CA_FILE")
         cert_file = path(cert, "DIBS_CLIENT_CERT_FILE")
         key_file = path(key, "DIBS_CLIENT_KEY_FILE")
+        token = token or ("" if token_file is not None else environ.get("DIBS_TOKEN")) or None
+        token_path = None if token else path(token_file, "DIBS_TOKEN_FILE")
         if tls is None:
             tls = asks_for_tls or any((ca_file, cert_file, key_file))
         connection = cls(
@@ -160,7 +167,8 @@ class Connection:
             try_timeout=(
                 DEFAULT_TRY_TIMEOUT_SECONDS if try_timeout is None else to_seconds(try_timeout, "try_timeout")
             ),
-            token=token or environ.get("DIBS_TOKEN") or None,
+            token=token,
+            token_file=None if token_path is None else TokenFile(token_path),
             tls=tls,
             ca=ca_file,
             cert=cert_file,
@@ -180,7 +188,9 @@ class Connection:
             raise ValueError(f"{_RETRIES} stays off: gRPC would make calls again that must not be made twice")
         if (self.cert is None) != (self.key is None):
             raise ValueError("a client certificate and its key go together")
-        if self.token and not self.tls and not is_local(self.target):
+        if self.token_file is not None:
+            self.token_file.read()
+        if (self.token or self.token_file) and not self.tls and not is_local(self.target):
             raise ValueError(f"a token for {self.target} would travel unencrypted: use TLS")
 
     @property
@@ -197,7 +207,8 @@ class Connection:
     @property
     def metadata(self) -> Metadata | None:
         """What to send with every call; None for nothing."""
-        return (("authorization", f"Bearer {self.token}"),) if self.token else None
+        token = self.token if self.token_file is None else self.token_file.token()
+        return (("authorization", f"Bearer {token}"),) if token else None
 
     @property
     def options(self) -> tuple[tuple[str, Any], ...]:
