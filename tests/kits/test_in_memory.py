@@ -288,3 +288,19 @@ def test_codecs_are_used() -> None:
         kit.run_all()
         assert handle.get() == "x" * 5000
         assert kit.calls == [call(echo, "x" * 5000)]
+
+
+def test_time_limits_hold_for_both_sorts(app: dibs.Dibs, dibs_eager: Eager) -> None:
+    @app.task(name="plain", save_results=60, time_limit=0.05)
+    def plain() -> None:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            time.sleep(0.001)
+
+    @app.task(name="coroutine", save_results=60, time_limit=0.05)
+    async def coroutine() -> None:
+        await asyncio.sleep(20)
+
+    for handle in (plain.execute(), coroutine.execute()):
+        with pytest.raises(dibs.TaskFailed, match="TimeLimitExceeded"):
+            handle.get()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from dibs.codecs.sealing import Sealing
 from dibs.v1 import broker_pb2 as pb
@@ -15,7 +16,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..shared.entries import Entries
 from ..shared.memory import Table
 from ..shared.settings import WorkerSettings
-from .coroutines import CoroutineLane, _Call
+from .coroutines import CoroutineLane
 from .execution import Execution
 from .item import Item, Runnable
 from .lane import Progress
@@ -130,19 +131,30 @@ class _CoroutinesHere(CoroutineLane):
     def __init__(self, slots: int, execution: Execution, bell: _NoBell, progress: Progress, waits: Waits) -> None:
         super().__init__(slots, execution, bell, progress, waits)
         self.loop.close()  # it is never started
+        #: Held by who begins a call, in whatever loop.
+        self._beginning = threading.Lock()
 
     async def run(self, item: Item) -> None:
         """Run one item."""
-        running = self._execution.begin(item, time.monotonic())
-        if running is not None:
-            call = _Call(running, time.monotonic(), item[3])
-            call.task = asyncio.get_running_loop().create_task(self._run(call, item[2].function), name=item[2].name)
-            self._calls[call] = None
-            try:
-                await asyncio.wait([call.task])
-            except asyncio.CancelledError:
-                call.task.cancel()
-                raise
+        with self._beginning:
+            before = set(self._calls)
+            self.loop, self._context = asyncio.get_running_loop(), copy_context()
+            self._begin_one(item, time.monotonic())
+            begun = [call.task for call in self._calls if call not in before and call.task is not None]
+        if not begun:
+            return
+        try:
+            await asyncio.wait(begun)
+        except asyncio.CancelledError:
+            begun[0].cancel()
+            raise
+
+    def cancel(self, id: str, token: int) -> None:
+        """Cancel the asyncio task of the item, in its own loop."""
+        for call in tuple(self._calls):
+            if call.running.taskid == id and call.running.lease_token <= token and call.task is not None:
+                call.running.cancelled = True
+                call.task.get_loop().call_soon_threadsafe(call.task.cancel)
 
     def _begin(self) -> None:
         """There is nothing that waits for a free slot."""

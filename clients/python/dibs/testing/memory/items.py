@@ -212,6 +212,9 @@ class Items:
         delivery.schedule_time.FromNanoseconds(round(item.scheduled * 1e9))
         if item.policy.HasField("retry"):
             delivery.retry.CopyFrom(item.policy.retry)
+        if item.policy.HasField("run_timeout"):
+            delivery.run_timeout.CopyFrom(item.policy.run_timeout)
+        delivery.renew = item.policy.renew
         if lease_s:
             delivery.lease_timeout.FromNanoseconds(round(lease_s * 1e9))
         if request.peek:
