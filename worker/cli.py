@@ -121,6 +121,12 @@ def worker(
         float,
         typer.Option(envvar=_env("STALE_AFTER"), help="Seconds after which an item that could not begin goes back."),
     ] = _DEFAULTS.stale_after,
+    log_runs: Annotated[
+        float,
+        typer.Option(
+            envvar=_env("LOG_RUNS"), help="Log a line for each run that took so many seconds. 0: every run; inf: none."
+        ),
+    ] = _DEFAULTS.log_runs,
     hard: Annotated[
         float,
         typer.Option(
@@ -165,6 +171,7 @@ def worker(
             prefetch=prefetch,
             horizon=horizon,
             stale_after=stale_after,
+            log_runs=log_runs,
             hard=hard,
             max_tasks_per_process=max_tasks_per_process,
             max_memory_per_process=_memory(max_memory_per_process),

@@ -68,6 +68,7 @@ class Program:
             "prefetch": self.settings.prefetch,
             "horizon": self.settings.horizon,
             "stale-after": self.settings.stale_after,
+            "log-runs": self.settings.log_runs,
             "log-level": self.log_level,
             "log-format": self.log_format,
         }

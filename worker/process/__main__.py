@@ -23,7 +23,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dibs task process")
     for name in ("stream", "memory", "threads", "async-tasks", "prefetch"):
         parser.add_argument(f"--{name}", type=int, required=True)
-    for name in ("wait", "horizon", "stale-after"):
+    for name in ("wait", "horizon", "stale-after", "log-runs"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--log-level", required=True)
     parser.add_argument("--log-format", required=True)
@@ -49,6 +49,7 @@ def main() -> None:
         prefetch=words.prefetch,
         horizon=words.horizon,
         stale_after=words.stale_after,
+        log_runs=words.log_runs,
     )
     try:
         instance = load(words.source)

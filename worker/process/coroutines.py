@@ -272,12 +272,17 @@ class CoroutineLane(Lane):
         if call.limit is not None:
             call.limit.cancel()
         if not self._stopping:
-            self._ended(call.since, call.running.delivery.lease_token, call.position)
+            took = self._ended(call.since, call.running.delivery.lease_token, call.position)
+            if took >= self._execution.log_after:
+                self._execution.log_run(call.running, took)
         return not self._stopping
 
-    def _ended(self, since: float, token: int, position: int) -> None:
+    def _ended(self, since: float, token: int, position: int) -> float:
+        """Count an item as done; how many seconds it took."""
+        took = time.monotonic() - since
         self._progress.ended.append(position)
-        self._busy_s += time.monotonic() - since
+        self._busy_s += took
         self._finished += 1
         if self._bell.armed and (token or len(self.ready) < self.low_water):
             self._bell.ring()
+        return took

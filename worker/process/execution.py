@@ -42,8 +42,10 @@ class Execution:
         entries: where what came of them is put.
         ends: of leases that are lengthened, by position; see `dibs.worker.shared.memory`.
         sealing: decodes arguments and encodes results; None: they are plain.
+        log_after: as `WorkerSettings.log_runs`.
 
     Attributes:
+        log_after: seconds; runs that take so long are to be logged.
         cancelled: leases that somebody has cancelled, lately: by the item's id its token and when that was heard. The
             loop fills it; slots look into it before a call.
     """
@@ -54,7 +56,9 @@ class Execution:
         entries: Entries,
         ends: memoryview[float],
         sealing: Sealing | None = None,
+        log_after: float = float("inf"),
     ) -> None:
+        self.log_after = log_after
         self.cancelled: dict[str, tuple[int, float]] = {}
         self._tasks = tasks
         #: Tasks of which the log has said that their attempts are not for exceptions.
@@ -111,6 +115,19 @@ class Execution:
                 running.cancelled = True
         return running.cancelled
 
+    def log_run(self, running: LeasedTask, seconds: float) -> None:
+        """Log a run that is over: which, how long it took, and what came of it."""
+        _log.info(
+            Said(
+                "task ran",
+                task=running.name,
+                id=running.taskid,
+                attempt=running.attempt,
+                seconds=round(seconds, 6),
+                outcome=running.outcome,
+            )
+        )
+
     def succeeded(self, running: LeasedTask, result: Any) -> bool:
         """Report a call that returned; True: there was nothing to tell but the plain success."""
         delivery = running.delivery
@@ -118,6 +135,7 @@ class Execution:
             self.stopped(running)
             return False
         if running.retried:
+            running.outcome = "retried"
             return False
         if running.lost:
             self.dropped(running)
@@ -135,6 +153,7 @@ class Execution:
             self.stopped(running)
             return
         if running.retried:
+            running.outcome = "retried"
             # The item of this id is another one by now, so there is nobody to tell.
             _log.error(Said("task failed after its retry", task=running.name, id=running.taskid), exc_info=error)
             return
@@ -152,10 +171,12 @@ class Execution:
             self._failed(running, error, describe(error), again=again)
 
     def _snoozed(self, running: LeasedTask, said: Snooze) -> None:
+        running.outcome = "snoozed"
         _log.info(Said("task snoozes", task=running.name, id=running.taskid, delay=said.delay, **_reason(said)))
         self._entries.nack(running.delivery, pb.NACK_REASON_RELEASED, delay=timedelta(seconds=said.delay))
 
     def _retried(self, running: LeasedTask, said: Retry) -> None:
+        running.outcome = "retried"
         _log.warning(
             Said(
                 "task wants another attempt",
@@ -176,6 +197,7 @@ class Execution:
         final = isinstance(error, Reject) or (
             not isinstance(error, Disposition) and self._tasks[running.name].gives_up_on(error)
         )
+        running.outcome = "rejected" if final else "failed"
         _log.error(
             Said(
                 "task rejected" if final else "task failed",
@@ -218,22 +240,26 @@ class Execution:
 
     def dropped(self, running: LeasedTask, error: BaseException | None = None) -> None:
         """Say that a run is over that had lost its lease; to the broker there is nothing to say."""
+        running.outcome = "lease lost"
         raised = {} if error is None else {"error": describe(error)}
         text = "task has ended after its lease, and what came of it is dropped"
         _log.warning(Said(text, task=running.name, id=running.taskid, **raised))
 
     def interrupted(self, running: LeasedTask) -> None:
         """Report a call that was ended because its worker stops."""
+        running.outcome = "stopped with its worker"
         _log.warning(Said("task was stopped with its worker", task=running.name, id=running.taskid))
         self._entries.stopped(running.delivery)
 
     def never_begins(self, running: LeasedTask) -> None:
         """Give back what was cancelled before its function was called: it ends as cancelled, without an attempt."""
+        running.outcome = "never began"
         _log.info(Said("task cancelled before it began", task=running.name, id=running.taskid))
         self._entries.nack(running.delivery, pb.NACK_REASON_RELEASED)
 
     def stopped(self, running: LeasedTask) -> None:
         """Report an item that ended because somebody cancelled it."""
+        running.outcome = "cancelled"
         _log.info(Said("task cancelled", task=running.name, id=running.taskid))
         self._entries.nack(running.delivery, pb.NACK_REASON_CANCELLED)
 
@@ -263,6 +289,7 @@ class Execution:
 
     def _bad_result(self, running: LeasedTask, error: str) -> None:
         """Report a call whose result nobody can be given: it has done what it does, and would do it again."""
+        running.outcome = "bad result"
         _log.error(Said("task has a bad result", task=running.name, id=running.taskid, error=error))
         self._entries.nack(running.delivery, pb.NACK_REASON_REJECTED, error)
 

@@ -21,9 +21,15 @@ class LeasedTask(RunningTask):
     """A `RunningTask` that reads what it is asked for from the delivery, when it is asked.
 
     Most tasks never look at themselves, and reading all fields would cost more than running a small one.
+
+    Attributes:
+        delivery: the delivery.
+        outcome: what came of the run, in a word or two for the log; written only if it is not ``succeeded``.
     """
 
-    __slots__ = ("_arrived", "_ends", "_entries", "_position", "delivery")
+    outcome: str
+
+    __slots__ = ("_arrived", "_ends", "_entries", "_position", "delivery", "outcome")
 
     def __init__(
         self, item: Item, args: list[Any], kwargs: dict[str, Any], entries: Entries, ends: memoryview[float]
@@ -56,6 +62,8 @@ class LeasedTask(RunningTask):
             value = delivery.last_error or delivery.content.headers.get(LAST_ERROR, "")
         elif attribute == "time_limit":
             value = limit_seconds(delivery) or None
+        elif attribute == "outcome":
+            value = "succeeded"
         elif attribute == "headers":
             value = of_users(delivery.content.headers)
         else:

@@ -71,7 +71,7 @@ class Slots:
         self.released = 0
         self._tasks = tasks
         self._entries = entries
-        self._execution = Execution(tasks, entries, table.ends, sealing)
+        self._execution = Execution(tasks, entries, table.ends, sealing, settings.log_runs)
         self._unknown = NotKnownHere(entries)
         self._stale_after = settings.stale_after
         self._progress = Progress(table.marks)

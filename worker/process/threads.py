@@ -118,6 +118,7 @@ class ThreadLane(Lane):
         ready = self.ready
         clock = time.monotonic
         begin = self._execution.begin
+        log_after = self._execution.log_after
         bell = self._bell
         marks, ended = self._progress.marks, self._progress.ended
         now = clock()
@@ -146,6 +147,9 @@ class ThreadLane(Lane):
             slot.finished += 1
             if bell.armed and (item[0].lease_token or len(ready) < self.low_water):
                 bell.ring()
+            if now - started >= log_after and running is not None:
+                self._execution.log_run(running, now - started)
+                now = clock()
 
     def _recover(self, slot: _Slot, error: BaseException) -> None:
         """Tells of an item that could not begin, or whose thread was interrupted outside of its function.

@@ -45,6 +45,9 @@ class WorkerSettings:
             Up to a tenth fewer, by chance, so that not all are replaced together. Default 0.
         max_memory_per_process: bytes of memory, likewise; 0 (none), or 16 MiB and more. Looked at each second.
             Default 0.
+        log_runs: seconds; a run that takes so long, or longer, has a line in the log with its name, id, attempt,
+        seconds
+            and outcome. 0: every run; infinite: none. Default 1: a line costs about as much as a small task.
         hard: seconds after which a run that goes on after its time limit is ended together with its process, 0 or more.
             Default 10.
         worker_id: who is working, for operators, 1-256 printable characters. Default: host and process id.
@@ -59,6 +62,7 @@ class WorkerSettings:
     stale_after: float = 1.0
     max_tasks_per_process: int = 0
     max_memory_per_process: int = 0
+    log_runs: float = 1.0
     hard: float = 10.0
     worker_id: str = field(default_factory=default_worker_id)
 
@@ -74,6 +78,7 @@ class WorkerSettings:
         _check("prefetch", self.prefetch, 0, MAX_PREFETCH)
         _check("horizon", self.horizon, 0, 60)
         _check("stale_after", self.stale_after, 0.01, float("inf"))
+        _check("log_runs", self.log_runs, 0, float("inf"))
         _check("hard", self.hard, 0, float("inf"))
         _check("max_tasks_per_process", self.max_tasks_per_process, 0, 1_000_000_000)
         if self.max_memory_per_process:
