@@ -220,8 +220,10 @@ class Server:
         return table
 
     def _watches(self) -> list[FileWatch[Any]]:
-        tokens = None if self._identities is None else self._identities.tokens
-        return [watch for watch in (self._tls, self._identities, tokens) if watch is not None]
+        identities = self._identities
+        tokens = None if identities is None else identities.tokens
+        with_file = None if self._settings.auth_file is None else identities
+        return [watch for watch in (self._tls, with_file, tokens) if watch is not None]
 
     async def _redis_url(self, stack: AsyncExitStack) -> str:
         settings = self._settings

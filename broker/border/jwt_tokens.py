@@ -88,6 +88,8 @@ class JwtTokens(FileWatch[KeySet]):
         self._known: dict[bytes, tuple[Principal, float]] = {}
         self._looked_at = time.monotonic() if not by_url else -LOOK_FOR_UNKNOWN_S
         self._looking = by_url
+        if not by_url:
+            self._say_keys()
 
     def principal(self, digest: bytes, token: str) -> Principal:
         """Whose token that is.
@@ -115,7 +117,7 @@ class JwtTokens(FileWatch[KeySet]):
 
     def taken(self) -> None:
         """Tokens are verified anew."""
-        _log.info("keys to verify tokens with: %s", ", ".join(sorted(map(repr, self.current.by_id))))
+        self._say_keys()
         self._known.clear()
         # Who is told below must not be told to wait for these keys.
         self._looked()
@@ -132,6 +134,10 @@ class JwtTokens(FileWatch[KeySet]):
     def pause_s(self) -> float:
         """Seconds until the next look."""
         return min(_AGAIN_S, super().pause_s()) if self.complaint else super().pause_s()
+
+    def _say_keys(self) -> None:
+        ids = ", ".join(sorted(map(repr, self.current.by_id)))
+        _log.info("tokens of %s are verified with the keys %s", self._settings.issuer, ids)
 
     def _looked(self) -> None:
         self._looking = False
