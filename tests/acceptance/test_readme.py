@@ -21,11 +21,12 @@ BLOCKS = re.findall(r"([^\n]*)\n\n```(\w*)\n(.*?)```", README, re.DOTALL)
 FILE = re.compile(r"This is `(\w+\.py)`:")
 
 #: What a reader runs in the checkout, before going to a folder of their own.
+IN_ANOTHER_TERMINAL = "dibs dev tasks"
 IN_CHECKOUT = ("scripts/setup.sh", ". .venv/bin/activate")
 
 
 class Shell:
-    """Runs the commands of console blocks in one folder; those that end with & in the background."""
+    """Runs the commands of console blocks in one folder; the one for another terminal in the background."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -44,17 +45,11 @@ class Shell:
 
     def run(self, command: str) -> str:
         """What the command prints."""
-        if command.endswith("&"):
+        if command == IN_ANOTHER_TERMINAL:
             log = (self.folder / "background.log").open("ab")
-            words = command.removesuffix("&").split()
-            process = subprocess.Popen(words, cwd=self.folder, env=self.env, stdout=log, stderr=log)
+            process = subprocess.Popen(command.split(), cwd=self.folder, env=self.env, stdout=log, stderr=log)
             log.close()
             self.background.append(process)
-            return ""
-        if command == "kill %1":
-            process = self.background.pop(0)
-            process.terminate()
-            assert process.wait(30) == 0, (self.folder / "background.log").read_text()
             return ""
         command = command.replace("localhost:7411", f"localhost:{self.port}")
         folder = ROOT if command in IN_CHECKOUT else self.folder
@@ -64,6 +59,12 @@ class Shell:
         background = self.folder / "background.log"
         assert done.returncode == 0, done.stdout + done.stderr + (background.read_text() if background.exists() else "")
         return done.stdout
+
+    def press_ctrl_c(self) -> None:
+        """In the other terminal."""
+        process = self.background.pop()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, (self.folder / "background.log").read_text()
 
     def close(self) -> None:
         """Ends what still runs."""
@@ -91,6 +92,7 @@ def test_the_tour_runs_and_prints_what_it_says(shell: Shell) -> None:
         for command, output in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", code, re.MULTILINE):
             found = shell.run(command)
             assert matches(output, found), f"{command}\nprinted\n{found}\ninstead of\n{output}"
+    shell.press_ctrl_c()
 
 
 def matches(shown: str, found: str) -> bool:

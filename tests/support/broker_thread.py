@@ -79,7 +79,10 @@ class BrokerThread:
 
     async def _serve_from(self, engine: Engine) -> None:
         drain = Drain()
-        server = grpc.aio.server(interceptors=self.interceptors)
+        server = grpc.aio.server(
+            interceptors=self.interceptors,
+            options=[("grpc.max_receive_message_length", self.limits.max_message_bytes)],
+        )
         services = Services(engine, self.limits, drain)
         services.register(server)
         services.start()

@@ -20,6 +20,7 @@ from dibs.cli.known import known_table
 from dibs.cli.queues import Rates, queues_table, rates
 from dibs.cli.schedules import schedules_table
 from dibs.cli.show import item_fields
+from dibs.cli.tables import print_whole
 from dibs.cli.top import facts
 from dibs.cli.top_history import History, Look
 from dibs.cli.top_view import screen
@@ -277,3 +278,24 @@ def test_of_an_item_nothing_reaches_the_terminal_as_it_is(evil: str) -> None:
     assert "header name" in shown
     assert evil not in shown
     assert not [char for char in shown if unicodedata.category(char) in ("Cc", "Cf") and char != "\n"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120, 160])
+@pytest.mark.parametrize("id", ["bae93f69666afc508163fc011fdc20af", "order-" + "0123456789" * 12])
+@pytest.mark.parametrize("args", [True, False])
+def test_an_id_is_never_folded_or_cut_off_however_narrow_the_terminal(width: int, id: str, args: bool) -> None:
+    item = admin.ItemInfo(
+        id=id, queue="a-queue-of-some-length", attempt=3, death_time=ago(5), state=tpb.ITEM_STATE_DEAD
+    )
+    item.content.task_name = "a.module.with.a.long.name.and.a.function"
+    item.content.payload = b'{"args":["an argument that is rather long, as they are"]}'
+    item.last_error = "Traceback (most recent call last):\nFileNotFoundError: [Errno 2] No such file: '/nowhere'"
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+
+    for table in (dead_table([item, item], NOW, args=args), items_table([item, item], Section.READY, NOW, args=args)):
+        print_whole(console, table)
+
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert sum(line.startswith(id) for line in lines) == 4
+    assert sum("FileNotFound" in line for line in lines) >= 2

@@ -105,7 +105,6 @@ class Kept:
             self._recycling = Recycling(self._program.settings)
             if self._stopping.is_set() and not self._waiting:  # it was not there yet when the others were told
                 process.stop(0)
-            _log.info(Said("worker process started", number=self._number, pid=process.pid))
             await process.left.wait()
             is_first, first = first, False
             if process.code is None:  # it retires, or another one is to take its place
@@ -227,6 +226,7 @@ class Kept:
         """Deals it what waits."""
         if process.told_to_stop:
             return
+        _log.info(Said("worker process started", number=self._number, pid=process.pid))
         before, self._current = self._current, process
         if before is not None:
             before.retire()

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 # gRPC reads this when it is imported. Its fork support crashes children beside an asyncio channel; see `forking`.
 if "grpc" not in sys.modules:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    # Its own lines on stderr, of forks and of connections, are not for users: what fails raises an error.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 # From now on forks are watched: what a child may do with gRPC depends on what its parent did, with or without dibs.
 importlib.import_module(".rpc.forking", __name__)

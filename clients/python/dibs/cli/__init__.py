@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 __all__ = ["main"]
@@ -10,8 +9,6 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line of this process."""
-    # gRPC's own lines, such as one for each handshake that fails, are in no format of ours; what matters is said by us.
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         from .program import program
     except ModuleNotFoundError as error:

@@ -32,7 +32,7 @@ from .exits import Exit
 from .paging import page_size, show_pages
 from .progress import work
 from .session import Session
-from .tables import cell, table
+from .tables import cell, cut_cell, table
 from .values import span
 
 
@@ -55,7 +55,7 @@ def list_queues(session: Session, kind: AnyKind = None) -> None:
 
 def dead_table(items: Sequence[ItemInfo], now: datetime, *, args: bool) -> Table:
     """One page of dead letters for people."""
-    made = table("id", "task", "from queue", "attempts#", "died#", *(["arguments…"] if args else []), "error…")
+    made = table("id!", "task", "from queue", "attempts#", "died#", *(["arguments…"] if args else []), "error…")
     for item in items:
         made.add_row(
             cell(item.id),
@@ -63,8 +63,8 @@ def dead_table(items: Sequence[ItemInfo], now: datetime, *, args: bool) -> Table
             cell(item.queue),
             str(item.attempt),
             words.age(words.since(item.death_time, now)) + " ago",
-            *([cell(words.arguments(item.content, 1_000))] if args else []),
-            cell(_last_line(item.last_error), style="red"),
+            *([cut_cell(words.arguments(item.content, 1_000))] if args else []),
+            cut_cell(_last_line(item.last_error), style="red"),
         )
     return made
 

@@ -18,7 +18,7 @@ from .arguments import Data, Limit, PageToken, Queue, ShowArgs, kind_of
 from .command import single
 from .paging import page_size, show_pages
 from .session import Session
-from .tables import cell, state_cell, table
+from .tables import cell, cut_cell, state_cell, table
 
 
 class Section(StrEnum):
@@ -42,7 +42,7 @@ _NEXT = {Section.READY: "", Section.DELAYED: "due in#", Section.LEASED: "lease e
 def items_table(items: Sequence[ItemInfo], section: Section, now: datetime, *, args: bool) -> Table:
     """One page for people."""
     upcoming = _NEXT[section]
-    columns = ["id", "task", "state", "attempt#", "age#", *([upcoming] if upcoming else [])]
+    columns = ["id!", "task", "state", "attempt#", "age#", *([upcoming] if upcoming else [])]
     made = table(*columns, *(["arguments…"] if args else []), "")
     for item in items:
         row: list[str | Text] = [
@@ -56,7 +56,7 @@ def items_table(items: Sequence[ItemInfo], section: Section, now: datetime, *, a
             there = item.HasField("next_time")
             row.append(words.age(-words.since(item.next_time, now)) if there else words.NOTHING)
         if args:
-            row.append(cell(words.arguments(item.content, 1_000)))
+            row.append(cut_cell(words.arguments(item.content, 1_000)))
         row.append(remark(item))
         made.add_row(*row)
     return made

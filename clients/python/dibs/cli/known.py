@@ -22,7 +22,7 @@ from .command import group
 from .completion import task_names
 from .exits import Exit
 from .session import Session
-from .tables import cell, table
+from .tables import cell, cut_cell, table
 from .values import MAX_INT32, span
 
 
@@ -50,7 +50,7 @@ def known_table(found: Sequence[TaskInfo], now: datetime) -> Table:
             words.age(kept) if kept else words.NOTHING,
             Text(str(one.workers), style="" if one.workers else "yellow"),
             words.age(words.since(one.register_time, now)) + " ago",
-            cell(words.one_line(definition.description.partition("\n")[0])),
+            cut_cell(words.one_line(definition.description.partition("\n")[0])),
         )
     return made
 

@@ -20,6 +20,7 @@ from ..rpc.connection import Connection
 from .calls import Calls
 from .exits import Exit, Refused
 from .machine import as_json, dump
+from .tables import print_whole
 
 #: Width of what is not shown on a terminal: nothing is wrapped or cut off.
 _UNLIMITED = 100_000
@@ -63,11 +64,11 @@ class Session:
         """Print for people."""
         for one in what:
             if self.out.is_terminal:
-                self.out.print(one)
+                print_whole(self.out, one)
                 continue
             # Lines are as long as they are, not filled up with blanks to the longest.
             with self.out.capture() as captured:
-                self.out.print(one)
+                print_whole(self.out, one)
             print("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
     def say(self, text: str) -> None:

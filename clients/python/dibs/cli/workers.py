@@ -16,7 +16,7 @@ from .tables import cell, table
 
 def workers_table(found: Sequence[WorkerInfo], now: datetime) -> Table:
     """The table for people."""
-    columns = ("worker", "kind", "queues", "tasks#", "credit#", "delivered#", "acked#", "nacked#")
+    columns = ("worker!", "kind", "queues", "tasks#", "credit#", "delivered#", "acked#", "nacked#")
     made = table(*columns, "connected#", "seen#", "broker")
     for worker in found:
         made.add_row(

@@ -14,6 +14,7 @@ from ..data.aio_data import AsyncData
 from ..enqueueing.aio_batch import AsyncBatch
 from ..enqueueing.flows import enqueue_one
 from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
+from ..enqueueing.sizes import UNREMARKABLE, check_sizes
 from ..errors import DibsError, UnknownTask
 from ..rpc import flow as flows
 from ..rpc.aio_transport import AioTransport
@@ -274,6 +275,8 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         batch = open_batch(self)
         if batch is None:
             return await self.put_now(form, payload, id)
+        if len(payload) > UNREMARKABLE and self.sealing is None:
+            await self.run_now(check_sizes((payload,), self.transport.limits))
         placed = batch.add(form, payload, id)
         if batch.full:
             await batch.send()  # type: ignore[attr-defined]  # as in `batch`
@@ -284,6 +287,8 @@ class AsyncDibs(AsyncAdministration, AsyncBinds):
         placed = Placed(id or new_id())
         sealing = self.sealing
         entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
+        if len(entry) > UNREMARKABLE:
+            await self.run_now(check_sizes((entry,), self.transport.limits))
         return await self.run_now(enqueue_one(self.namespace, entry, placed))
 
     async def run(self, flow: flows.Flow[T]) -> T:

@@ -15,6 +15,7 @@ from ..enqueueing.batch import Batch
 from ..enqueueing.flows import enqueue_one
 from ..enqueueing.gathering import enter_batch, leave_batch, open_batch
 from ..enqueueing.line import DirectLine, EnqueueLine
+from ..enqueueing.sizes import UNREMARKABLE, check_sizes
 from ..errors import DibsError, InvalidArgument, UnknownTask
 from ..rpc import flow as flows
 from ..rpc import forking
@@ -368,6 +369,8 @@ class Dibs(Administration, TaskMaking):
         batch = open_batch(self)
         if batch is None:
             return self.put_now(form, payload, id)
+        if len(payload) > UNREMARKABLE and self.sealing is None:
+            self._carry(check_sizes((payload,), self.transport.limits))
         placed = batch.add(form, payload, id)
         if batch.full:
             batch.send()  # type: ignore[attr-defined]  # as in `batch`
@@ -383,6 +386,8 @@ class Dibs(Administration, TaskMaking):
         placed = Placed(id or new_id())
         sealing = self.sealing
         entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
+        if len(entry) > UNREMARKABLE:
+            self._carry(check_sizes((entry,), self.transport.limits))
         try:
             return placed.heard(line.submit(entry))
         except InvalidArgument as error:

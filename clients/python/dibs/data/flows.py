@@ -14,6 +14,7 @@ from ..admin.taking import Taking, waits
 from ..codecs.sealing import Sealing
 from ..contract.names import DEADLETTER_QUEUE, QueueName, queue_name
 from ..enqueueing.policy import Policy, checked_attempts
+from ..enqueueing.sizes import check_sizes
 from ..errors import BrokerError, InvalidArgument, NotFound
 from ..rpc import admin_operations as admin
 from ..rpc import operations
@@ -136,6 +137,7 @@ class BaseData:
             entries = [form.entry(id, payload) for id, payload in pairs]
         else:
             entries = [form.sealed_entry(id, payload, sealing) for id, payload in pairs]
+        yield from check_sizes(entries, self._limits)
         left = deque(
             chunks(entries, min(_checked_chunksize(chunksize), self._limits.batch_items), self._limits.entry_bytes)
         )

@@ -90,8 +90,12 @@ class EnqueuedTask(Generic[R]):
 
     @property
     def status(self) -> Status:
-        """Where it is in its life: ``early`` (delayed), ``late`` (due), ``waiting``, ``started`` or ``done``."""
-        return self.state.status
+        """Where it is in its life: ``early`` (delayed), ``late`` (due), ``waiting``, ``started`` or ``done``.
+
+        Of a call that this handle came from nothing is known any more when it is done; a handle that was made of an id
+        says ``unknown`` then, for it may never have been there.
+        """
+        return self._dibs.run(_status(self._dibs.namespace, self.taskid, enqueued=self._placed is not None))
 
     @property
     def result(self) -> R | None:
@@ -196,7 +200,7 @@ class AsyncEnqueuedTask(Generic[R]):
     @property
     def status(self) -> _Awaited[Status]:
         """As `EnqueuedTask.status`; await it."""
-        return _Awaited(self._dibs, _status(self._dibs.namespace, self.taskid))
+        return _Awaited(self._dibs, _status(self._dibs.namespace, self.taskid, enqueued=self._placed is not None))
 
     @property
     def result(self) -> _Awaited[R | None]:
@@ -242,8 +246,9 @@ def _state(namespace: str, id: str) -> Generator[Operation[Any], Any, State]:
     return state_from_wire((yield from look_up(namespace, id)).state)
 
 
-def _status(namespace: str, id: str) -> Generator[Operation[Any], Any, Status]:
-    return (yield from _state(namespace, id)).status
+def _status(namespace: str, id: str, *, enqueued: bool) -> Generator[Operation[Any], Any, Status]:
+    state = yield from _state(namespace, id)
+    return "done" if enqueued and state is State.UNKNOWN else state.status
 
 
 def _result(

@@ -77,11 +77,12 @@ class TaskMaking(Binds):
             attempts: deliveries of one call in all, the first included. Default 1, with a lease 3.
             retry_delay: wait before another attempt. Default: 30 s when the task asks for it by `Task.retry`; after
                 an exception (with `lease` or `vis_timeout`), until that would be over.
-            save_results: how long results are kept, to be fetched. Default 0: they are not.
-            vis_timeout: how long one delivery may take; then, and when the function raises, it is delivered again
-                if attempts are left, also if it still runs. Default 0: a call is delivered once and never again, unless
-                there is a lease.
-            use_dead: put calls that have used up their attempts into the dead-letter queue; a text names another.
+            save_results: time to live of results: how long they are kept, to be fetched. Default 0: they are not.
+            vis_timeout: visibility timeout: how long one delivery may take; then, and when the function raises, it is
+                delivered again if attempts are left, also if it still runs. Default 0: a call is delivered once and
+                never again, unless there is a lease.
+            use_dead: dead-letter queue: where calls go that have used up their attempts; a text names another than
+                the usual one.
             backoff: growing waits between attempts, instead of `retry_delay`.
             max_crashes: how many times a call may kill the process that runs it, 1 to 1,000: then it is dead, whatever
                 attempts are left. Default 3.

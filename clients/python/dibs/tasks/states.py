@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from ..v1 import types_pb2 as tpb
 
 #: What `EnqueuedTask.status` says.
-Status: TypeAlias = Literal["early", "late", "waiting", "started", "done"]
+Status: TypeAlias = Literal["early", "late", "waiting", "started", "done", "unknown"]
 
 
 class State(StrEnum):
@@ -68,6 +68,7 @@ _STATUS: dict[State, Status] = {
     State.LATE: "late",
     State.WAITING: "waiting",
     State.STARTED: "started",
+    State.UNKNOWN: "unknown",
 }
 _STATES = {tpb.ItemState.Value(f"ITEM_STATE_{state.name}"): state for state in State}
 

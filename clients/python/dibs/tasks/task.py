@@ -273,11 +273,12 @@ class Task(BaseTask[P, R]):
     def execute(self, *args: Any, _queue: QueueName, **kwargs: Any) -> EnqueuedTask[R]: ...
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
-        """Enqueue a call of the function.
+        """Enqueue a call of the function, for a worker to run (elsewhere: delay, send, enqueue).
 
-        The keywords `delay` (seconds or a timedelta), `taskid`, `_queue` and `execute_inline_now` are options of the
-        call, unless the function itself has a parameter of that name. Type checkers check the function's arguments
-        only in calls without them; `options` is the form that is checked throughout, and it knows more options.
+        The keywords `delay` (seconds or a timedelta), `taskid`, `_queue` (the queue of this call) and
+        `execute_inline_now` (eager: run it here) are options of the call, unless the function itself has a parameter of
+        that name. Type checkers check the function's arguments only in calls without them; `options` is the form that
+        is checked throughout, and it knows more options.
 
         Args:
             args: positional arguments; anything that JSON can express.
