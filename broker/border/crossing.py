@@ -23,6 +23,7 @@ from .auditing import Auditing
 from .encoded import writer
 from .errors import status_of
 from .guard import Guard
+from .pacing import LARGE_BYTES, Pacer
 from .reading import reader, reading, whole
 from .tolls import Tolls
 from .watching import Watcher, watched
@@ -47,6 +48,7 @@ class Border:
         guard: lets through those who may call; None: everybody may.
         tolls: count what callers use of our own services; None: nobody does.
         auditing: tells of calls that change what is others', and of refused ones; None: nobody does.
+        pacer: when large requests are begun.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Border:
         guard: Guard | None = None,
         tolls: Tolls | None = None,
         auditing: Auditing | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
         self._auditing = auditing
         self._server = server
@@ -64,6 +67,7 @@ class Border:
         self._watch = watch
         self._guard = guard
         self._tolls = tolls
+        self._pacer = pacer or Pacer()
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Add the methods of a service, to be found by their names when they are called.
@@ -101,24 +105,38 @@ class Border:
                 # What a worker says of its items is bounded by its credit.
                 counts_requests=name != "Work",
             )
-        crossing = _translated(outer or behaviour)
+        if many:
+            crossing = _translated(outer or behaviour)
+        else:
+            # Where it matters who calls, or how much, that is asked before anything is made of the bytes.
+            crossing = _translated(outer or behaviour, self._pacer, None if outer else read)
         if self._watch is not None:
             crossing = watched(crossing, self._watch(f"{service}/{name}"))
         return handler._replace(
-            # Where it matters who calls, or how much, that is asked before anything is made of the bytes.
-            request_deserializer=read if outer is None else None,
+            request_deserializer=read if many and outer is None else None,
             response_serializer=writer(handler.response_serializer),
             **{form: crossing},
         )
 
 
-def _translated(handler: Any) -> Any:
+def _translated(handler: Any, pacer: Pacer | None = None, read: Callable[[bytes], Any] | None = None) -> Any:
+    """The handler, with a status for what it raises.
+
+    Args:
+        handler: of a method.
+        pacer: when large requests are begun; None: there is a stream of them.
+        read: makes a message of the bytes of a request; None: the handler takes what comes.
+    """
     name = handler.__qualname__
     if inspect.isasyncgenfunction(handler):
 
         @wraps(handler)
         async def generate(request: Any, context: Any) -> AsyncGenerator[Any, None]:
             try:
+                if pacer is not None and len(request) > LARGE_BYTES:
+                    await pacer.turn(context.peer())
+                if read is not None:
+                    request = read(request)
                 async with aclosing(handler(whole(request), context)) as responses:
                     async for response in responses:
                         yield response
@@ -138,6 +156,10 @@ def _translated(handler: Any) -> Any:
         @wraps(handler)
         async def respond(request: Any, context: Any) -> Any:
             try:
+                if pacer is not None and len(request) > LARGE_BYTES:
+                    await pacer.turn(context.peer())
+                if read is not None:
+                    request = read(request)
                 return await handler(whole(request), context)
             except grpc.aio.AbortError:
                 raise

@@ -27,6 +27,7 @@ _HEARTBEAT = pb.EnqueueStreamResponse()
 
 Response: TypeAlias = pb.EnqueueStreamResponse | Encoded
 IsLarge = Callable[[pb.EnqueueStreamRequest], bool]
+Turn = Callable[[], Awaitable[None]]
 Reply = Callable[[pb.EnqueueStreamRequest], Coroutine[Any, Any, Response]]
 Write = Callable[[Response], Awaitable[None]]
 
@@ -36,14 +37,16 @@ class EnqueueStream:
 
     Args:
         is_large: whether a request is worth being handled beside others.
+        turn: returns when a request that is handled beside others may be begun, in the order in which it is called.
         reply: answers one, and never raises. Requests are begun in their order, and so their items are put in in that
             order.
         write: sends a reply.
         heartbeats: of the broker. The client is told of them in the first reply.
     """
 
-    def __init__(self, is_large: IsLarge, reply: Reply, write: Write, heartbeats: Heartbeats) -> None:
+    def __init__(self, is_large: IsLarge, turn: Turn, reply: Reply, write: Write, heartbeats: Heartbeats) -> None:
         self._is_large = is_large
+        self._turn = turn
         self._reply = reply
         self._write = write
         self._heartbeats = heartbeats
@@ -101,7 +104,7 @@ class EnqueueStream:
                 await self._send(await self._reply(request))
             else:
                 self._owed += 1
-                under_way.append(tasks.create_task(self._reply(request)))
+                under_way.append(tasks.create_task(self._reply_in_turn(request)))
                 began.set()
                 if writer is None:
                     writer = tasks.create_task(answer())
@@ -114,6 +117,10 @@ class EnqueueStream:
             await answered.wait()
         if writer is not None:
             writer.cancel()
+
+    async def _reply_in_turn(self, request: pb.EnqueueStreamRequest) -> Response:
+        await self._turn()
+        return await self._reply(request)
 
     async def _send(self, response: Response) -> None:
         if not self._announced:

@@ -7,6 +7,7 @@ import bisect
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeAlias
 
 from dibs.v1 import admin_pb2 as pb
@@ -14,6 +15,7 @@ from dibs.v1 import admin_pb2 as pb
 from ..border.caller import scope_of_caller
 from ..border.errors import NotFound
 from ..config.principals import Role
+from ..engine.coalesce import Coalescer
 from ..engine.engine import Engine
 from ..engine.types import Kind, StoredItem
 from ..messages.enums import KIND_TO_WIRE, timestamp
@@ -31,9 +33,14 @@ _MAX_LISTED = 1000
 _LIST_KEPT_S = 10.0
 _LONGEST_KEPT = 100_000
 _MOST_KEPT = 2
+#: Requests that share the reading of a list at most, and places that are put together without a pause.
+_MOST_TOGETHER = 1000
+_AT_ONCE = 5000
 
 #: Where a queue stands in a list: place of its kind, priority, name.
 _Place: TypeAlias = tuple[int, float, str]
+#: Of which namespace and kinds a list is.
+_Key: TypeAlias = tuple[str, tuple[Kind, ...]]
 
 
 class QueueLists:
@@ -44,27 +51,40 @@ class QueueLists:
 
     def __init__(self) -> None:
         #: By namespace and kinds, with when each was read; the oldest first.
-        self._known: dict[tuple[str, tuple[Kind, ...]], tuple[float, list[_Place]]] = {}
+        self._known: dict[_Key, tuple[float, list[_Place]]] = {}
+        #: Lists that are being read.
+        self._reads: dict[_Key, Coalescer[int, list[_Place]]] = {}
 
     async def places(self, engine: Engine, call: ListQueuesCall) -> list[_Place]:
         """All queues in the order in which they are served; of a first page as they are now."""
         key = (call.namespace, tuple(call.kinds))
-        now = time.monotonic()
         known = self._known.get(key)
-        if known is not None and call.page.cursor and now - known[0] < _LIST_KEPT_S:
+        if known is not None and call.page.cursor and time.monotonic() - known[0] < _LIST_KEPT_S:
             return known[1]
-        places = [
-            (at, priority, name)
-            for at, kind in enumerate(call.kinds)
-            for priority, name in await engine.queues.names(call.namespace, kind)
-        ]
+        read = self._reads.get(key)
+        if read is None:
+            read = self._reads[key] = Coalescer(partial(self._read, engine, key), _MOST_TOGETHER)
+        (places,) = await read.submit((call.page.size,))
+        if read.idle:
+            self._reads.pop(key, None)
+        return places
+
+    async def _read(self, engine: Engine, key: _Key, sizes: list[int]) -> list[list[_Place]]:
+        """Read a list for all who have asked before it begins, with the sizes of their pages."""
+        namespace, kinds = key
+        places: list[_Place] = []
+        for at, kind in enumerate(kinds):
+            names = await engine.queues.names(namespace, kind)
+            for first in range(0, len(names), _AT_ONCE):
+                places += [(at, priority, name) for priority, name in names[first : first + _AT_ONCE]]
+                await asyncio.sleep(0)
         self._known.pop(key, None)
         for oldest in list(self._known)[: len(self._known) - _MOST_KEPT + 1]:
             del self._known[oldest]
-        if call.page.size < len(places) <= _LONGEST_KEPT:
-            self._known[key] = now, places
+        if min(sizes) < len(places) <= _LONGEST_KEPT:
+            self._known[key] = time.monotonic(), places
             asyncio.get_running_loop().call_later(_LIST_KEPT_S, self._known.pop, key, None)
-        return places
+        return [places] * len(sizes)
 
 
 async def _named(engine: Engine, call: ListQueuesCall) -> list[_Place]:

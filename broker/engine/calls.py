@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -19,6 +21,10 @@ MAX_BATCH = 1000
 #: Bytes of bodies and results that count as much as one item when calls are gathered into one script call: small
 #: items fill it by number, large ones at 4 MiB, so that no call holds Redis up for long.
 WEIGHED_BYTES = 4 * 1024 * 1024 // MAX_BATCH
+
+
+#: Namespaces whose calls take turns within this time share the broker.
+_SHARED_S = 0.1
 
 
 class Calls:
@@ -46,6 +52,13 @@ class Calls:
         self._scripts = Scripts(self._pipe, self._channels[0], config.clock)
         self._open = False
         self._closed = False
+        #: Of the last call, and when one came that was of another than the one before.
+        self._last_namespace = ""
+        self._changed_at = -math.inf
+
+    def is_shared(self) -> bool:
+        """Whether calls of more than one namespace have come in the last moments."""
+        return time.monotonic() - self._changed_at < _SHARED_S
 
     def time_scripts(self, timed: Timed) -> None:
         """Have each call of a script told: its name, the seconds that it took, and what was wrong."""
@@ -58,6 +71,9 @@ class Calls:
 
     async def _call(self, script: str, namespace: str, args: Sequence[Argument]) -> Any:
         self._check_open(script)
+        if namespace != self._last_namespace:
+            self._last_namespace = namespace
+            self._changed_at = time.monotonic()
         return await self._scripts.call(
             script, keys.namespace_prefix(self.config.key_prefix, namespace), namespace, args
         )

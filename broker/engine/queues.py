@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import math
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +16,8 @@ from .types import IdList, Kind, State, StoredItem, decode_record, weight
 _MAX_DESCRIBED = 50
 #: Items that one script call removes or moves: few enough that Redis is never held up for 20 ms, also where it is slow.
 STEP = 200
+#: Names that are put together without a pause.
+_NAMES_AT_ONCE = 5000
 #: Script calls that one page of items takes at most; a queue may hold nothing but stale entries.
 _MAX_STEPS = 10
 
@@ -95,11 +98,38 @@ class Queues:
         self._create = create
 
     async def names(self, namespace: str, kind: Kind) -> list[tuple[float, str]]:
-        """Known queues with their priorities (infinite: none) in the order in which they are served."""
-        seen, priorities = await self._call("queue_names", namespace, [kind.value])
-        found = dict.fromkeys(seen, math.inf)
-        found.update(zip(priorities[::2], map(float, priorities[1::2]), strict=True))
-        return sorted((priority, name.decode()) for name, priority in found.items())
+        """Known queues with their priorities (infinite: none) in the order in which they are served.
+
+        Those that are there from beginning to end; it takes a step for each thousand, and holds nothing up.
+        """
+        priorities = {name: value async for step in self._scan(namespace, kind, "priority") for name, value in step}
+        first = sorted((float(value), name.decode()) for name, value in priorities.items())
+        others: set[bytes] = set()
+        runs: list[list[str]] = []
+        async for step in self._scan(namespace, kind, "seen"):
+            names = {name for name, _ in step if name not in priorities and name not in others}
+            others |= names
+            runs.append(sorted(name.decode() for name in names))
+            # Two that are in order are put together in no time; a run is about as long as all behind it.
+            while len(runs) > 1 and len(runs[-2]) <= 2 * len(runs[-1]):
+                runs[-2:] = [sorted(runs[-2] + runs[-1])]
+        while len(runs) > 1:
+            await asyncio.sleep(0)
+            runs[-2:] = [sorted(runs[-2] + runs[-1])]
+        found = list(first)
+        for at in range(0, len(runs[0]) if runs else 0, _NAMES_AT_ONCE):
+            found += [(math.inf, name) for name in runs[0][at : at + _NAMES_AT_ONCE]]
+            await asyncio.sleep(0)
+        return found
+
+    async def _scan(self, namespace: str, kind: Kind, name: str) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        """All fields of a hash by queues and what they hold, a step at a time; perhaps some of them twice."""
+        cursor = b"0"
+        while True:
+            cursor, names, values = await self._call("scan_queues", namespace, [kind.value, name, cursor])
+            yield list(zip(names, values, strict=True))
+            if cursor == b"0":
+                return
 
     async def describe(self, namespace: str, kind: Kind, names: Sequence[str]) -> list[QueueCounts | None]:
         """Counts of any number of queues; None for one that is not known."""

@@ -14,6 +14,7 @@ from ..border.auditing import Auditing
 from ..border.crossing import Border
 from ..border.drain import Drain
 from ..border.guard import Guard
+from ..border.pacing import Pacer
 from ..border.tls import Tls
 from ..border.tolls import Tolls
 from ..calls.heartbeats import Heartbeats
@@ -66,10 +67,13 @@ class Services:
         self._limits = limits
         self._guard = guard
         self._tolls = tolls
+        self._pacer = Pacer(engine.is_shared)
         self._dispatch = Dispatch(engine, limits.max_waiting_queues)
         self._scheduler = Scheduler(engine, meters.late if meters else None)
         self.roster = Roster(engine, identity.id, self._scheduler.workers_came)
-        self._broker = BrokerService(engine, self._dispatch, limits, drain, self.roster, Heartbeats(limits), meters)
+        self._broker = BrokerService(
+            self._pacer, engine, self._dispatch, limits, drain, self.roster, Heartbeats(limits), meters
+        )
         identities = None if guard is None else guard.identities
         self._admin = AdminService(engine, limits, drain, identity, tls, identities, audit)
         self._lock = LockService(engine, limits)
@@ -79,7 +83,7 @@ class Services:
     def register(self, server: grpc.aio.Server) -> None:
         """Add the services to a server that has not started."""
         watch = self._meters.calls_of if self._meters else None
-        border: Any = Border(server, self._limits, watch, self._guard, self._tolls, self._auditing)
+        border: Any = Border(server, self._limits, watch, self._guard, self._tolls, self._auditing, self._pacer)
         broker_pb2_grpc.add_BrokerServiceServicer_to_server(self._broker, border)
         admin_pb2_grpc.add_AdminServiceServicer_to_server(self._admin, border)
         lock_pb2_grpc.add_LockServiceServicer_to_server(self._lock, border)

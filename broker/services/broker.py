@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -15,6 +16,7 @@ from ..border.drain import Drain
 from ..border.encoded import Encoded
 from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
+from ..border.pacing import Pacer
 from ..border.reading import whole
 from ..calls.enqueue_stream import EnqueueStream
 from ..calls.heartbeats import Heartbeats
@@ -50,6 +52,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
 
     def __init__(
         self,
+        pacer: Pacer,
         engine: Engine,
         dispatch: Dispatch,
         limits: Limits,
@@ -59,6 +62,7 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
         meters: Meters | None = None,
     ) -> None:
         self._meters = meters
+        self._pacer = pacer
         self._engine = engine
         self._dispatch = dispatch
         self._roster = roster
@@ -79,7 +83,8 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> None:
         """As Enqueue, in order, until the client half-closes; a failed request does not end the stream."""
         first = await first_message(request_iterator, self._limits.hello_timeout, "request")
-        stream = EnqueueStream(_is_large, self._stream_reply, context.write, self._heartbeats)
+        turn = partial(self._pacer.turn, context.peer())
+        stream = EnqueueStream(_is_large, turn, self._stream_reply, context.write, self._heartbeats)
         await stream.serve(first, self._drain.requests(request_iterator))
 
     async def Lease(  # type: ignore[override]  # grpc.aio takes handlers that write, too

@@ -19,7 +19,6 @@ local commands = {
   {'HGET', key, 'x'},
   {'HGETALL', key},
   {'HINCRBY', key, 'x', 0},
-  {'HKEYS', key},
   {'HLEN', key},
   {'HMGET', key, 'x'},
   {'HRANDFIELD', key, 1},
