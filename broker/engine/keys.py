@@ -12,7 +12,8 @@ key                     type    holds                                           
                                 at most once, W waiting again, X dead; cancel 1 cancelled, 2
                                 its worker has not begun it
 ``error``               hash    id → text of the last failed attempt                             with its item
-``end:<id>``            string  ``<state> <used> <kind> <queue> <R|E|->[text]``; state S, F, C   its own expiry
+``end:<id>``            string  ``<state> <used> <kind> <queue> <R|E|X|->[text]``; state S, F,   its own expiry
+                                C; X of what has expired
 ``ends``                string  nothing; there as long as any ``end:<id>`` may be                its own expiry
 ``queue:k:q``           list    ids that are ready, first in first out; may hold stale ones      lease, clear
 ``stale:k``             hash    q → entries of ``queue:k:q`` that lead nowhere                   lease
@@ -30,8 +31,10 @@ key                     type    holds                                           
 ``trouble``             hash    id → ends without a receipt + 1000 × crashes, where there were   with its item
                                 any
 ``restored:<name>``     string  nothing; a restore of that name has been done                    its own expiry
-``due``                 zset    ``delayed:k:q`` or ``leased:k:q`` → time of its first entry or   advance
-                                earlier
+``expiring:k:q``        zset    id → when to look whether it has waited too long; of items that   lease, cancel, its
+                                may wait only so long, and wait                                  time
+``due``                 zset    ``delayed:k:q``, ``leased:k:q`` or ``expiring:k:q`` → time of     advance
+                                its first entry or earlier
 ``parkedtasks:k``       set     tasks of which items are parked                                  lease, once empty
 ``parkedqueues:k:<t>``  set     queues in which items of that task are parked                    lease, once empty
 ``parkedin:k:q``        set     tasks of which items are parked in that queue                    lease, once empty

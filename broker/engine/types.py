@@ -52,6 +52,8 @@ class Spec(NamedTuple):
     renew: bool = False
     #: How long a run may take; 0: as long as it likes. Who runs the item sees to it.
     limit_us: int = 0
+    #: How long an item may wait after it was due; 0: for ever.
+    expires_us: int = 0
 
     def encode(self) -> str:
         """The text that Lua takes apart again (``lua/include/records.lua``)."""
@@ -65,6 +67,8 @@ class Spec(NamedTuple):
             words.append(" renew=1")
         if self.limit_us:
             words.append(f" limit={self.limit_us}")
+        if self.expires_us:
+            words.append(f" expires={self.expires_us}")
         if self.open:
             words.append(OPEN_WORD + self.open)
         return (
@@ -81,8 +85,6 @@ def decode_spec(text: bytes) -> Spec:
     """
     parts = text.decode(errors="replace").split(" ")
     kind, queue, attempts, lease, initial, factor, maximum, jitter, dead, keep, *words = parts
-    crashes = next((word[8:] for word in words if word.startswith("crashes=") and word[8:].isdecimal()), "")
-    limit = next((word[6:] for word in words if word.startswith("limit=") and word[6:].isdecimal()), "")
     left_open = next((word[5:] for word in words if word.startswith("open=")), "")
     retry = None if initial == "-" else Retry(int(float(initial)), float(factor), int(float(maximum)), float(jitter))
     return Spec(
@@ -93,11 +95,17 @@ def decode_spec(text: bytes) -> Spec:
         retry,
         None if dead == ":" else dead,
         int(keep),
-        int(crashes or DEFAULT_MAX_CRASHES),
+        _number(words, "crashes=") or DEFAULT_MAX_CRASHES,
         left_open,
         "renew=1" in words,
-        int(limit or 0),
+        _number(words, "limit="),
+        _number(words, "expires="),
     )
+
+
+def _number(words: Sequence[str], name: str) -> int:
+    found = (word.removeprefix(name) for word in words if word.startswith(name))
+    return next((int(word) for word in found if word.isdecimal()), 0)
 
 
 class Conflict(enum.StrEnum):
@@ -301,6 +309,7 @@ class State(enum.StrEnum):
     SUCCEEDED = "S"
     FAILED = "F"
     CANCELLED = "C"
+    EXPIRED = "E"
     DEAD = "X"
     STARTED = "L"
     WAITING = "W"
@@ -310,7 +319,7 @@ class State(enum.StrEnum):
 
 
 #: States that do not change any more by themselves.
-ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.DEAD, State.UNKNOWN})
+ENDED = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED, State.DEAD, State.UNKNOWN})
 
 
 class Until(enum.StrEnum):

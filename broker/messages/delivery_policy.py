@@ -22,6 +22,8 @@ def delivery_policy(spec: Spec) -> tpb.DeliveryPolicy:
     if spec.max_crashes != DEFAULT_MAX_CRASHES:
         policy.max_crashes = spec.max_crashes
     policy.renew = spec.renew
+    if spec.expires_us:
+        policy.expire_after.CopyFrom(duration(spec.expires_us))
     if spec.limit_us:
         policy.run_timeout.CopyFrom(duration(spec.limit_us))
     if spec.retry is not None:
@@ -71,7 +73,7 @@ def delivery_spec(queue: str, kind: int, policy: bytes, limits: Limits) -> str:
 
 def _policy(
     policy: tpb.DeliveryPolicy, limits: Limits, *, leaves_open: bool
-) -> tuple[int, int, Retry | None, str | None, int, int, str, bool, int]:
+) -> tuple[int, int, Retry | None, str | None, int, int, str, bool, int, int]:
     check.integer(policy.attempts, "policy.attempts", 0, limits.max_attempts)
     lease_us = 0
     if policy.HasField("lease_timeout"):
@@ -82,6 +84,10 @@ def _policy(
     if policy.HasField("run_timeout"):
         most = limits.max_lease_timeout_us
         limit_us = check.duration_us(policy.run_timeout, "policy.run_timeout", most, minimum_us=1000)
+    expires_us = 0
+    if policy.HasField("expire_after"):
+        most = limits.max_delay_us
+        expires_us = check.duration_us(policy.expire_after, "policy.expire_after", most, minimum_us=1000)
     dead_queue = None
     if policy.use_dead_letter:
         dead_queue = policy.dead_letter_queue or DEADLETTER_QUEUE
@@ -96,7 +102,18 @@ def _policy(
     left_open = ""
     if leaves_open:
         left_open = ("" if policy.attempts else "a") + ("" if policy.HasField("use_dead_letter") else "d")
-    return policy.attempts or 1, lease_us, retry, dead_queue, keep_us, max_crashes, left_open, policy.renew, limit_us
+    return (
+        policy.attempts or 1,
+        lease_us,
+        retry,
+        dead_queue,
+        keep_us,
+        max_crashes,
+        left_open,
+        policy.renew,
+        limit_us,
+        expires_us,
+    )
 
 
 def _retry(retry: tpb.RetryPolicy, limits: Limits) -> Retry:

@@ -34,6 +34,10 @@ specs = st.builds(
     st.sampled_from((0, KEEP_US)),
     st.sampled_from((DEFAULT_MAX_CRASHES, 1)),
     st.just(""),
+    st.booleans(),
+    st.sampled_from((0, SECOND_US)),
+    # What expires has tests of its own: test_expiry.py.
+    st.just(0),
 )
 dues = st.sampled_from(
     ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")

@@ -34,6 +34,8 @@ class Life:
         """Brings the item into a state, with the properties that the event speaks of."""
         last = "last attempt" in event
         spec = DYING if "dead letter" in event else LAST if last else MANY
+        if "too long" in event or state == "EXPIRED":
+            spec = spec._replace(expires_us=HOUR_US)
         if state in ("SCHEDULED", "LATE"):
             await put(self._engine, "a", spec=spec, due=f"+{HOUR_US // 2}")
             if state == "LATE":
@@ -42,6 +44,8 @@ class Life:
             await put(self._engine, "a", spec=LAST if state == "FAILED" else spec)
             if state == "CANCELLED":
                 await self.cancelled()
+            elif state == "EXPIRED":
+                await self.waited()
             elif state != "WAITING":
                 self._leased = await lease_one(self._engine)
             if state == "SUCCEEDED":
@@ -87,6 +91,10 @@ class Life:
         self._clock.passes(2 * HOUR_US)
         await self._engine._advance(NS)
 
+    async def waited(self) -> None:
+        self._clock.passes(2 * HOUR_US)
+        await self._engine._advance(NS)
+
     async def rejected(self) -> None:
         await nack(self._engine, self.leased, NackReason.REJECTED)
 
@@ -116,6 +124,8 @@ EVENTS: dict[str, Callable[[Life], Awaitable[object]]] = {
     "failed in its last attempt": Life.failed,
     "lease ran out, attempts left": Life.lease_ran_out,
     "lease of its last attempt ran out": Life.lease_ran_out,
+    "waited too long": Life.waited,
+    "waits for another attempt too long": Life.waited,
     "rejected": Life.rejected,
     "cancelled": Life.cancelled,
     "cancelled and stopped": Life.cancelled_and_stopped,

@@ -63,6 +63,11 @@ def test_a_death_costs_no_call_with_a_lease_unless_its_task_says_so(arguments: d
     assert wire(Policy.build(**arguments)).attempts == attempts
 
 
+def test_how_long_it_may_wait_arrives() -> None:
+    assert wire(Policy.build(expires=timedelta(seconds=1.5))).expire_after.ToMilliseconds() == 1500
+    assert not wire(Policy.build()).HasField("expire_after")
+
+
 def test_a_time_limit_arrives() -> None:
     assert wire(Policy.build(time_limit=timedelta(seconds=1.5))).run_timeout.ToMilliseconds() == 1500
     assert not wire(Policy.build()).HasField("run_timeout")
@@ -131,6 +136,8 @@ def test_a_retry_waits_half_a_minute_unless_told_otherwise() -> None:
         ({"lease": -1}, "lease"),
         ({"time_limit": 0}, "time_limit must be at least 0.001 s, or None"),
         ({"time_limit": -1}, "time_limit"),
+        ({"expires": 0}, "expires must be at least 0.001 s, or None"),
+        ({"expires": True}, "expires"),
         ({"time_limit": "5"}, "time_limit"),
         ({"lease": 0.999}, "lease must be at least 1 s"),
         ({"lease": True}, "lease"),
@@ -162,7 +169,7 @@ def test_a_backoff_that_makes_no_sense_is_refused(arguments: dict[str, Any], nam
     [
         Policy.build(),
         Policy.build(attempts=3, vis_timeout=1.5, use_dead=True, save_results=60, retry_delay=0, max_crashes=1),
-        Policy.build(lease=30, time_limit=3600),
+        Policy.build(lease=30, time_limit=3600, expires=0.5),
         Policy.build(lease=1, attempts=1),
         Policy.build(use_dead="graveyard", backoff=Backoff(initial=2.0, factor=3.0, maximum=100.0, jitter=0.5)),
     ],

@@ -39,6 +39,7 @@ SPECS = st.builds(
     st.sampled_from(("", "a", "d", "ad")),
     st.booleans(),
     TIMES_US,
+    TIMES_US,
 )
 
 
@@ -51,9 +52,8 @@ def test_a_spec_is_read_as_it_was_written(spec: Spec) -> None:
 def test_a_written_spec_is_one_line_of_ten_words_and_what_is_out_of_the_ordinary(spec: Spec) -> None:
     text = spec.encode()
     assert "\n" not in text
-    assert len(text.split(" ")) == 10 + (spec.max_crashes != DEFAULT_MAX_CRASHES) + spec.renew + bool(
-        spec.limit_us
-    ) + bool(spec.open)
+    unusual = [spec.max_crashes != DEFAULT_MAX_CRASHES, spec.renew, spec.limit_us, spec.expires_us, spec.open]
+    assert len(text.split(" ")) == 10 + sum(map(bool, unusual))
 
 
 def test_a_dead_letter_queue_may_be_called_dash() -> None:

@@ -44,6 +44,14 @@ async def test_a_consumer_is_told_how_long_a_run_may_take(stub: Stub) -> None:
     assert not second.HasField("run_timeout")
 
 
+@pytest.mark.parametrize("time", [Duration(), Duration(nanos=999_000), Duration(seconds=367 * 86_400)], ids=str)
+async def test_how_long_an_item_may_wait_has_a_range(stub: Stub, time: Duration) -> None:
+    made = item("a")
+    made.policy.expire_after.CopyFrom(time)
+    call = stub.Enqueue(pb.EnqueueRequest(items=[made]))
+    await refused(call, grpc.StatusCode.INVALID_ARGUMENT, field="items[0].policy.expire_after")
+
+
 @pytest.mark.parametrize("limit", [Duration(), Duration(nanos=999_000), Duration(seconds=31 * 86_400)], ids=str)
 async def test_a_time_limit_out_of_range_is_refused(stub: Stub, limit: Duration) -> None:
     call = stub.Enqueue(pb.EnqueueRequest(items=[limited("a", limit)]))

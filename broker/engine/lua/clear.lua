@@ -71,6 +71,9 @@ end
 local ids = {}
 for i, item in ipairs(gone) do
   ids[i] = item.id
+  if item.spec and item.spec.expires then
+    redis.call('ZREM', P .. 'expiring:' .. item.spec.tail, item.id)
+  end
   if item.spec then
     keep_end(item.id, item.spec, 'C', item.used, '-')
   else

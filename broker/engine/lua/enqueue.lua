@@ -20,6 +20,7 @@
 --- @include queues
 --- @include aside
 --- @include locate
+--- @include expiring
 --- @include bytes
 --- @include quota
 
@@ -285,10 +286,20 @@ for _, entry in ipairs(replaced) do
     redis.call('HDEL', P .. 'trouble', id)
   end
 end
+local any_expires = false
 if written > 0 then
   put_items(records)
   for spec, count in pairs(seen) do
     redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, count)
+    any_expires = any_expires or spec.expires
+  end
+  if any_expires then
+    for i = 1, written, 2 do
+      local spec = record_spec(records[i + 1])
+      if spec.expires then
+        note_expiring(spec, records[i], last_delivery(records[i + 1], spec))
+      end
+    end
   end
   for _, item in ipairs(delayed) do
     if not item.skip then
@@ -303,7 +314,7 @@ if written > 0 then
     leave_stale(spec)
   end
 end
-local reply = { #delayed > 0 and next_due() or -1, quota and quota.uncounted and 1 or 0 }
+local reply = { (#delayed > 0 or any_expires) and next_due() or -1, quota and quota.uncounted and 1 or 0 }
 for r, batch in ipairs(batches) do
   reply[r + 2] = (batch.same or batch).codes
   if batch.new and batch.request ~= '' and not batch.refused then

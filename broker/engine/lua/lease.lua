@@ -28,6 +28,7 @@
 --- @include aside
 --- @include endings
 --- @include advance
+--- @include expiring
 --- @include shares
 --- @include answers
 --- @include parked
@@ -83,6 +84,8 @@ local sieve = sift and new_sieve(kind, skills)
 local ids, records, count, stretches, stretch, last_terms = {}, {}, 0, {}, 0, nil
 local started, starts, leased, gone, gone_runs, copied, last_gone = {}, 0, {}, {}, {}, { parts = {}, stretches = {} }, nil
 local taken, buried, unreadable, trims, unparked = {}, {}, {}, {}, {}
+-- Items that have waited too long, and by their queues those with an entry in `expiring` that do not wait any more.
+local expired, left_expiring = {}, {}
 local skipped, full = 0, false
 
 -- The ids of one queue that are leased under one token until one deadline, whatever their attempts.
@@ -214,6 +217,11 @@ local function put_aside(id, queue, why)
   skipped = skipped + 1
 end
 
+local function leave_expiring(id, tail)
+  left_expiring[tail] = left_expiring[tail] or {}
+  table.insert(left_expiring[tail], id)
+end
+
 -- Decides about one entry of a queue: takes it, or passes it (stale, dead, parked or set aside), unless `full` is set
 -- then. Answers whether it was stale.
 local function consider(queue, tail, id, record, text, has_stale, sieve_here)
@@ -230,6 +238,13 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   elseif has_stale and (redis.call('ZSCORE', P .. 'delayed:' .. tail, id) or is_parked(id, spec, record)) then
     return true
   end
+  if spec.expires and last_delivery(record, spec) <= now then
+    expired[#expired + 1] = { id, run and run.spec or spec, run }
+    taken[id] = true
+    skipped = skipped + 1
+    leave_expiring(id, tail)
+    return false
+  end
   local bytes = #record + #id + ITEM_OVERHEAD
   local unknown_task = sieve_here and sieve_here.holds(record)
   if bytes > most_bytes then
@@ -237,14 +252,20 @@ local function consider(queue, tail, id, record, text, has_stale, sieve_here)
   elseif unknown_task and sieve_here.park(spec, unknown_task, id) then
     taken[id] = true
     skipped = skipped + 1
+    return false
   elseif run then
     take_again(id, record, run)
   elseif not is_full(bytes) then
-    if not spec.first or spec.first_share ~= shares.number then
+    if not spec.first or spec.terms_share ~= shares.number then
       local leased_as = as_leased(spec)
-      spec.first, spec.first_share = make_terms(leased_as, 1, attempts_override or leased_as.attempts, ''), shares.number
+      spec.first, spec.terms_share = make_terms(leased_as, 1, attempts_override or leased_as.attempts, ''), shares.number
+      -- Those that may expire are looked at one by one.
+      spec.first_share = not spec.expires and shares.number or nil
     end
     take(id, record, spec.first)
+  end
+  if spec.expires and taken[id] then
+    leave_expiring(id, tail)
   end
   return false
 end
@@ -403,6 +424,12 @@ local parked_now = sieve and sieve.write() or { is_untaught(kind, skills, sift) 
 for _, one in ipairs(unreadable) do
   set_aside(one[1], kind, one[2], one[3])
   changed(one[1])
+end
+for tail, ids_left in pairs(left_expiring) do
+  call_many('ZREM', P .. 'expiring:' .. tail, ids_left)
+end
+for _, one in ipairs(expired) do
+  end_expired(one[1], one[2], one[3])
 end
 for _, one in ipairs(buried) do
   bury(one[1], one[2], one[3])

@@ -17,6 +17,7 @@
 --- @include unstarted
 --- @include skills
 --- @include bytes
+--- @include expiring
 --- @include quota
 
 local again, watch, planning = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -95,6 +96,7 @@ local function enqueue(item)
   put_items({ item.id, item.record })
   redis.call('HINCRBY', P .. 'seen:' .. spec.kind, spec.queue, 1)
   push_ready(spec, { item.id })
+  note_waiting(spec, item.id)
 end
 
 local pending, started = {}, {}

@@ -53,6 +53,10 @@ local function ended(ending, all)
   if not state then
     return { 'U', 0, 0, '', '', '', '', '-', 0 }
   end
+  if state == 'F' and string.byte(content) == 0x58 then
+    -- See include/expiring.lua.
+    state, content = 'E', 'E' .. string.sub(content, 2)
+  end
   local whole = content == '-' or (all and fits(#content))
   return { state, tonumber(used), 0, kind, queue, '', '', whole and content or '-', whole and 0 or 1 }
 end
@@ -108,7 +112,7 @@ local function describe(id)
   }
 end
 
-local ENDED = { S = true, F = true, C = true, X = true, U = true }
+local ENDED = { S = true, F = true, E = true, C = true, X = true, U = true }
 local replies, watched = {}, {}
 for i = 1, count do
   if unread <= 0 then

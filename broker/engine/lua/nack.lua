@@ -15,6 +15,7 @@
 --- @include queues
 --- @include leased
 --- @include endings
+--- @include expiring
 --- @include fence
 --- @include receipts
 --- @include unreceived
@@ -51,6 +52,7 @@ local back, order = {}, {}
 local function give_back(id, run, delay, head)
   local spec = run.spec
   run.state = 'W'
+  note_waiting(spec, id)
   if run.used == 0 then
     redis.call('HDEL', P .. 'run', id)
   else

@@ -6,9 +6,11 @@
 -- Reply    see include/dead_choice.lua
 -- Cost     O(log n) an item.
 --- @drains
+--- @include bytes
 --- @include clock
 --- @include records
 --- @include events
+--- @include expiring
 --- @include queues
 --- @include dead
 --- @include dead_aside
@@ -29,6 +31,16 @@ for _, group in ipairs(groups) do
   call_many('HDEL', P .. 'trouble', group)
   -- The queue may have been deleted since.
   redis.call('HINCRBY', P .. 'seen:' .. kind, group.spec.queue, 0)
+  if group.spec.expires then
+    -- They wait anew.
+    for _, id in ipairs(group) do
+      local record = redis.call('HGET', P .. 'item', id)
+      if record then
+        put_items({ id, (string.gsub(record, '^(%d+) %d+ ', '%1 ' .. int(now) .. ' ', 1)) })
+        note_expiring(group.spec, id, now + group.spec.expires)
+      end
+    end
+  end
   push_ready(group.spec, group)
 end
 for _, id in ipairs(ids) do

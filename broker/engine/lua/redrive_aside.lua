@@ -9,6 +9,7 @@
 --- @include records
 --- @include events
 --- @include queues
+--- @include expiring
 --- @include aside
 
 local kind, queue, budget = ARGV[3], ARGV[4], tonumber(ARGV[5])
@@ -44,6 +45,7 @@ for _, id in ipairs(ids) do
     end
     group[#group + 1] = id
     back[#back + 1] = id
+    note_waiting(spec, id)
   end
 end
 

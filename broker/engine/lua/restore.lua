@@ -10,6 +10,7 @@
 --- @drains
 --- @include clock
 --- @include records
+--- @include expiring
 --- @include queues
 --- @include bytes
 
@@ -46,6 +47,7 @@ for i, item in ipairs(items) do
   if spec and is_free(i) then
     put_back[item.id] = true
     put_items({ item.id, item.record })
+    note_waiting(spec, item.id)
     if item.used > 0 then
       -- Delivered before at least once, and only this time at most once. Its earlier tokens stay superseded.
       redis.call('HSET', P .. 'run', item.id, format_run({
@@ -78,4 +80,4 @@ for _, group in ipairs(order) do
     push_ready(group.spec, group, true)
   end
 end
-return { delay > 0 and next_due() or -1, restored }
+return { next_due(), restored }

@@ -18,7 +18,8 @@
     ├── UnknownTask                 no task of that name is registered; also a KeyError and a ValueError
     ├── TaskNotFinished             get() waited long enough; also a TimeoutError
     ├── TaskFailed                  the task raised (.traceback is the remote text)
-    │   └── TaskCancelled           somebody cancelled it
+    │   ├── TaskCancelled           somebody cancelled it
+    │   └── TaskExpired             it waited longer than it may, and was never run
     ├── ResultUnavailable           the task is done and no result was kept, or it is forgotten
     └── NoLock                      a lock is held by somebody else, or was lost
 
@@ -196,6 +197,14 @@ class TimeLimitExceeded(BaseException):
     A function may catch it to tidy up, and raise it on; what it returns all the same counts. It is no `Exception`, so
     that loops which catch those and try again are left, too.
     """
+
+
+class TaskExpired(TaskFailed):
+    """The task waited longer than its `expires`, and nobody runs it any more."""
+
+    def __str__(self) -> str:
+        """Which task it was, and how long it may wait."""
+        return f"task {self.name or '(unnamed)'} {self.taskid} {self.traceback or 'expired'}"
 
 
 class TaskCancelled(TaskFailed):

@@ -1,10 +1,12 @@
--- Time's own work: due items become ready, leases that ran out end. At most `budget` items; what is left
+-- Time's own work: due items become ready, leases that ran out end, and so does what has waited too long. At most `budget` items; what is left
 -- shows in the due index and is done by the next call.
 --- @include aside
 --- @include clock
 --- @include endings
 --- @include events
+--- @include expiring
 --- @include leased
+--- @include locate
 --- @include queues
 --- @include records
 --- @include unreceived
@@ -88,6 +90,7 @@ local function expire(spec, budget)
       run.state, waits = 'W', again
     end
     if waits then
+      note_waiting(run.spec, id)
       waits[#waits + 1] = id
       updates[#updates + 1] = id
       updates[#updates + 1] = format_run(run)
@@ -105,6 +108,28 @@ local function expire(spec, budget)
   return math.max(#ids, #singles + #shares)
 end
 
+-- Ends items that have waited too long. Of those that somebody has by now nothing is known here: they are noted again when
+-- they are given back.
+local function expire_waiting(spec, budget)
+  local set = P .. 'expiring:' .. spec.tail
+  local ids = redis.call('ZRANGEBYSCORE', set, '-inf', int(now), 'LIMIT', 0, budget)
+  call_many('ZREM', set, ids)
+  local records, runs = hash_values('item', ids), hash_values('run', ids)
+  for i, id in ipairs(ids) do
+    local item_spec, run = records[i] and record_spec(records[i]), runs[i] and parse_run(runs[i]) or nil
+    local time = item_spec and item_spec.tail == spec.tail and last_delivery(records[i], item_spec)
+    if time and not (run and run.state ~= 'W') and not why_aside(id) then
+      if time > now then
+        note_expiring(item_spec, id, time)
+      else
+        detach(id, item_spec, run)
+        end_expired(id, run and run.spec or item_spec, run)
+      end
+    end
+  end
+  return #ids
+end
+
 -- Corrects the due index for one set, whose first entry may have changed.
 local function reindex(member)
   local head = redis.call('ZRANGE', P .. member, 0, 0, 'WITHSCORES')
@@ -115,7 +140,7 @@ local function reindex(member)
   end
 end
 
-local WORK = { delayed = promote, leased = expire }
+local WORK = { delayed = promote, leased = expire, expiring = expire_waiting }
 
 local function advance(budget)
   local moved = 0

@@ -9,6 +9,9 @@
 local function detach(id, spec, run)
   local state = run and run.state or 'W'
   spec = run and run.spec or spec
+  if spec.expires then
+    redis.call('ZREM', P .. 'expiring:' .. spec.tail, id)
+  end
   if leave_aside(id) then
     return
   elseif state == 'L' or state == 'O' then

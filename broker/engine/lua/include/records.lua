@@ -14,6 +14,7 @@
 --   crashes=<number>  processes that the item may kill, default 3
 --   renew=1           who runs it renews its lease while it does; nothing here goes by it
 --   limit=<us>        how long a run may take; nothing here goes by it either
+--   expires=<us>      how long it may wait after it was due, see include/expiring.lua; default for ever
 --   open=<letters>    what its producer left to who leases it: a its attempts, d its dead-letter queue
 -- What cannot be read is nil (a spec, a record's spec, a split run) or UNREADABLE (a parsed run); whoever meets it sets
 -- the item aside (include/aside.lua) and goes on with the others.
@@ -56,6 +57,7 @@ local function read_spec(text)
   }
   if words ~= '' then
     spec.open = string.match(words, ' open=(%l+)') or ''
+    spec.expires = tonumber(string.match(words, ' expires=(%d+)'))
     spec.crashes = tonumber(string.match(words, ' crashes=(%d+)')) or spec.crashes
   end
   return spec

@@ -52,6 +52,10 @@ VisTimeout: TypeAlias = Annotated[
         "--vis-timeout", parser=span, metavar="TIME", help="How long one delivery may take; instead of --lease."
     ),
 ]
+Expires: TypeAlias = Annotated[
+    float | None,
+    typer.Option("--expires", parser=span, metavar="TIME", help="How long one may wait; later nobody gets it."),
+]
 TimeLimit: TypeAlias = Annotated[
     float | None, typer.Option("--time-limit", parser=span, metavar="TIME", help="How long one run may take.")
 ]
@@ -82,7 +86,9 @@ def set_lease(policy: DeliveryPolicy, lease: float | None, vis_timeout: float | 
         policy.renew = bool(lease)
 
 
-def set_time_limit(policy: DeliveryPolicy, time_limit: float | None) -> None:
-    """Say in a policy what `--time-limit` tells; nothing if it is not there."""
+def set_times(policy: DeliveryPolicy, time_limit: float | None, expires: float | None) -> None:
+    """Say in a policy what `--time-limit` and `--expires` tell; nothing of what is not there."""
     if time_limit is not None:
         policy.run_timeout.CopyFrom(to_duration(time_limit))
+    if expires is not None:
+        policy.expire_after.CopyFrom(to_duration(expires))

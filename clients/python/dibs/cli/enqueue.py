@@ -19,7 +19,7 @@ from ..tasks.result_flows import look_up_until
 from ..v1 import broker_pb2 as pb
 from ..v1 import types_pb2 as tpb
 from . import words
-from .arguments import Lease, TimeLimit, VisTimeout, kind_of, set_lease, set_time_limit
+from .arguments import Expires, Lease, TimeLimit, VisTimeout, kind_of, set_lease, set_times
 from .command import single
 from .completion import queue_names, task_names
 from .exits import Exit
@@ -79,6 +79,7 @@ def enqueue(
     lease: Lease = None,
     vis_timeout: VisTimeout = None,
     time_limit: TimeLimit = None,
+    expires: Expires = None,
     keep: Annotated[
         float | None,
         typer.Option(parser=span, metavar="TIME", help="Keep the result so long. Default: the task's."),
@@ -106,7 +107,7 @@ def enqueue(
     if attempts is not None:
         item.policy.attempts = attempts
     set_lease(item.policy, lease, vis_timeout)
-    set_time_limit(item.policy, time_limit)
+    set_times(item.policy, time_limit, expires)
     if data is not None:
         # Whoever takes data sees to its lease.
         item.policy.renew = False

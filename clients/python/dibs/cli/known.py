@@ -17,7 +17,7 @@ from ..rpc.times import to_duration
 from ..v1.admin_pb2 import TaskDefinition, TaskInfo
 from ..v1.types_pb2 import DeliveryPolicy
 from . import words
-from .arguments import Lease, TimeLimit, VisTimeout, set_lease, set_time_limit
+from .arguments import Expires, Lease, TimeLimit, VisTimeout, set_lease, set_times
 from .command import group
 from .completion import task_names
 from .exits import Exit
@@ -34,6 +34,8 @@ def delivery(policy: DeliveryPolicy) -> str:
         said = f"{policy.attempts or 1} × {'renewed ' if policy.renew else ''}{words.age(lease)}"
     if limit:
         said += f", runs of {words.age(limit)}"
+    if expires := words.seconds_of(policy.expire_after):
+        said += f", waits {words.age(expires)}"
     return f"{said}, then dead letter" if lease and policy.use_dead_letter else said
 
 
@@ -82,6 +84,7 @@ def register(
     lease: Lease = None,
     vis_timeout: VisTimeout = None,
     time_limit: TimeLimit = None,
+    expires: Expires = None,
     keep: Annotated[
         float, typer.Option(parser=span, metavar="TIME", show_default="0s", help="How long its result is kept.")
     ] = 0.0,
@@ -91,7 +94,7 @@ def register(
     """Make a task known by hand, as a worker does at its start for the tasks of its code."""
     policy = DeliveryPolicy(use_dead_letter=dead)
     set_lease(policy, lease, vis_timeout)
-    set_time_limit(policy, time_limit)
+    set_times(policy, time_limit, expires)
     policy.attempts = attempts or (DEFAULT_ATTEMPTS_RENEWED if policy.renew else DEFAULT_ATTEMPTS)
     if keep:
         policy.result_ttl.CopyFrom(to_duration(keep))

@@ -83,6 +83,7 @@ STATE_STYLES = {
     "failed": "red",
     "dead": "bold red",
     "cancelled": "dim",
+    "expired": "red",
     "unknown": "dim",
 }
 

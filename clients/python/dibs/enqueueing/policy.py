@@ -22,8 +22,8 @@ DEFAULT_ATTEMPTS = 1
 DEFAULT_ATTEMPTS_RENEWED = 3
 #: Shortest lease that is renewed, in seconds.
 _LEAST_LEASE = 1.0
-#: Shortest time limit, in seconds.
-_LEAST_LIMIT = 0.001
+#: Shortest time limit, and shortest time that an item may wait, in seconds.
+_LEAST_TIME = 0.001
 #: Growth from one wait to the next.
 _MOST_FACTOR = 100
 
@@ -87,6 +87,7 @@ class Delivery(TypedDict, total=False):
     vis_timeout: Seconds
     lease: Seconds
     time_limit: Seconds | None
+    expires: Seconds | None
     use_dead: bool | str | None
     backoff: Backoff | None
     max_crashes: int
@@ -103,6 +104,7 @@ class Policy:
         lease: how soon it is noticed that whoever runs an item is dead; 0: see `vis_timeout`. At most one of the two is
             above 0.
         time_limit: how long one run may take; None: as long as it likes.
+        expires: how long an item may wait after it was due; None: for ever.
         use_dead: whether used-up items go to a dead-letter queue, or the name of that queue.
         save_results: how long result and final state are kept; 0: not at all.
         retry_delay: wait after a failed attempt; None: until the lease would have run out.
@@ -115,6 +117,7 @@ class Policy:
     vis_timeout: float = 0.0
     lease: float = 0.0
     time_limit: float | None = None
+    expires: float | None = None
     use_dead: bool | str = False
     save_results: float = 0.0
     retry_delay: float | None = None
@@ -129,6 +132,7 @@ class Policy:
         vis_timeout: Seconds = 0,
         lease: Seconds = 0,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
         use_dead: bool | str | None = None,
         save_results: Seconds = 0,
         retry_delay: Seconds | None = None,
@@ -155,6 +159,7 @@ class Policy:
             vis_timeout=visible,
             lease=renewed,
             time_limit=None if time_limit is None else checked_time_limit(time_limit),
+            expires=None if expires is None else checked_expires(expires),
             use_dead=possible_queue_name(use_dead) if use_dead and isinstance(use_dead, str) else bool(use_dead),
             save_results=to_seconds(save_results, "save_results"),
             retry_delay=None if retry_delay is None else to_seconds(retry_delay, "retry_delay"),
@@ -182,6 +187,8 @@ class Policy:
             policy.lease_timeout.CopyFrom(to_duration(self.vis_timeout))
         if self.time_limit is not None:
             policy.run_timeout.CopyFrom(to_duration(self.time_limit))
+        if self.expires is not None:
+            policy.expire_after.CopyFrom(to_duration(self.expires))
         if self.save_results:
             policy.result_ttl.CopyFrom(to_duration(self.save_results))
         if self.use_dead:
@@ -225,6 +232,7 @@ def policy_from_wire(wire: DeliveryPolicy) -> Policy:
         vis_timeout=0.0 if wire.renew else lease,
         lease=lease if wire.renew else 0.0,
         time_limit=_seconds(wire.run_timeout) if wire.HasField("run_timeout") else None,
+        expires=_seconds(wire.expire_after) if wire.HasField("expire_after") else None,
         use_dead=bool(name or wire.use_dead_letter) if name in ("", DEADLETTER_QUEUE) else name,
         save_results=_seconds(wire.result_ttl),
         retry_delay=initial if wire.HasField("retry") and backoff is None else None,
@@ -254,9 +262,22 @@ def checked_time_limit(time_limit: Seconds) -> float:
     Raises:
         ValueError: it is no length of time, or less than 1 ms.
     """
-    seconds = to_seconds(time_limit, "time_limit")
-    if seconds < _LEAST_LIMIT:
-        raise ValueError(f"time_limit must be at least {_LEAST_LIMIT:g} s, or None for none, not {time_limit!r}")
+    return _least(time_limit, "time_limit")
+
+
+def checked_expires(expires: Seconds) -> float:
+    """`expires` in seconds.
+
+    Raises:
+        ValueError: it is no length of time, or less than 1 ms.
+    """
+    return _least(expires, "expires")
+
+
+def _least(value: Seconds, name: str) -> float:
+    seconds = to_seconds(value, name)
+    if seconds < _LEAST_TIME:
+        raise ValueError(f"{name} must be at least {_LEAST_TIME:g} s, or None for none, not {value!r}")
     return seconds
 
 

@@ -172,7 +172,9 @@ class Definition:
         error = _error_text() or (running.last_error if running is not None else "")
         if error:
             headers[LAST_ERROR] = error
-        merged = {name: getattr(options, name) for name in ("delay", "at", "taskid", "queue", "time_limit")} | changes
+        merged = {
+            name: getattr(options, name) for name in ("delay", "at", "taskid", "queue", "time_limit", "expires")
+        } | changes
         return self._prepare(args, kwargs, Options(**merged, headers=headers), left, used, replaces)
 
     def running(self) -> RunningTask | None:

@@ -43,6 +43,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
@@ -65,6 +66,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
         name: str | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
@@ -95,6 +97,9 @@ class TaskMaking(Binds):
             time_limit: how long one run may take, at least 1 ms. Then it has failed: an ``async`` function is
                 cancelled, in another one `TimeLimitExceeded` is raised; the process of one that goes on is replaced.
                 Default: as long as it likes.
+            expires: how long a call may wait after it was due, at least 1 ms. Then nobody gets it any more, for its
+                first attempt or a further one: it has expired, and is a dead letter if the task has `use_dead`.
+                Default: for ever.
             name: its name. Default: module and name of the function. Lambdas and functions that are made inside of
                 others need one, and the worker must make them, too, when it imports its module.
             aliases: names that it had before: workers run what was enqueued under them.
@@ -131,6 +136,7 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             time_limit=time_limit,
+            expires=expires,
             aliases=aliases,
             middleware=middleware,
         )
@@ -156,6 +162,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
@@ -181,6 +188,7 @@ class TaskMaking(Binds):
             give_up_on: as for `task`.
             lease: as for `task`.
             time_limit: as for `task`.
+            expires: as for `task`.
             aliases: as for `task`.
             middleware: as for `task`.
 
@@ -209,6 +217,7 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             time_limit=time_limit,
+            expires=expires,
             aliases=aliases,
             middleware=middleware,
         )
@@ -234,6 +243,7 @@ class TaskMaking(Binds):
         give_up_on: ErrorClasses | None = None,
         lease: Seconds = 0,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
         aliases: Sequence[str] = (),
         middleware: Iterable[Middleware] = (),
     ) -> TaskDecorator:
@@ -259,6 +269,7 @@ class TaskMaking(Binds):
             give_up_on: as for `task`.
             lease: as for `task`.
             time_limit: as for `task`.
+            expires: as for `task`.
             aliases: as for `task`.
             middleware: as for `task`.
 
@@ -289,6 +300,7 @@ class TaskMaking(Binds):
             give_up_on=give_up_on,
             lease=lease,
             time_limit=time_limit,
+            expires=expires,
             aliases=aliases,
             middleware=middleware,
         )

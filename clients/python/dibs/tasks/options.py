@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from ..contract.names import QueueName, queue_name
-from ..enqueueing.policy import checked_attempts, checked_time_limit
+from ..enqueueing.policy import checked_attempts, checked_expires, checked_time_limit
 from ..rpc.times import Seconds, to_duration, to_wait
 from ..v1 import broker_pb2 as pb
 
@@ -41,6 +41,7 @@ class Options:
     on_conflict: OnConflict = "replace_unless_running"
     headers: Mapping[str, str] = field(default_factory=dict)
     time_limit: Seconds | None = None
+    expires: Seconds | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -54,6 +55,8 @@ class Options:
             checked_attempts(self.attempts)
         if self.time_limit is not None:
             checked_time_limit(self.time_limit)
+        if self.expires is not None:
+            checked_expires(self.expires)
         if self.on_conflict not in CONFLICTS:
             raise ValueError(f"on_conflict must be one of {', '.join(CONFLICTS)}, not {self.on_conflict!r}")
         if self.queue is not None:
@@ -80,6 +83,8 @@ class Options:
             item.schedule_time.FromDatetime(self.at)
         if self.time_limit is not None:
             item.policy.run_timeout.CopyFrom(to_duration(checked_time_limit(self.time_limit)))
+        if self.expires is not None:
+            item.policy.expire_after.CopyFrom(to_duration(checked_expires(self.expires)))
         # An id that was made for the call is new.
         if self.taskid and self.on_conflict != "keep":
             item.on_conflict = CONFLICTS[self.on_conflict]

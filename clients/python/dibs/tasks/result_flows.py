@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from ..codecs.sealing import Sealing
-from ..errors import PermissionDenied, ResultUnavailable, TaskCancelled, TaskFailed, TaskNotFinished
+from ..errors import PermissionDenied, ResultUnavailable, TaskCancelled, TaskExpired, TaskFailed, TaskNotFinished
 from ..rpc import operations, waiting
 from ..rpc.codec import decode_value
 from ..rpc.flow import LONGEST_WAIT_SECONDS, Flow, do
@@ -79,6 +79,7 @@ def get_result(
         CodecError: it is encoded, and cannot be decoded here.
         TaskFailed: it raised.
         TaskCancelled: somebody cancelled it.
+        TaskExpired: it waited longer than it may.
         TaskNotFinished: not in time.
         ResultUnavailable: no result is kept of it, or it is not known.
         PermissionDenied: there is one, and these credentials may not see it.
@@ -90,6 +91,8 @@ def get_result(
         raise TaskNotFinished(f"task {name or '(unnamed)'} {id} is {state.status} after {waited}")
     if state is State.CANCELLED:
         raise TaskCancelled(id, name, found.error)
+    if state is State.EXPIRED:
+        raise TaskExpired(id, name, found.error)
     if state in (State.FAILED, State.DEAD):
         raise TaskFailed(id, name, found.error)
     if found.truncated:

@@ -30,6 +30,8 @@ class State(StrEnum):
     DEAD = "DEAD"
     #: Cancelled.
     CANCELLED = "CANCELLED"
+    #: It waited longer than its task's `expires`, and nobody gets it any more.
+    EXPIRED = "EXPIRED"
     #: Never there, or forgotten. What is done and asked for no result is forgotten at once.
     UNKNOWN = "UNKNOWN"
 

@@ -156,6 +156,11 @@ class BaseTask(Generic[P, R]):
         return self.definition.policy.time_limit
 
     @property
+    def expires(self) -> float | None:
+        """Seconds that a call may wait after it was due; None: for ever."""
+        return self.definition.policy.expires
+
+    @property
     def use_dead(self) -> bool | str:
         """Whether used-up calls go to the dead-letter queue, or the name of another."""
         return self.definition.policy.use_dead
@@ -192,6 +197,7 @@ class BaseTask(Generic[P, R]):
         on_conflict: OnConflict = "replace_unless_running",
         headers: Mapping[str, str] | None = None,
         time_limit: Seconds | None = None,
+        expires: Seconds | None = None,
     ) -> Self:
         """This task, to be called with options; the typed form of the keywords of `execute`.
 
@@ -207,6 +213,7 @@ class BaseTask(Generic[P, R]):
                 may be running, ``"fail"`` raises AlreadyExists. The handle's `created` says what happened.
             headers: passed along to the running task, such as a trace context. Their names do not begin with ``dibs-``.
             time_limit: how long a run of the call may take, instead of the task's.
+            expires: how long the call may wait after it was due, instead of the task's.
 
         Raises:
             ValueError: a value is out of range, or the name of a header is not for users.
@@ -218,7 +225,7 @@ class BaseTask(Generic[P, R]):
         check_free(headers or ())
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
-        clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {}, time_limit)
+        clone._options = Options(delay, at, taskid, queue, attempts, on_conflict, headers or {}, time_limit, expires)
         return clone
 
     if not TYPE_CHECKING:  # who checks types finds a name that is not there

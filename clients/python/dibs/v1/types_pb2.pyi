@@ -73,6 +73,8 @@ class _ItemStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """Cancelled; kept for its result_ttl."""
     ITEM_STATE_UNKNOWN: _ItemState.ValueType  # 9
     """Never there, or forgotten."""
+    ITEM_STATE_EXPIRED: _ItemState.ValueType  # 10
+    """It waited longer than it may (DeliveryPolicy.expire_after), and nobody gets it any more; kept for its result_ttl."""
 
 class ItemState(_ItemState, metaclass=_ItemStateEnumTypeWrapper):
     """Where an item is in its life."""
@@ -99,6 +101,8 @@ ITEM_STATE_CANCELLED: ItemState.ValueType  # 8
 """Cancelled; kept for its result_ttl."""
 ITEM_STATE_UNKNOWN: ItemState.ValueType  # 9
 """Never there, or forgotten."""
+ITEM_STATE_EXPIRED: ItemState.ValueType  # 10
+"""It waited longer than it may (DeliveryPolicy.expire_after), and nobody gets it any more; kept for its result_ttl."""
 global___ItemState = ItemState
 
 class _Outcome:
@@ -235,6 +239,7 @@ class DeliveryPolicy(google.protobuf.message.Message):
     MAX_CRASHES_FIELD_NUMBER: builtins.int
     RUN_TIMEOUT_FIELD_NUMBER: builtins.int
     RENEW_FIELD_NUMBER: builtins.int
+    EXPIRE_AFTER_FIELD_NUMBER: builtins.int
     attempts: builtins.int
     """Deliveries that consumers receive in all, the first included: 1 to 1,000,000. Default (0): 1, but for a data
     item whose consumer says otherwise (LeaseRequest.default_attempts). A delivery that was lost on its way, or whose
@@ -277,6 +282,13 @@ class DeliveryPolicy(google.protobuf.message.Message):
         as a failed attempt. The broker does not look. Default (absent): as long as it likes.
         """
 
+    @property
+    def expire_after(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it may wait after it was due, 1 ms to 366 days (the broker's max_delay). What has not been handed out by then
+        never is, also when it waits for another attempt: it ends as EXPIRED, or as a dead letter if it asks for one, which
+        a redrive lets wait anew. Default (absent): for ever.
+        """
+
     def __init__(
         self,
         *,
@@ -289,9 +301,10 @@ class DeliveryPolicy(google.protobuf.message.Message):
         max_crashes: builtins.int = ...,
         run_timeout: google.protobuf.duration_pb2.Duration | None = ...,
         renew: builtins.bool = ...,
+        expire_after: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "renew", b"renew", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "expire_after", b"expire_after", "lease_timeout", b"lease_timeout", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_use_dead_letter", b"_use_dead_letter", "attempts", b"attempts", "dead_letter_queue", b"dead_letter_queue", "expire_after", b"expire_after", "lease_timeout", b"lease_timeout", "max_crashes", b"max_crashes", "renew", b"renew", "result_ttl", b"result_ttl", "retry", b"retry", "run_timeout", b"run_timeout", "use_dead_letter", b"use_dead_letter"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_use_dead_letter", b"_use_dead_letter"]) -> typing.Literal["use_dead_letter"] | None: ...
 
 global___DeliveryPolicy = DeliveryPolicy

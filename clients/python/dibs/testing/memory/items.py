@@ -82,6 +82,13 @@ class Item:
         return (self.policy.dead_letter_queue or DEADLETTER_QUEUE) if self.policy.use_dead_letter else ""
 
     @property
+    def expires(self) -> float:
+        """Until when it may be delivered."""
+        return (
+            self.scheduled + seconds(self.policy.expire_after) if self.policy.HasField("expire_after") else float("inf")
+        )
+
+    @property
     def waits(self) -> bool:
         """Whether nobody has it, and it is no dead letter."""
         return self.deadline is None and self.died is None
@@ -101,7 +108,7 @@ class End:
     """How an item ended, kept for its result_ttl.
 
     Attributes:
-        state: succeeded, failed or cancelled.
+        state: succeeded, failed, cancelled or expired.
         item: as it was.
         until: when it is forgotten.
         result: what it returned; None: nothing.
@@ -217,6 +224,9 @@ class Items:
         delivery.renew = item.policy.renew
         if lease_s:
             delivery.lease_timeout.FromNanoseconds(round(lease_s * 1e9))
+            delivery.renew = item.policy.renew
+        if item.policy.HasField("run_timeout"):
+            delivery.run_timeout.CopyFrom(item.policy.run_timeout)
         if request.peek:
             return delivery
         if not item.policy.HasField("use_dead_letter") and lease_s and request.default_dead_letter_queue:
@@ -363,6 +373,7 @@ class Items:
         found = list(items)
         for item in found:
             item.died, item.used, item.error = None, 0, ""
+            item.scheduled = self.clock.now()
             self._give_back(item, self.clock.now())
         return len(found)
 
@@ -375,11 +386,12 @@ class Items:
         """When something changes by itself; None: never."""
         now = self.clock.now()
         times = [one.due for one in self.there.values() if one.waits and one.due > now]
+        times += [one.expires for one in self.there.values() if one.waits and one.expires != float("inf")]
         times += [one.deadline for one in self.there.values() if one.deadline not in (None, float("inf"))]
         return min(times, default=None)
 
     def end_leases(self) -> None:
-        """End the leases that have run out."""
+        """End the leases that have run out, and what has waited too long."""
         now = self.clock.now()
         for item in list(self.there.values()):
             if item.deadline is not None and item.deadline <= now:
@@ -390,6 +402,10 @@ class Items:
                     self._give_back(item, item.deadline)
                 else:
                     self._bury(item, "the lease ran out")
+            if item.id in self.there and item.waits and item.expires <= now:
+                waited = seconds(item.policy.expire_after)
+                text = f"expired: not begun within {waited:g} s of its due time"
+                self._bury(item, text, tpb.ITEM_STATE_EXPIRED)
 
     def _is_out(self, item: Item, now: float) -> bool:
         return item.deadline is not None and item.deadline > now
@@ -409,12 +425,12 @@ class Items:
     def _give_back(self, item: Item, due: float) -> None:
         item.deadline, item.due = None, due
 
-    def _bury(self, item: Item, error: str) -> None:
+    def _bury(self, item: Item, error: str, state: tpb.ItemState.ValueType = tpb.ITEM_STATE_FAILED) -> None:
         item.error = error
         if item.dead_queue:
             item.deadline, item.died = None, self.clock.now()
         else:
-            self._end(item, tpb.ITEM_STATE_FAILED)
+            self._end(item, state)
 
     def _end(self, item: Item, state: tpb.ItemState.ValueType, result: bytes | None = None) -> None:
         del self.there[item.id]

@@ -29,6 +29,7 @@ _OVER = (
     tpb.ITEM_STATE_FAILED,
     tpb.ITEM_STATE_DEAD,
     tpb.ITEM_STATE_CANCELLED,
+    tpb.ITEM_STATE_EXPIRED,
     tpb.ITEM_STATE_UNKNOWN,
 )
 
