@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 
 import dibs
+from dibs.admin.registration import registration
+from dibs.rpc.aio_transport import AioTransport
 from dibs.rpc.connection import Connection
+from dibs.v1 import admin_pb2 as pb_admin
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 from dibs.worker.runtime import Worker
@@ -164,3 +168,37 @@ async def test_a_worker_whose_token_is_taken_away_goes_on_when_it_is_given_back(
     work.worker.stop()
     async with asyncio.timeout(LONGEST_S):
         await running
+
+
+async def test_a_worker_for_some_queues_registers_what_is_of_those(redis_server: RedisServer, tmp_path: Path) -> None:
+    principals = {
+        "mailer": [grant("shop", "consume", queues=["mail"])],
+        "biller": [grant("shop", "consume", queues=["bills"])],
+        "ops": [grant("*", "admin")],
+    }
+    queues = {"letter": "mail", "bill": "bills"}
+    tasks = [pb_admin.TaskDefinition(name=name, queue=queue) for name, queue in queues.items()]
+    content = tpb.Content(task_name="t")
+    schedules = [
+        pb_admin.Schedule(name=name, queue=queue, content=content, interval=Duration(seconds=3600))
+        for name, queue in queues.items()
+    ]
+    async with guarded(redis_server, tmp_path, principals) as shop:
+        for who, other in (("mailer", "bill"), ("biller", "letter"), ("mailer", "bill")):
+            connection = Connection(target=shop.server.addresses[0], namespace="shop", token=token_of(who))
+            transport = AioTransport(connection)
+            done = await transport.carry(registration("shop", tasks, schedules, "module"))
+            await transport.close()
+            assert (done.tasks, done.schedules, list(done.refused)) == (1, 1, [other])
+            assert f"for queue '{queues[other]}'" in done.refused[other]
+
+        listed = await shop.admin.ListTasks(pb_admin.ListTasksRequest(namespace="shop"), metadata=bearer("ops"))
+        assert {task.definition.name for task in listed.tasks} == set(queues)
+        there = await shop.admin.ListSchedules(pb_admin.ListSchedulesRequest(namespace="shop"), metadata=bearer("ops"))
+        assert {info.schedule.name for info in there.schedules} == set(queues)
+
+        connection = Connection(target=shop.server.addresses[0], namespace="shop", token=token_of("mailer"))
+        transport = AioTransport(connection)
+        done = await transport.carry(registration("shop", tasks[1:], schedules[1:], "another module"))
+        await transport.close()
+        assert (done.tasks, done.schedules, list(done.refused)) == (0, 0, ["bill"])

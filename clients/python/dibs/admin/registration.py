@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ..errors import BrokerError, InvalidArgument
+from ..errors import BrokerError, InvalidArgument, PermissionDenied
 from ..rpc import admin_operations as admin
 from ..rpc.codec import encode_call
 from ..rpc.flow import Flow, do, part_size
@@ -83,6 +83,10 @@ def registration(
 
 def _put_schedules(namespace: str, group: str, schedules: list[pb.Schedule], done: Registered) -> Flow[None]:
     """Put schedules in the place of those that the group has: in one request, if the broker takes so many."""
+
+    def put_beside(some: list[pb.Schedule]) -> Operation[Sequence[str]]:
+        return admin.put_schedules(namespace, group, some, replace_group=False)
+
     try:
         if len(schedules) <= MAX_BATCH:
             done.removed = yield from _without_refused(
@@ -90,12 +94,14 @@ def _put_schedules(namespace: str, group: str, schedules: list[pb.Schedule], don
             )
             done.schedules = len(schedules)
             return
+    except PermissionDenied:
+        # The group has schedules of queues that are not ours to change: those stay.
+        done.schedules = yield from _in_parts(schedules, done, put_beside)
+        return
     except BrokerError as error:
         if not is_too_much(error) or len(schedules) < 2:
             raise
-    done.schedules = yield from _in_parts(
-        schedules, done, lambda some: admin.put_schedules(namespace, group, some, replace_group=False)
-    )
+    done.schedules = yield from _in_parts(schedules, done, put_beside)
     names = {schedule.name for schedule in schedules} - done.refused.keys()
     there = yield from _names_in_group(namespace, group)
     removed = [name for name in there if name not in names]
@@ -116,7 +122,7 @@ def _in_parts(entries: list[Any], done: Registered, call: Callable[[list[Any]], 
         if not part:
             continue
         try:
-            yield from _without_refused(part, done, call)
+            yield from _without_refused(part, done, call, none_left=())
         except BrokerError as error:
             if not is_too_much(error) or len(part) < 2:
                 raise
@@ -127,9 +133,20 @@ def _in_parts(entries: list[Any], done: Registered, call: Callable[[list[Any]], 
     return taken
 
 
-def _without_refused(entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[T]]) -> Flow[T]:
-    """Make a call, again and again without the entry that was refused; `entries` is then what was taken."""
+def _without_refused(
+    entries: list[Any], done: Registered, call: Callable[[list[Any]], Operation[T]], *, none_left: T | None = None
+) -> Flow[T]:
+    """Make a call, again and again without the entries that were refused; `entries` is then what was taken.
+
+    Args:
+        entries: of the call.
+        done: is told what was refused.
+        call: makes it.
+        none_left: what to answer instead of a call without entries; None: that one is made, too.
+    """
     while True:
+        if not entries and none_left is not None:
+            return none_left
         try:
             return (yield from do(call(entries)))
         except InvalidArgument as error:
@@ -142,6 +159,17 @@ def _without_refused(entries: list[Any], done: Registered, call: Callable[[list[
                 done.unchecked.append(entries[at].name)
             else:
                 done.refused[entries.pop(at).name] = str(error)
+        except PermissionDenied as error:
+            kept = [entry for entry in entries if error.metadata.get("queue") not in _queues_of(entry)]
+            if len(kept) == len(entries):
+                raise
+            done.refused |= {entry.name: str(error) for entry in entries if entry not in kept}
+            entries[:] = kept
+
+
+def _queues_of(entry: pb.TaskDefinition | pb.Schedule) -> tuple[str, str]:
+    """Where calls or runs go, and where they may die."""
+    return entry.queue, entry.policy.dead_letter_queue
 
 
 def _tasks(definition: Definition) -> list[pb.TaskDefinition]:
