@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+from dibs.contract.fields import is_repeated
+
 from ..config.limits import Limits
 from ..engine.engine import MAX_BATCH
 from .errors import InvalidField
@@ -147,7 +149,7 @@ class EntryCounts:
     def _field_of(self, field: FieldDescriptor, limits: Limits, known: dict[str, _Shape]) -> _Field:
         most, limit = 0, ""
         wire_type = _WIRE_TYPES.get(field.type, _VARINT)
-        if field.is_repeated:
+        if is_repeated(field):
             most, limit = _MOST.get(field.full_name, _batch)(limits)
             # A number may be written in more bytes than it takes: then the first one has its highest bit set.
             first = field.number << 3 & 0x7F | wire_type
@@ -158,7 +160,7 @@ class EntryCounts:
         if kind is not None:
             inside = self._shape_of(kind, limits, known)
             free = 2 if kind.GetOptions().map_entry else 0
-        return _Field(field.name, wire_type, field.is_repeated and wire_type != _BYTES, most, limit, inside, free)
+        return _Field(field.name, wire_type, is_repeated(field) and wire_type != _BYTES, most, limit, inside, free)
 
     def _walk(self, data: bytes, at: int, end: int, shape: _Shape, path: str, deep: bool, left: int) -> int:
         """Goes through the fields of one message; how many more there may be after it."""

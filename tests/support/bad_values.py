@@ -10,7 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from dibs.cli.machine import is_repeated
+from dibs.contract.fields import is_repeated
 
 from .requests import GOOD, Place, places
 

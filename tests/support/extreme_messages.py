@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-from dibs.cli.machine import is_repeated
+from dibs.contract.fields import is_repeated
 
 from .requests import GOOD, METHODS, places
 

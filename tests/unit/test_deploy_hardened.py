@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,14 @@ def test_the_image_has_a_base_of_one_version_and_a_user_without_rights() -> None
     assert user == "USER 10001:10001"
     # What is copied after it is switched to would belong to it.
     assert not [line for line in lines[lines.index(user) :] if line.startswith(("RUN", "COPY", "ADD"))]
+
+
+def test_the_image_has_all_that_options_of_brokers_and_workers_need() -> None:
+    (extras,) = re.findall(r"'\.\[([\w,]+)\]'", (DEPLOY / "docker" / "Dockerfile").read_text())
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    (everything,) = project["optional-dependencies"]["all"]
+    # Its Redis is in another container.
+    assert {*extras.split(","), "embedded"} == {*re.findall(r"[\w-]+", everything)} - {"dibs"}
 
 
 # Compose

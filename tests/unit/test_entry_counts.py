@@ -21,6 +21,7 @@ from dibs.broker.border.entry_counts import EntryCounts, Malformed
 from dibs.broker.border.errors import InvalidField
 from dibs.broker.border.reading import reader, whole
 from dibs.broker.config.limits import Limits
+from dibs.contract.fields import is_repeated
 from dibs.contract.wire import VARINT, varint
 from dibs.v1 import admin_pb2, broker_pb2, lock_pb2
 from dibs.v1 import broker_pb2 as pb
@@ -40,7 +41,7 @@ def ways(message: Descriptor, before: Way = ()) -> Iterator[Way]:
     """The ways to each repeated field of a message."""
     for field in message.fields:
         way = (*before, field)
-        if field.is_repeated:
+        if is_repeated(field):
             yield way
         if field.message_type is not None and not field.message_type.GetOptions().map_entry:
             yield from ways(field.message_type, way)
@@ -74,7 +75,7 @@ def entries(way: Way, count: int) -> bytes:
 
 
 def path(way: Way) -> str:
-    return ".".join(step.name + ("[0]" if step.is_repeated and step is not way[-1] else "") for step in way)
+    return ".".join(step.name + ("[0]" if is_repeated(step) and step is not way[-1] else "") for step in way)
 
 
 def refused(counts: EntryCounts, data: bytes) -> InvalidField:
@@ -203,7 +204,7 @@ def drawn_value(draw: Draw, field: FieldDescriptor) -> tuple[int, bytes]:
         return 1, struct.pack("<d", draw(st.floats(allow_nan=False)))
     else:
         numbers = st.integers(0, 2**31 - 1)
-        if not field.is_repeated or draw(st.booleans()):
+        if not is_repeated(field) or draw(st.booleans()):
             return VARINT, drawn_number(draw, draw(numbers))
         body = b"".join(drawn_number(draw, one) for one in draw(st.lists(numbers, max_size=4)))
     return 2, drawn_number(draw, len(body)) + body
@@ -212,7 +213,7 @@ def drawn_value(draw: Draw, field: FieldDescriptor) -> tuple[int, bytes]:
 def drawn_strange(draw: Draw, message: Descriptor) -> bytes:
     """A field that the type does not have: of a number of its own, or of another's in a form that this never has."""
     wire_type, value = draw(st.sampled_from([(0, b"\x05"), (1, b"8 bytes!"), (2, b"\x03abc"), (5, b"four")]))
-    taken = [field.number for field in message.fields if not field.is_repeated] if wire_type == 5 else []
+    taken = [field.number for field in message.fields if not is_repeated(field)] if wire_type == 5 else []
     return drawn_number(draw, draw(st.sampled_from([900, *taken])) << 3 | wire_type) + bytes(value)
 
 
@@ -223,9 +224,9 @@ def drawn(draw: Draw, message: Descriptor) -> bytes:
         if field is None:
             data += drawn_strange(draw, message) if draw(st.booleans()) else b""
         elif (place := (field.containing_oneof or field).name) not in written:
-            if not field.is_repeated:
+            if not is_repeated(field):
                 written.add(place)
-            for _ in range(draw(st.integers(1, 3)) if field.is_repeated else 1):
+            for _ in range(draw(st.integers(1, 3)) if is_repeated(field) else 1):
                 wire_type, value = drawn_value(draw, field)
                 data += drawn_number(draw, field.number << 3 | wire_type) + value
     return data
@@ -233,7 +234,7 @@ def drawn(draw: Draw, message: Descriptor) -> bytes:
 
 def has_too_many(message: Message) -> bool:
     for field, value in message.ListFields():
-        some: Any = value if field.is_repeated else [value]
+        some: Any = value if is_repeated(field) else [value]
         if len(some) > 2 and field.name not in OTHERS and field.full_name not in NAMES:
             return True
         is_map = field.message_type is not None and field.message_type.GetOptions().map_entry

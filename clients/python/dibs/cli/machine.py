@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from ..contract.fields import is_repeated
 from ..contract.texts import json_text
 from ..errors import CodecError, PayloadError
 from ..rpc.codec import decode_json
@@ -78,13 +79,6 @@ def _value(field: Any, value: Any) -> Any:
     if field.enum_type is not None:
         return enum_word(field, value)
     return value
-
-
-def is_repeated(field: Any) -> bool:
-    """Whether a field is a list or a map."""
-    # `label` is deprecated in new releases of protobuf, `is_repeated` is missing in old ones.
-    repeated = getattr(field, "is_repeated", None)
-    return field.label == FieldDescriptor.LABEL_REPEATED if repeated is None else bool(repeated)
 
 
 def _is_map(field: Any) -> bool:
