@@ -7,6 +7,7 @@ have a key used in another way.
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -17,13 +18,14 @@ from typing import Any, Final
 
 import jwt
 
-from .jwks_source import BadKeys, is_url
+from .jwks_source import BadKeys, is_local, is_url
 
 #: Most bytes of a set of keys, and most keys in it.
 MAX_BYTES: Final = 1024 * 1024
 MAX_KEYS: Final = 100
-#: How long the web server may keep silent, in seconds.
+#: How long the web server may keep silent, and how long its answer may take to come, in seconds.
 SILENT_S: Final = 10.0
+LONGEST_S: Final = 30.0
 _LEAST_RSA_BITS: Final = 2048
 
 #: Kinds of keys, with their curves, and what tokens are signed with by them.
@@ -67,7 +69,7 @@ NO_KEYS = KeySet()
 
 
 def read_keys(source: str) -> KeySet:
-    """The keys that are there now; blocks, for a web server that does not answer 10 s.
+    """The keys that are there now; blocks, for a web server that does not answer 10 s, and 30 s for its answer.
 
     Raises:
         BadKeys: see there.
@@ -96,10 +98,11 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 def _fetched(url: str, what: str) -> bytes:
     request = urllib.request.Request(url, headers={"Accept": "application/json", "User-Agent": "dibs"})  # noqa: S310
+    # What is on this machine is not reached by a proxy.
+    handlers: list[Any] = [_NoRedirects, *([urllib.request.ProxyHandler({})] if is_local(url) else [])]
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=SILENT_S) as reply:
-            content: bytes = reply.read(MAX_BYTES + 1)
-            return content
+        with urllib.request.build_opener(*handlers).open(request, timeout=SILENT_S) as reply:
+            return _body(reply)
     except urllib.error.HTTPError as error:
         error.close()
         raise BadKeys(f"{what} cannot be fetched: the server answered {error.code}") from None
@@ -107,6 +110,19 @@ def _fetched(url: str, what: str) -> bytes:
         raise BadKeys(f"{what} cannot be fetched: {error.reason}") from None
     except (OSError, HTTPException, ValueError) as error:
         raise BadKeys(f"{what} cannot be fetched: {error!r}") from None
+
+
+def _body(reply: Any) -> bytes:
+    """What a server answers, unless it takes its time over it."""
+    until = time.monotonic() + LONGEST_S
+    content = b""
+    while part := reply.read1(MAX_BYTES + 1 - len(content)):
+        content += part
+        if len(content) > MAX_BYTES:
+            break
+        if time.monotonic() > until:
+            raise TimeoutError(f"not all of it came within {LONGEST_S:g} s")
+    return content
 
 
 def _keys(found: Any) -> dict[str, VerifyingKey]:

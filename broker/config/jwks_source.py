@@ -17,6 +17,11 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
+def is_local(url: str) -> bool:
+    """Whether a URL leads to this machine."""
+    return urlsplit(url).hostname in _LOCAL
+
+
 def check_source(source: str) -> str:
     """A source, if keys may be taken from there.
 
@@ -25,7 +30,7 @@ def check_source(source: str) -> str:
     """
     if is_url(source):
         parts = urlsplit(source)
-        if parts.scheme != "https" and (parts.scheme != "http" or parts.hostname not in _LOCAL):
+        if parts.scheme != "https" and (parts.scheme != "http" or not is_local(source)):
             raise ValueError("must be a file or an https:// URL: keys that come in plaintext can be anybody's")
         if not parts.hostname or "@" in parts.netloc:
             raise ValueError("must be a URL with a host, and without a password")

@@ -83,12 +83,16 @@ class KeyServer:
         content: what it answers with.
         status: and with which status.
         asked: how often it was asked.
+        at_once: bytes that it sends at a time.
+        between_s: seconds from one time to the next.
     """
 
     content: bytes
     status: int = 200
     port: int = 0
     asked: int = 0
+    at_once: int = 1 << 30
+    between_s: float = 0.0
     #: Set: it answers; else it takes requests, and keeps silent.
     answers: threading.Event = field(default_factory=threading.Event)
 
@@ -111,13 +115,19 @@ class KeyServer:
                 if state.status == 302:
                     self.send_header("Location", "/elsewhere")
                 self.end_headers()
-                self.wfile.write(state.content)
+                for at in range(0, len(state.content), state.at_once):
+                    self.wfile.write(state.content[at : at + state.at_once])
+                    time.sleep(state.between_s)
 
             def log_message(self, *_: Any) -> None:
                 """Nothing."""
 
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, *_: Any) -> None:
+                """A client that has gone away is no error here."""
+
         self.answers.set()
-        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server = Quiet(("127.0.0.1", self.port), Handler)
         server.daemon_threads = True
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

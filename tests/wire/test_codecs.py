@@ -85,7 +85,7 @@ def redis_holds(redis: RedisServer, text: str) -> bool:
 async def test_arguments_and_results_are_encoded_on_their_way_and_in_redis(
     app: Dibs, redis_server: RedisServer
 ) -> None:
-    @app.task(save_results=60, vis_timeout=30)
+    @app.task(name="shout", save_results=60, vis_timeout=30)
     def shout(text: str) -> str:
         return text + "!"
 
@@ -104,7 +104,7 @@ async def test_arguments_and_results_are_encoded_on_their_way_and_in_redis(
 
 
 async def test_the_same_from_asyncio_and_in_batches(app: Dibs, broker: BrokerThread) -> None:
-    @app.task(save_results=60)
+    @app.task(name="shout", save_results=60)
     async def shout(text: str) -> str:
         assert CURRENT_TASK.task is not None
         return f"{text} {dict(CURRENT_TASK.task.headers)}"
@@ -128,7 +128,7 @@ async def test_the_same_from_asyncio_and_in_batches(app: Dibs, broker: BrokerThr
 
 
 async def test_a_retry_carries_its_own_payload(app: Dibs) -> None:
-    @app.task(save_results=60, attempts=3, vis_timeout=30, retry_delay=0)
+    @app.task(name="twice", save_results=60, attempts=3, vis_timeout=30, retry_delay=0)
     def twice(text: str) -> str | None:
         if text == SECRET:
             twice.retry("second")
@@ -145,7 +145,7 @@ async def test_dead_letters_are_read_and_redriven(app: Dibs) -> None:
     fail = threading.Event()
     fail.set()
 
-    @app.task(save_results=60, vis_timeout=30, use_dead=True)
+    @app.task(name="sometimes", save_results=60, vis_timeout=30, use_dead=True)
     def sometimes(text: str) -> str:
         assert not fail.is_set()
         return text
@@ -170,7 +170,7 @@ async def test_a_rotation_loses_nothing_and_stops_nothing(broker: BrokerThread) 
         client(broker, AesGcm({"old": OLD, "new": NEW})) as after,
     ):
 
-        @before.task(save_results=60, vis_timeout=30, attempts=1)
+        @before.task(name="echo", save_results=60, vis_timeout=30, attempts=1)
         def echo(text: str) -> str:
             return text
 
@@ -208,7 +208,7 @@ async def test_what_a_worker_cannot_read_goes_back_unharmed(
 ) -> None:
     calls: list[str] = []
 
-    @app.task(save_results=60, vis_timeout=lease_s, attempts=1)
+    @app.task(name="task", save_results=60, vis_timeout=lease_s, attempts=1)
     def task(text: str) -> None:
         calls.append(text)
 
@@ -229,7 +229,7 @@ async def test_what_a_worker_cannot_read_goes_back_unharmed(
 async def test_the_log_tells_of_a_problem_once_a_minute(
     app: Dibs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @app.task(vis_timeout=30)
+    @app.task(name="task", vis_timeout=30)
     def task(n: int) -> None: ...
 
     with app.batch():
@@ -244,7 +244,7 @@ async def test_the_log_tells_of_a_problem_once_a_minute(
 async def test_what_is_delivered_at_most_once_and_cannot_be_read_is_told_as_lost(
     app: Dibs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @app.task
+    @app.task(name="task")
     def task(n: int) -> None: ...
 
     handle = task.execute(1)
@@ -257,11 +257,11 @@ async def test_an_item_with_another_s_arguments_is_not_run(app: Dibs, broker: Br
     """Who can write to the queue, but has no key, cannot have one task called with the arguments of another."""
     calls: list[str] = []
 
-    @app.task(save_results=60, vis_timeout=30)
+    @app.task(name="log", save_results=60, vis_timeout=30)
     def log(text: str) -> None:
         calls.append(text)
 
-    @app.task(save_results=60, vis_timeout=30)
+    @app.task(name="pay", save_results=60, vis_timeout=30)
     def pay(text: str) -> None:
         calls.append(text)
 
@@ -278,7 +278,7 @@ async def test_nothing_plain_is_run_where_it_is_not_taken(broker: BrokerThread) 
     with client(broker, Codecs(encrypting(), plain=False)) as app, client(broker) as plain:
         calls: list[Any] = []
 
-        @app.task(save_results=60, vis_timeout=30)
+        @app.task(name="task", save_results=60, vis_timeout=30)
         def task(n: int = 0) -> int:
             calls.append(n)
             return n
@@ -293,7 +293,7 @@ async def test_nothing_plain_is_run_where_it_is_not_taken(broker: BrokerThread) 
 
 
 async def test_a_result_that_is_not_readable_is_told_and_kept(app: Dibs, broker: BrokerThread) -> None:
-    @app.task(save_results=60)
+    @app.task(name="task", save_results=60)
     def task() -> str:
         return "x"
 
@@ -311,7 +311,7 @@ async def test_a_result_that_is_not_readable_is_told_and_kept(app: Dibs, broker:
 async def test_a_result_that_no_codec_takes_fails_its_task(broker: BrokerThread) -> None:
     with client(broker, Zlib(least_bytes=0, max_bytes=100)) as app:
 
-        @app.task(save_results=60)
+        @app.task(name="task", save_results=60)
         def task() -> str:
             return "x" * 1000
 
@@ -406,7 +406,7 @@ def test_dead_data_that_cannot_be_read_is_kept_for_later(app: Dibs, broker: Brok
 def test_instances_without_a_codec_say_nothing_of_codecs(broker: BrokerThread) -> None:
     with client(broker) as plain:
 
-        @plain.task(save_results=60)
+        @plain.task(name="task", save_results=60)
         def task(n: int) -> int:
             return n
 
@@ -415,7 +415,7 @@ def test_instances_without_a_codec_say_nothing_of_codecs(broker: BrokerThread) -
 
 
 def test_names_of_dibs_are_not_for_headers_of_users(app: Dibs) -> None:
-    @app.task
+    @app.task(name="task")
     def task() -> None: ...
 
     with pytest.raises(ValueError, match="begin with dibs- are set by dibs itself: rename 'dibs-x'"):
@@ -425,7 +425,7 @@ def test_names_of_dibs_are_not_for_headers_of_users(app: Dibs) -> None:
 def test_another_place_has_another_codec(broker: BrokerThread) -> None:
     with client(broker, encrypting()) as app:
 
-        @app.task(save_results=60)
+        @app.task(name="task", save_results=60)
         def task(n: int) -> int:
             return n
 

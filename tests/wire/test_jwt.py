@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dibs import Dibs, errors
 from dibs.broker.border import jwt_tokens
+from dibs.broker.config import jwks
 from dibs.broker.config.jwks import read_keys
-from dibs.broker.config.jwks_source import BadKeys
+from dibs.broker.config.jwks_source import BadKeys, check_source
 from dibs.broker.config.settings import Settings
 from dibs.broker.server import Server
 from dibs.rpc.connection import Connection
@@ -399,6 +400,53 @@ async def test_keys_that_do_not_serve_change_nothing(
             broker.server.look_at_files()
             await until(lambda: said in broker.tokens.complaint)
             await broker.cancel(issuer.token(PRODUCE))
+
+
+async def test_a_web_server_that_takes_its_time_is_given_up(
+    redis_server: RedisServer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = KeyServer(issuer.published(), at_once=1, between_s=0.1)
+    monkeypatch.setattr(jwks, "LONGEST_S", 0.3)
+    with keys.running():
+        async with broker_with(redis_server, keys.url) as broker:
+            await until(lambda: "not all of it came within 0.3 s" in broker.tokens.complaint)
+            keys.at_once = 1 << 30
+            broker.server.look_at_files()
+            await broker.looked(3)
+
+
+async def test_a_proxy_is_for_elsewhere(
+    redis_server: RedisServer, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    keys = KeyServer(issuer.published())
+    with keys.running():
+        async with broker_with(redis_server, keys.url) as broker:
+            await broker.looked(3)
+
+
+async def test_long_tokens_reach_the_broker(broker: Broker, issuer: Issuer) -> None:
+    many = [grant("shop", "produce", queues=[f"queue-{n:03}" for n in range(380)])]
+    token = issuer.token(*many, key="ES256")
+    assert 6500 < len(token) < 7168
+    await refused(broker.cancel(token + "x"), UNAUTHENTICATED, reason="TOKEN_REFUSED")
+    await broker.cancel(token)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("http://issuer.example.org/keys", "keys that come in plaintext can be anybody's"),
+        ("ftp://issuer.example.org/keys", "keys that come in plaintext can be anybody's"),
+        ("https://user:secret@issuer.example.org/keys", "without a password"),
+        ("https:///keys", "a URL with a host"),
+    ],
+)
+def test_keys_come_from_where_they_can_be_trusted(source: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        check_source(source)
+    assert "secret" not in str(caught.value)
 
 
 def test_private_short_and_double_keys_are_refused(tmp_path: Path, issuer: Issuer) -> None:
