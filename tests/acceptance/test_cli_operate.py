@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..support import operating
 from ..support.operating import Command, Consumer
-from ..support.processes import Broker
+from ..support.outages import fragile
+from ..support.processes import Broker, running_broker
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,18 @@ def test_doctor_finds_nothing_wrong_with_a_broker_that_serves(dibs: Command) -> 
 def test_health_is_one_word(dibs: Command) -> None:
     assert dibs("health").out == "SERVING\n"
     dibs("health", "--service", "dibs.v1.Nonsense", code=Exit.NOT_FOUND)
+
+
+def test_doctor_names_settings_in_which_brokers_differ(redis_programs: dict[int, str]) -> None:
+    with fragile(redis_programs[max(redis_programs)]) as redis, ExitStack() as stack:
+        options = ("--redis", redis.url)
+        one = stack.enter_context(running_broker(*options))
+        two = stack.enter_context(running_broker(*options, "--max-payload-bytes", "1KiB"))
+        three = stack.enter_context(running_broker(*options))
+
+        differing = Command(f"ipv4:{one.address},{two.address}")("doctor").out
+        alike = Command(f"ipv4:{one.address},{three.address}")("doctor").out
+
+    assert "max_payload_bytes is 256KiB at" in differing
+    assert "1KiB at" in differing
+    assert "2 were reached, and have the same settings" in alike

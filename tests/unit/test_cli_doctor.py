@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,8 +11,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from dibs import errors
-from dibs.cli.checks import Facts, Finding, Status, examine
+from dibs.cli.checks import Asked, Facts, Finding, Status, examine
 from dibs.cli.doctor import summary
+from dibs.rpc.addresses import each_address
+from dibs.rpc.connection import Connection
 from dibs.v1 import admin_pb2 as admin
 from dibs.v1 import types_pb2 as tpb
 
@@ -304,3 +307,70 @@ def test_files_of_certificates_that_do_not_serve_are_told_and_are_no_matter_of_r
         (Status.FAIL, "--tls-key /k does not hold a key (TLS_FILES_UNUSABLE)"),
     ]
     assert found(facts, "settings").status is Status.OK
+
+
+def broker(name: str, **settings: str) -> Asked:
+    said = [admin.Setting(name=key, value=value) for key, value in settings.items()]
+    return Asked(f"ipv4:{name}:7411", admin.GetServerInfoResponse(broker_id=name, settings=said))
+
+
+def test_brokers_that_differ_in_a_setting_are_named() -> None:
+    facts = well()
+    facts.brokers = [
+        broker("one", max_payload_bytes="256KiB", listen="a:1", grace="30s"),
+        broker("two", max_payload_bytes="1KiB", listen="b:1", grace="30s"),
+        broker("one", max_payload_bytes="256KiB", listen="a:1", grace="30s"),
+    ]
+
+    finding = found(facts, "brokers")
+
+    assert finding.status is Status.WARN
+    assert finding.text == "max_payload_bytes is 256KiB at one, 1KiB at two"
+    assert "the same settings" in finding.advice
+
+
+def test_brokers_with_the_same_settings_are_well_but_for_those_that_do_not_answer() -> None:
+    facts = well()
+    facts.brokers = [broker("one", grace="30s"), broker("two", grace="30s")]
+    assert found(facts, "brokers") == Finding(Status.OK, "brokers", "2 were reached, and have the same settings")
+
+    facts.brokers = [*facts.brokers, Asked("ipv4:three:7411", None, errors.Unavailable("Connection refused"))]
+    silent, well_ = [finding for finding in examine(facts) if finding.subject == "brokers"]
+    assert (silent.status, well_.status) == (Status.WARN, Status.OK)
+    assert "ipv4:three:7411" in silent.text
+
+
+def test_of_one_broker_nothing_is_said() -> None:
+    facts = well()
+    facts.brokers = [broker("one"), broker("one")]
+    assert not [finding for finding in examine(facts) if finding.subject == "brokers"]
+
+
+@pytest.mark.parametrize(
+    ("target", "addresses"),
+    [
+        ("ipv4:10.0.0.1:7411,10.0.0.2:7411", ["ipv4:10.0.0.1:7411", "ipv4:10.0.0.2:7411"]),
+        ("ipv4:10.0.0.1:7411", ["ipv4:10.0.0.1:7411"]),
+        ("ipv6:[::1]:1,[::1]:2", ["ipv6:[::1]:1", "ipv6:[::1]:2"]),
+        ("127.0.0.1:7411", ["127.0.0.1:7411"]),
+        ("unix:/tmp/a", ["unix:/tmp/a"]),
+        ("nowhere.invalid:7411", ["nowhere.invalid:7411"]),
+    ],
+)
+def test_each_address_of_a_target_is_asked(target: str, addresses: list[str]) -> None:
+    assert [one.target for one in each_address(Connection(target=target))] == addresses
+
+
+def test_a_name_with_several_addresses_keeps_its_name_for_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lookup(host: str, port: int, **_: Any) -> list[Any]:
+        assert (host, port) == ("queue.example.org", 443)
+        v4, v6 = socket.AF_INET, socket.AF_INET6
+        two = [(v4, 1, 6, "", ("10.0.0.1", port)), (v4, 1, 6, "", ("10.0.0.2", port))]
+        return [*two, (v6, 1, 6, "", ("fe80::1", port, 0, 0)), two[0]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+
+    found = each_address(Connection(target="dns:///queue.example.org:443", tls=True))
+
+    assert [one.target for one in found] == ["ipv4:10.0.0.1:443", "ipv4:10.0.0.2:443"]
+    assert all(("grpc.ssl_target_name_override", "queue.example.org") in one.channel_options for one in found)

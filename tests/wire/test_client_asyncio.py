@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -148,7 +149,7 @@ def test_another_event_loop_is_told_apart(broker: BrokerThread) -> None:
         return await adibs.handle("x").status
 
     async def close() -> None:
-        assert await ask() == "done"
+        assert await ask() == "unknown"
         await adibs.close()
 
     asyncio.run(close())
@@ -224,3 +225,16 @@ async def test_a_call_that_its_caller_cancels_is_cancelled(adibs: AsyncDibs) -> 
     assert waiting.cancelled()
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(adibs.Data("empty", vis_timeout=5).get_data(get_timeout=30), 0.2)
+
+
+async def test_a_blocking_call_in_an_event_loop_says_so_once(app: Dibs, caplog: pytest.LogCaptureFixture) -> None:
+    task = app.task(name="t")(lambda: None)
+
+    with caplog.at_level(logging.WARNING, "dibs"):
+        await asyncio.to_thread(task.execute)  # where no loop is held up
+        assert caplog.records == []
+        task.execute().wait(0)
+        task.execute()
+
+    assert len(caplog.records) == 1
+    assert "await task.on(adibs).execute" in caplog.text

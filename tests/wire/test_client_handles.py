@@ -111,6 +111,7 @@ def test_what_is_not_kept_cannot_be_got(app: Dibs) -> None:
 
     assert handle.wait(5, until="done")
     assert (handle.status, handle.state) == ("done", State.UNKNOWN)
+    assert app.handle(handle.taskid).status == "unknown"  # of an id alone it cannot be told
     with pytest.raises(ResultUnavailable, match="save_results"):
         handle.get(5)
 

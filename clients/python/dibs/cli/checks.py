@@ -27,6 +27,29 @@ MEMORY_HIGH, MEMORY_FULL = 0.8, 0.95
 LONG_WAIT = 600.0
 #: Certificates that end sooner than this are worth a word.
 CERTIFICATE_SOON = timedelta(days=14)
+#: Settings that say where a broker is and what it writes there, and may differ.
+_OF_ONE_BROKER = frozenset(
+    [
+        "listen",
+        "insecure",
+        "tls_cert",
+        "tls_key",
+        "tls_client_ca",
+        "auth_file",
+        "jwt_jwks",
+        "audit_log",
+        "metrics",
+        "redis",
+        "redis_file",
+        "redis_ca",
+        "redis_cert",
+        "redis_key",
+        "data_dir",
+        "ready_file",
+        "log_level",
+        "log_format",
+    ]
+)
 #: Names that one line lists.
 _LISTED = 5
 
@@ -56,6 +79,21 @@ class Finding:
     advice: str = ""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What one of several brokers said.
+
+    Attributes:
+        address: where it was asked.
+        info: its answer; None: it gave none.
+        error: why.
+    """
+
+    address: str
+    info: admin.GetServerInfoResponse | None
+    error: BrokerError | None = None
+
+
 @dataclass
 class Facts:
     """What is known of a broker.
@@ -69,6 +107,7 @@ class Facts:
         asked: this machine's clock in the middle of that call.
         proxy: what calls go through on their way there, and which variable says so; "": nothing.
         failures: what could not be asked for, and why.
+        brokers: what each broker said that the target leads to, as far as they were reached.
     """
 
     target: str
@@ -83,6 +122,7 @@ class Facts:
     schedules: Sequence[admin.ScheduleInfo] = ()
     failures: dict[str, BrokerError] = field(default_factory=dict)
     proxy: str = ""
+    brokers: Sequence[Asked] = ()
 
     def setting(self, name: str) -> str:
         """A setting of the broker's; empty when it does not tell."""
@@ -241,6 +281,27 @@ def _limits(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding
     yield Finding(Status.OK, "limits", said or "the broker does not tell")
 
 
+def _brokers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    """All brokers are to have the same settings, for it is chance which one a call comes to."""
+    silent = [asked for asked in facts.brokers if asked.error is not None]
+    for asked in silent[:_LISTED]:
+        text = "" if asked.error is None else sentence_of(asked.error, asked.address)
+        yield Finding(Status.WARN, "brokers", text, "start a broker there, or take the address out of the target")
+    there = {asked.info.broker_id: asked.info for asked in facts.brokers if asked.info is not None}
+    differing = []
+    values = [{setting.name: setting.value for setting in one.settings} for one in there.values()]
+    for name in sorted(set().union(*values) - _OF_ONE_BROKER):
+        said = {broker: settings.get(name, "not there") for broker, settings in zip(there, values, strict=True)}
+        if len(set(said.values())) > 1:
+            differing.append(f"{name} is " + ", ".join(f"{value} at {broker}" for broker, value in said.items()))
+    if differing:
+        text = "; ".join(differing[:_LISTED]) + (f"; and {len(differing) - _LISTED} more" * (len(differing) > _LISTED))
+        advice = "give all brokers the same settings: it is chance which of them a call comes to"
+        yield Finding(Status.WARN, "brokers", text, advice)
+    elif len(there) > 1:
+        yield Finding(Status.OK, "brokers", f"{len(there)} were reached, and have the same settings")
+
+
 def _workers(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
     unserved = [queue.name for queue in facts.queues if _is_unserved(queue, facts.workers)]
     if unserved:
@@ -342,5 +403,5 @@ def _listed(names: Sequence[str]) -> str:
 
 _Check: TypeAlias = Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]]
 #: What rests on Redis, and what on the lists of the namespace besides.
-_ON_REDIS: tuple[_Check, ...] = (_advices, _clock, _limits)
+_ON_REDIS: tuple[_Check, ...] = (_advices, _clock, _limits, _brokers)
 _ON_LISTS: tuple[_Check, ...] = (_workers, _unknown_tasks, _schedules, _queues, _set_aside, _dead_letters)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 
@@ -13,13 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BrokerError
+from ..rpc.addresses import each_address
+from ..rpc.connection import Connection
 from ..rpc.targets import proxy_for
 from .calls import Calls
-from .checks import Facts, Finding, Status, examine
+from .checks import Asked, Facts, Finding, Status, examine
 from .command import single
 from .exits import Exit
 from .session import Session
 from .tables import cell
+
+#: Connections that are made where a target has one address, and how long each broker has to answer, in seconds.
+_SAMPLES, _ASK_SECONDS = 4, 5.0
 
 _STYLES = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 
@@ -54,6 +60,7 @@ def gather(calls: Calls) -> Facts:
     except BrokerError as error:
         facts.info, facts.error = None, error
         return facts
+    facts.brokers = ask_each(calls.connection)
     if not facts.info.redis_ready:
         return facts
     try:
@@ -64,6 +71,28 @@ def gather(calls: Calls) -> Facts:
     except BrokerError as error:
         facts.failures["namespace"] = error
     return facts
+
+
+def ask_each(connection: Connection) -> list[Asked]:
+    """What each broker says that the target leads to: at each of its addresses, or over some connections of their own.
+
+    Behind a load balancer it is chance which brokers these reach.
+    """
+    there = each_address(connection)
+    if len(there) == 1:
+        there *= _SAMPLES
+    with ThreadPoolExecutor(len(there), "dibs-doctor") as pool:
+        return list(pool.map(_ask, there))
+
+
+def _ask(connection: Connection) -> Asked:
+    calls = Calls(replace(connection, timeout=min(connection.timeout, _ASK_SECONDS)))
+    try:
+        return Asked(connection.target, calls.server_info())
+    except BrokerError as error:
+        return Asked(connection.target, None, error)
+    finally:
+        calls.close()
 
 
 def _own_version() -> str:

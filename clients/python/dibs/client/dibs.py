@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+from asyncio import _get_running_loop
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,6 +44,8 @@ from .locks import SimpleLock
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+_log = logging.getLogger("dibs")
 
 T = TypeVar("T")
 
@@ -105,6 +109,8 @@ class Dibs(Administration, TaskMaking):
         self._connection: Connection | None = None
         self._transport: Transport | None = None
         self._line: EnqueueLine | None = None
+        #: Whether the log has said that calls hold up an event loop. Written by any thread, at worst twice.
+        self._told_of_loop = False
         self._codecs = codecs_of(codec)
         check_names(settings)
         if any(value is not None and value != () for value in (target, namespace, *settings.values())):
@@ -386,6 +392,8 @@ class Dibs(Administration, TaskMaking):
         placed = Placed(id or new_id())
         sealing = self.sealing
         entry = form.entry(placed.id, payload) if sealing is None else form.sealed_entry(placed.id, payload, sealing)
+        if _get_running_loop() is not None:
+            self._tell_of_loop()
         if len(entry) > UNREMARKABLE:
             self._carry(check_sizes((entry,), self.transport.limits))
         try:
@@ -406,11 +414,22 @@ class Dibs(Administration, TaskMaking):
 
     def _carry(self, flow: flows.Flow[T], before: Callable[[], None] | None = None) -> T:
         transport = self.transport
+        if _get_running_loop() is not None:
+            self._tell_of_loop()
 
         def run(operation: Operation[Any]) -> Any:
             return self._enqueued(operation) if operation.rpc is ENQUEUE else transport.run(operation)
 
         return flows.drive(flow, run, before)
+
+    def _tell_of_loop(self) -> None:
+        """Say once that a call holds up the event loop that runs here."""
+        if not self._told_of_loop and not self.connection.direct:
+            self._told_of_loop = True
+            _log.warning(
+                "a blocking call of dibs holds up the event loop that runs here: in async functions use AsyncDibs, "
+                "such as await task.on(adibs).execute(...)"
+            )
 
     def _enqueued(self, operation: Operation[T]) -> T:
         """Over the stream of single calls if it is free: a third faster than a call of its own."""
