@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import wraps
 from typing import Any, TypeAlias
@@ -27,8 +27,9 @@ from .caller import CALLER, Caller
 from .errors import RequestError
 from .identities import Identities
 from .queue_grants import Limited, denied
+from .reaching import Reach
 from .reading import whole
-from .rights import TABLE, Right
+from .rights import TABLE, Need, Right
 
 _log = logging.getLogger(__name__)
 
@@ -127,16 +128,16 @@ class Guard:
         return generate
 
 
-class LastingCall(Caller):
+class LastingCall:
     """A call that is looked at again when rights have changed."""
 
-    __slots__ = ("_check", "_credentials", "_ended", "_guard", "_here", "_namespace", "_right", "_task")
+    __slots__ = ("_caller", "_check", "_credentials", "_ended", "_guard", "_here", "_namespace", "_right", "_task")
 
     def __init__(self, guard: Guard, right: Right, context: Any) -> None:
         self._guard = guard
         self._right = right
         self._credentials = guard.identities.credentials(context)
-        super().__init__(guard.identities.principal(self._credentials))
+        self._caller = Caller(guard.identities.principal(self._credentials))
         #: Whether the principal may go on; raises `PermissionDenied`.
         self._check: Callable[[Principal], object] = self._check_anywhere
         #: Of a stream, once it has named one.
@@ -146,7 +147,8 @@ class LastingCall(Caller):
         #: Whether its handler runs, and can be interrupted.
         self._here = True
         self._task = asyncio.current_task()
-        CALLER.set(self)
+        # Not this object: what others have begun in its context may outlive it.
+        CALLER.set(self._caller)
 
     @contextmanager
     def looked_after(self) -> Iterator[None]:
@@ -174,17 +176,17 @@ class LastingCall(Caller):
     async def request(self, data: bytes, read: _Read) -> Any:
         """The only request of the call."""
         if self._right.anywhere:
-            self._check(self.principal)
+            self._check(self._caller.principal)
             return whole(read(data))
         request = whole(read(data))
-        self._check = lambda principal: verified_by_name(self._right, principal, request)
-        await self._guard.allow(self._right, self.principal, request)
+        self._check = _check_of(self._right, request)
+        await self._guard.allow(self._right, self._caller.principal, request)
         return request
 
     def requests(self, source: AsyncIterator[bytes], read: _Read) -> AsyncIterator[Any]:
         """The requests of the call, with the errors of those that may not be handled in their places."""
         if self._right.settles is None:
-            self._check(self.principal)
+            self._check(self._caller.principal)
         return self._requests(source, read)
 
     async def _requests(self, source: AsyncIterator[bytes], read: _Read) -> AsyncIterator[Any]:
@@ -207,10 +209,10 @@ class LastingCall(Caller):
         right, part = self._right, self._right.part
         if part and message.HasField(part):
             request = getattr(message, part)
-            await self._guard.allow(right, self.principal, request)
+            await self._guard.allow(right, self._caller.principal, request)
             if right.settles is not None and not self._namespace:
                 self._namespace = request.namespace or DEFAULT_NAMESPACE
-                self._check = lambda principal: verified_by_name(right, principal, request)
+                self._check = _check_of(right, request)
         if right.settles is not None and self._namespace:
             await self._allow_found(message)
 
@@ -219,7 +221,7 @@ class LastingCall(Caller):
         pauses = Pauses()
         while True:
             try:
-                await self._guard.allow_found(self._right, self.principal, self._namespace, message)
+                await self._guard.allow_found(self._right, self._caller.principal, self._namespace, message)
             except EngineError as error:
                 _log.debug("what a stream settles cannot be looked up: %s", error)
                 await asyncio.sleep(pauses.next_s())
@@ -236,8 +238,8 @@ class LastingCall(Caller):
         if self._ended is not None:
             return
         try:
-            self.principal = self._guard.identities.principal(self._credentials)
-            self._check(self.principal)
+            self._caller.principal = self._guard.identities.principal(self._credentials)
+            self._check(self._caller.principal)
         except RequestError as error:
             self._ended = error
             if self._here and self._task is not None:
@@ -250,14 +252,18 @@ def verified(right: Right, principal: Principal, request: Any) -> Limited | None
     Raises:
         PermissionDenied: some of them are missing.
     """
-    if right.anywhere:
-        for need in right.needs(request):
-            if not principal.has_anywhere(need):
-                raise denied(principal, need)
-        return None
-    namespace = request.namespace or DEFAULT_NAMESPACE
+    needs = right.needs(request)
+    if not right.anywhere:
+        return _limited(principal, request.namespace or DEFAULT_NAMESPACE, needs)
+    for need in needs:
+        if not principal.has_anywhere(need):
+            raise denied(principal, need)
+    return None
+
+
+def _limited(principal: Principal, namespace: str, needs: Iterable[Need]) -> Limited | None:
     limited = None
-    for need in right.needs(request):
+    for need in needs:
         scope = principal.scope(namespace, need)
         if scope.everything:
             continue
@@ -268,8 +274,14 @@ def verified(right: Right, principal: Principal, request: Any) -> Limited | None
     return limited
 
 
-def verified_by_name(right: Right, principal: Principal, request: Any) -> None:
-    """As `verified`, with what the request names. Raises `PermissionDenied`."""
-    limited = verified(right, principal, request)
-    if limited:
-        limited.check_named(right.reach(request))
+def _check_of(right: Right, request: Any) -> Callable[[Principal], None]:
+    """Whether a principal might still make a request, told by what it names; no more is kept of it than that."""
+    namespace, needs, reach = request.namespace or DEFAULT_NAMESPACE, right.needs(request), right.reach(request)
+    named = Reach(queues=tuple(reach.queues), whole=reach.whole)
+
+    def check(principal: Principal) -> None:
+        limited = _limited(principal, namespace, needs)
+        if limited:
+            limited.check_named(named)
+
+    return check

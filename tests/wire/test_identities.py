@@ -86,6 +86,35 @@ async def test_tokens_are_changed_without_a_failed_call(shop: Guarded) -> None:
     await refused(shop.broker.Cancel(request, metadata=old), UNAUTHENTICATED, reason="TOKEN_UNKNOWN")
 
 
+async def test_no_call_fails_while_tokens_are_changed(shop: Guarded) -> None:
+    tokens = ["first"]
+    await shop.take(SHOP, tokens={"web": tokens})
+    made = [0, 0, 0, 0]
+    another, over = asyncio.Event(), asyncio.Event()
+
+    async def call_on(number: int) -> None:
+        while not over.is_set():
+            metadata = (("authorization", f"Bearer {tokens[-1]}"),)
+            await shop.broker.Cancel(pb.CancelRequest(namespace="shop", ids=["x"]), metadata=metadata)
+            made[number] += 1
+            another.set()
+
+    calling = [asyncio.create_task(call_on(number)) for number in range(len(made))]
+    for number in range(5):
+        following = f"token {number}"
+        await shop.take(SHOP, tokens={"web": [tokens[-1], following]})
+        tokens.append(following)
+        # Calls that were begun with the old one are over.
+        before = list(made)
+        async with asyncio.timeout(LONGEST_S):
+            while min(now - then for now, then in zip(made, before, strict=True)) < 2:
+                another.clear()
+                await another.wait()
+        await shop.take(SHOP, tokens={"web": [following]})
+    over.set()
+    await asyncio.gather(*calling)
+
+
 async def test_a_file_that_does_not_serve_keeps_what_was_read_before(shop: Guarded) -> None:
     async def advice(present: bool) -> str:
         async with asyncio.timeout(LONGEST_S):
