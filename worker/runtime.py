@@ -22,6 +22,7 @@ from .connector.hands import Standing, tell_lost
 from .connector.held import Batch, Held
 from .connector.line import Line
 from .connector.lines import Lines
+from .connector.operator import Operator
 from .connector.outbox import Outbox
 from .connector.overrunning import Overrunning
 from .connector.renewing import Renewing
@@ -37,7 +38,9 @@ from .shared.sorts import Sort, worker_name
 
 _log = logging.getLogger("dibs.worker")
 
-#: How often it is looked what runs although its lease is over.
+_log = logging.getLogger("dibs.worker")
+
+#: How often it is looked what runs, and what does although its lease is over.
 _LOOK_EVERY_S = 1.0
 
 
@@ -88,9 +91,18 @@ class Worker:
             hands = self._hands[sort]
             name = worker_name(settings.worker_id, sort, alone=alone)
             of_lane = dataclasses.replace(settings, worker_id=name)
-            return Line(connection, hands, hands.outbox, of_lane, observer, register_again)
+            operator = Operator(settings.worker_id, self.command)
+            return Line(connection, hands, hands.outbox, of_lane, observer, register_again, operator)
 
         self._lines = Lines(make)
+
+    def command(self, command: tpb.WorkerCommand) -> None:
+        """Do what an operator wants, as far as it can be done here."""
+        if command.WhichOneof("command") == "stop":
+            _log.info(Said("stopping", reason="an operator wants it"))
+            self.stop()
+        else:
+            _log.warning(Said("an operator wants what this worker cannot do", command=str(command).strip()))
 
     @property
     def stopping(self) -> bool:
@@ -250,7 +262,7 @@ class LocalHands:
             _log.error(Said(text, task=one.terms.task_name, id=one.terms.id, time_limit=one.terms.limit_s))
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY_S
-            self.condition = Condition(self._held.overdue(now))
+            self.condition = Condition(self._held.overdue(now), None, self._held.runs_long(now))
 
     def rest(self) -> None:
         """To be called when there has been nothing to do for a while."""

@@ -11,6 +11,7 @@
     ├── TooLate              the client has not said in time what it wants
     ├── OverLimit            its caller uses as much of this broker as it may
     ├── Busy                 this broker has as much of it as it may
+    ├── NotPassedOn          no broker has passed on what a worker is to do
     ├── Draining             this broker is going away
     └── Silent               nothing has been heard of the client for too long
 
@@ -199,6 +200,19 @@ class Busy(RequestError):
     retry_after = timedelta(seconds=1)
 
 
+class NotPassedOn(RequestError):
+    """No broker has passed a command on to a worker in time: the worker, or its broker, may be about to go.
+
+    Args:
+        worker: its name.
+    """
+
+    retry_after = timedelta(seconds=1)
+
+    def __init__(self, worker: str) -> None:
+        super().__init__(f"no broker has passed the command on to worker {worker!r}: see if it is there, and try again")
+
+
 class Draining(RequestError):
     """This broker is going away; another one, or this one in a moment, will serve the request."""
 
@@ -257,6 +271,7 @@ TABLE: Mapping[type[Exception], Row] = MappingProxyType(
         TooLate: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "TOO_LATE"),
         OverLimit: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "CALLER_LIMIT"),
         Busy: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "BROKER_BUSY"),
+        NotPassedOn: Row(grpc.StatusCode.UNAVAILABLE, "COMMAND_NOT_PASSED_ON"),
         Draining: Row(grpc.StatusCode.UNAVAILABLE, "BROKER_DRAINING"),
         Silent: Row(grpc.StatusCode.UNAVAILABLE, "CLIENT_SILENT"),
         engine.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "REDIS_UNAVAILABLE", "Redis does not answer the broker"),

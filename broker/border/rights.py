@@ -122,6 +122,7 @@ _ADMIN: dict[str, Right | None] = {
     "PutSchedules": Right.of(_CONSUME, reach=reaching.scheduled),
     "ListSchedules": Right.of(_READ, reach=reaching.listed, besides="contents for `content`"),
     "DeleteSchedules": Right.of(Role.DESTROY, reach=reaching.schedules),
+    "CommandWorker": Right.of(Role.OPERATE),
     "ListWorkers": Right.of(_READ, reach=reaching.listed),
     "DeleteNamespace": Right.of(Role.DESTROY, lasts=True),
     "GetServerInfo": _ABOUT_BROKER,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 
 from dibs.contract.heartbeats import Pulse
@@ -27,6 +27,7 @@ from ..engine.engine import Engine
 from ..engine.types import Kind, Leased
 from ..leasing.dispatch import Dispatch
 from ..leasing.groups import Group
+from ..messages import validation as check
 from ..messages.announcing import announcement
 from ..messages.enums import KIND_TO_WIRE
 from ..messages.settle import read_entries
@@ -76,6 +77,10 @@ class WorkSession:
         #: Once the worker has said that it keeps to heartbeats, and what ends the watch.
         self._pulse: Pulse | None = None
         self._watching = ExitStack()
+        #: By what name the worker takes commands, and what ends that; and what has it reported at once.
+        self._takes_commands_as = ""
+        self._commanded = ExitStack()
+        self._report: Callable[[], None] = lambda: None
         #: Whether the reader waits for the worker, and would hear it.
         self._listening = True
         self._last_sequence = 0
@@ -113,6 +118,7 @@ class WorkSession:
             acked=self._settler.acked,
             nacked=self._settler.nacked,
         )
+        info.takes_commands_as = self._takes_commands_as
         info.connect_time.FromMicroseconds(int(self._connected_at * 1e6))
         state = self._state.now()
         if state is not None:
@@ -132,7 +138,14 @@ class WorkSession:
         # Before anything else: a first write that is cancelled midway would take the status of the call with it.
         limits = announcement(self._limits.announced)
         await write(
-            pb.WorkResponse(limits=limits, heartbeats=self._heartbeats.announcement, hears_begun=True, hears_state=True)
+            pb.WorkResponse(
+                limits=limits,
+                heartbeats=self._heartbeats.announcement,
+                hears_begun=True,
+                hears_state=True,
+                hears_running=True,
+                hears_commands=True,
+            )
         )
 
         async def said(response: pb.WorkResponse | Encoded) -> None:
@@ -145,7 +158,8 @@ class WorkSession:
                 self._engine.cancel_wishes.on_cancelled(self._namespace, self._writer.note_cancelled),
                 self._engine.peers.on_data_lost(self._writer.register_again),
                 self._engine.hints.on_deleted(self._note_deleted),
-                self._roster.on(self._namespace, self, tasks),
+                self._roster.on(self._namespace, self, tasks) as self._report,
+                self._commanded,
             ):
                 async with asyncio.TaskGroup() as parts:
                     parts.create_task(self._settler.run(), name="dibs-work-settle")
@@ -246,6 +260,12 @@ class WorkSession:
             if self._group is not None:
                 raise InvalidField("says_begun", "must come no later than the first credit")
             self._says_begun = True
+        if request.takes_commands_as and not self._takes_commands_as:
+            self._takes_commands_as = check.text(request.takes_commands_as, "takes_commands_as", 256)
+            self._commanded.enter_context(
+                self._engine.commands.on_command(self._namespace, self._takes_commands_as, self._writer.command)
+            )
+            self._report()
         if request.HasField("state"):
             self._state.take(request.state, self._limits)
         self._dispatch.received(self._namespace, self._outgoing.received(request.received_batch))

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from dibs.v1 import broker_pb2 as pb
+from dibs.v1 import types_pb2 as tpb
 
 from ..border.encoded import Encoded
 from ..engine.engine import MAX_BATCH
@@ -23,6 +24,8 @@ _CONFIRM_WITHIN_S = 0.005
 #: Notices of cancellations that wait to be told: of more, the oldest are dropped, and the refresh of the lease tells
 #: the worker.
 _MAX_CANCELLED = 2 * MAX_BATCH
+#: Commands that wait to be told, likewise.
+_MAX_COMMANDS = 10
 #: Bytes of other news that go with items; more of them go alone.
 _NEWS_BESIDE_ITEMS = 2048
 
@@ -53,6 +56,7 @@ class Writer:
         #: Of the settler's `done_sequence`, what the worker has been told.
         self._told_sequence = 0
         self._cancelled: deque[pb.CancelledLease] = deque(maxlen=_MAX_CANCELLED)
+        self._commands: deque[tpb.WorkerCommand] = deque(maxlen=_MAX_COMMANDS)
         self._unknown = NamesToTell()
         #: What is to be said once.
         self._beat = self._drain = self._register_again = False
@@ -75,6 +79,11 @@ class Writer:
     def note_cancelled(self, id: str, token: int) -> None:
         """Tell the worker that an item which it has is not wanted any more."""
         self._cancelled.append(pb.CancelledLease(id=id, lease_token=token))
+        self._news.set()
+
+    def command(self, content: bytes) -> None:
+        """Tell the worker what an operator wants; of several the latest."""
+        self._commands.append(tpb.WorkerCommand.FromString(content))
         self._news.set()
 
     def note_unknown(self, names: Sequence[str]) -> None:
@@ -116,6 +125,7 @@ class Writer:
             or self._outgoing
             or self._settler.has_outcomes
             or self._cancelled
+            or self._commands
             or self._register_again
             or self._drain
             or self._unknown.untold
@@ -139,6 +149,8 @@ class Writer:
         """What there is to say besides items."""
         response = pb.WorkResponse(register_again=self._register_again, drain=self._drain)
         self._beat = self._drain = self._register_again = False
+        if self._commands:
+            response.command.CopyFrom(self._commands.popleft())
         settler = self._settler
         left = self._room
         if settler.has_outcomes:

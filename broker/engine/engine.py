@@ -19,6 +19,7 @@ from . import keys
 from .calls import MAX_BATCH
 from .cancel_wishes import CancelWishes
 from .checks import Advice, advices, check_rights, check_server, server_name
+from .commands import Commands
 from .config import EngineConfig
 from .dead_letters import DeadLetters
 from .enqueueing import Enqueueing
@@ -55,6 +56,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
         self._hearing = ExitStack()
         self._coalescers = (self._enqueues, self._acks, self._nacks, self._refreshes, self._begun)
         self.cancel_wishes = CancelWishes(self._read_cancel_wishes)
+        self.commands = Commands(self._publish)
         self.queues = Queues(self._call, self._call_known)
         self.dead_letters = DeadLetters(self._call)
         self.workers = Workers(self._call, self._call_known)
@@ -87,6 +89,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
             # The simplest script there is: where that does not run, none does.
             raise UnsuitableRedis(f"this Redis is not open to the broker: {error}") from error
         self._hearing.enter_context(self.hints.on_cancelled(self.cancel_wishes.hear))
+        self._hearing.enter_context(self.hints.on_command(self.commands.hear, self.commands.hear_answer))
         # The next call to each of them puts it among those in use again.
         self._hearing.enter_context(self.peers.on_data_lost(self._namespaces.clear))
         self._hearing.enter_context(self.hints.on_deleted(self._forget))
@@ -100,6 +103,7 @@ class Engine(Enqueueing, Leasing, Settling, Lookups):
         self._closed = True
         await self._timers.close()
         await self.cancel_wishes.close()
+        await self.commands.close()
         self._hearing.close()
         await self.peers.close()
         await self.quotas.close()

@@ -80,6 +80,7 @@ class Hints:
         self._changed: dict[tuple[str, str], set[Callable[[str], None]]] = defaultdict(set)
         self._runs: set[Callable[[str, str], None]] = set()
         self._deleted: set[Callable[[str], None]] = set()
+        self._commands: set[tuple[Callable[[str, str], None], Callable[[str], None]]] = set()
         self._cancelled: set[Callable[[str, str, int], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -198,6 +199,16 @@ class Hints:
         finally:
             self._deleted.discard(tell)
 
+    @contextmanager
+    def on_command(self, hear: Callable[[str, str], None], hear_answer: Callable[[str], None]) -> Iterator[None]:
+        """Call `hear(namespace, rest)` with a command to a worker, `hear_answer(id)` when one has been passed on."""
+        both = hear, hear_answer
+        self._commands.add(both)
+        try:
+            yield
+        finally:
+            self._commands.discard(both)
+
     def ready(self, namespace: str, kind: str, queue: str) -> None:
         """Wakes those who wait for a queue."""
         for wake in (
@@ -224,6 +235,9 @@ class Hints:
             token = int(rest.rpartition(" ")[2]) if what == "c" else 0
             if what == "r" and " " not in rest:
                 raise ValueError
+            if what == "w":
+                for hear_command, _ in tuple(self._commands):
+                    hear_command(namespace, rest)
         except ValueError:
             # Anybody who reaches Redis can publish; the subscription must outlive it.
             _log.warning("a hint that is none of ours: %r", data[:100])
@@ -238,6 +252,9 @@ class Hints:
             if rest.startswith(RUN_PREFIX):
                 for told in tuple(self._runs):
                     told(namespace, rest)
+        elif what == "k":
+            for _, hear_answer in tuple(self._commands):
+                hear_answer(rest)
         elif what == "d":
             for forget in tuple(self._deleted):
                 forget(namespace)

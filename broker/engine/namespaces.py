@@ -66,8 +66,12 @@ class Namespaces(Calls):
 
     async def _tell_deleted(self, namespace: str) -> None:
         await self._command("SREM", keys.namespaces(self.config.key_prefix), namespace)
-        await self._command("PUBLISH", self._channels[0], f"d {namespace} -")
+        await self._publish("d", namespace, "-")
         self._forget(namespace)
+
+    async def _publish(self, what: str, namespace: str, rest: str) -> None:
+        """Say something to all brokers; see include/events.lua."""
+        await self._command("PUBLISH", self._channels[0], f"{what} {namespace} {rest}")
 
     def _forget(self, namespace: str) -> None:
         """The namespace is gone; the next call to it puts it among those in use again."""

@@ -17,6 +17,8 @@ from .paging import Page, read_page
 
 #: Characters of a task's description; what is longer is cut off.
 MAX_DESCRIPTION_LENGTH = 1000
+#: Task processes that a worker may be told to have.
+_MOST_PROCESSES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,27 @@ def read_list_tasks(request: pb.ListTasksRequest, limits: Limits) -> ListTasksCa
     for at, name in enumerate(request.names):
         check.task_name(name, f"names[{at}]", limits.max_task_name_length)
     return ListTasksCall(namespace, sorted(set(request.names)), read_page(request))
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A checked CommandWorkerRequest. `content`: the command, as brokers pass it on."""
+
+    namespace: str
+    worker: str
+    content: bytes
+
+
+def read_command(request: pb.CommandWorkerRequest, limits: Limits) -> Command:
+    """A CommandWorkerRequest."""
+    namespace = check.namespace(request.namespace, limits.max_name_length)
+    worker = check.text(request.worker, "worker", 256)
+    chosen = request.command.WhichOneof("command")
+    if chosen is None or (chosen == "stop" and not request.command.stop):
+        raise InvalidField("command", "must be stop: true, or a number of processes")
+    if chosen == "processes":
+        check.integer(request.command.processes, "command.processes", 1, _MOST_PROCESSES)
+    return Command(namespace, worker, request.command.SerializeToString())
 
 
 def read_list_workers(request: pb.ListWorkersRequest, limits: Limits) -> tuple[str, Page]:

@@ -37,6 +37,16 @@ class ToldState:
                 check.duration_us(one.overdue, "overdue", _MOST_US)
             except InvalidField as error:
                 raise error.under(f"state.overdue[{at}]") from None
+        if len(state.running) > _MOST_NAMED:
+            raise InvalidField("state.running", f"must be at most {_MOST_NAMED}")
+        for at, runs in enumerate(state.running):
+            try:
+                check.identifier(runs.id, "id", limits.max_id_length)
+                check.task_name(runs.task_name, "task_name", limits.max_task_name_length)
+                check.duration_us(runs.running, "running", _MOST_US)
+            except InvalidField as error:
+                raise error.under(f"state.running[{at}]") from None
+        check.integer(state.running_count, "state.running_count", 0, _MOST_COUNTED)
         check.integer(state.overdue_count, "state.overdue_count", 0, _MOST_COUNTED)
         if state.HasField("silence"):
             check.duration_us(state.silence, "state.silence", _MOST_US)
@@ -45,14 +55,17 @@ class ToldState:
         self._told_at = time.monotonic()
 
     def now(self) -> tpb.WorkerState | None:
-        """How it stands by now, if something is amiss: what was so when it was told has gone on since."""
-        if self._state is None or not (self._state.overdue or self._state.HasField("silence")):
+        """How it stands by now, if there is something to tell: what was so when it was told has gone on since."""
+        told = self._state
+        if told is None or not (told.overdue or told.running or told.HasField("silence")):
             return None
         state = tpb.WorkerState()
-        state.CopyFrom(self._state)
+        state.CopyFrom(told)
         since_s = time.monotonic() - self._told_at
         for one in state.overdue:
             _lengthen(one.overdue, since_s)
+        for runs in state.running:
+            _lengthen(runs.running, since_s)
         if state.HasField("silence"):
             _lengthen(state.silence, since_s)
         return state

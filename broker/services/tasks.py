@@ -10,12 +10,13 @@ import grpc
 from dibs.v1 import admin_pb2 as pb
 
 from ..border.drain import Drain
+from ..calls.commanding import command_worker
 from ..calls.flush import flush
 from ..calls.listings import list_tasks, list_workers
 from ..config.limits import Limits
 from ..engine.engine import Engine
 from ..messages.flush import read_flush
-from ..messages.tasks import read_list_tasks, read_list_workers, read_register_tasks
+from ..messages.tasks import read_command, read_list_tasks, read_list_workers, read_register_tasks
 
 
 class TaskHandlers:
@@ -50,6 +51,15 @@ class TaskHandlers:
     ) -> pb.ListTasksResponse:
         """Tasks that were registered."""
         return await list_tasks(self._engine, read_list_tasks(request, self._limits))
+
+    async def CommandWorker(
+        self,
+        request: pb.CommandWorkerRequest,
+        context: grpc.aio.ServicerContext[pb.CommandWorkerRequest, pb.CommandWorkerResponse],
+    ) -> pb.CommandWorkerResponse:
+        """Tell a worker what to do."""
+        await command_worker(self._engine, read_command(request, self._limits))
+        return pb.CommandWorkerResponse()
 
     async def ListWorkers(
         self,

@@ -50,8 +50,10 @@ class Roster:
         self._namespaces: dict[str, _Namespace] = {}
 
     @contextmanager
-    def on(self, namespace: str, worker: Worker, tasks: Sequence[str] | None) -> Iterator[None]:
+    def on(self, namespace: str, worker: Worker, tasks: Sequence[str] | None) -> Iterator[Callable[[], None]]:
         """Keep a worker on the roster inside the with.
+
+        What it gives is to be called when the worker is to be reported anew, at once.
 
         Args:
             namespace: the worker's.
@@ -65,7 +67,7 @@ class Roster:
             )
         key = mine.add(worker, tasks)
         try:
-            yield
+            yield lambda: mine.again(key)
         finally:
             mine.remove(key)
 
@@ -117,6 +119,11 @@ class _Namespace:
         self._new.add(key)
         self._changed.set()
         return key
+
+    def again(self, key: str) -> None:
+        """Report a worker at once."""
+        self._new.add(key)
+        self._changed.set()
 
     def remove(self, key: str) -> None:
         """Remove a worker."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -115,3 +116,20 @@ def test_options_that_do_not_go_together_are_refused(options: tuple[str, ...], w
     done = run_dibs("worker", "tests.acceptance.stop_jobs", *options)
     assert done.returncode == 78
     assert words in done.stderr
+
+
+def test_operators_see_what_runs_resize_a_worker_and_stop_it(scene: Scene) -> None:
+    with working(scene, "--worker-id", "web-1", "--processes", "2", "--wait", "30") as worker:
+        held = scene.on(jobs.again).execute("held")
+        pid = scene.until_run("held")
+        until(lambda: re.search(r"again \d", scene.shown("workers")), "what runs, and for how long", SOON_S)
+        assert "has been told to run 3" in scene.shown("worker-resize", "web-1", "3")
+        until(lambda: len(children(worker)) == 3, "three", SOON_S)
+        assert "has been told to run 1" in scene.shown("worker-resize", "web-1", "1")
+        until(lambda: len(children(worker)) <= 2, "fewer", SOON_S)
+        assert "has been told to stop" in scene.shown("worker-stop", "web-1")
+        worker.until_printed("an operator wants it")
+        scene.let("held")
+        assert held.get(timeout=SOON_S) == 1
+        assert worker.wait() == 0
+        assert [run for run in scene.runs if run[0] == "held"] == [("held", pid)]

@@ -39,6 +39,8 @@ _STATE = tpb.WorkerState(
     overdue=[tpb.OverdueItem(id="a", task_name="task", overdue=Duration(seconds=1))],
     overdue_count=1,
     silence=Duration(seconds=10),
+    running=[tpb.RunningItem(id="a", task_name="task", running=Duration(seconds=3))],
+    running_count=1,
 )
 _SCHEDULE = apb.Schedule(
     name="s", queue="q", content=_CONTENT, policy=_POLICY, cron="0 0 1 1 *", time_zone="Europe/Vienna"
@@ -85,6 +87,7 @@ GOOD: dict[str, Sequence[Message]] = {
             begun=[pb.BegunEntry(id="a", lease_token=1)],
         ),
         pb.WorkRequest(state=_STATE),
+        pb.WorkRequest(takes_commands_as="w"),
     ],
     "Refresh": [pb.RefreshRequest(namespace=NAMESPACE, entries=[_REFRESH])],
     "Ack": [pb.AckRequest(namespace=NAMESPACE, entries=[_ACK])],
@@ -119,6 +122,9 @@ GOOD: dict[str, Sequence[Message]] = {
     "ListSchedules": [apb.ListSchedulesRequest(namespace=NAMESPACE)],
     "DeleteSchedules": [apb.DeleteSchedulesRequest(namespace=NAMESPACE, names=["s"])],
     "DeleteNamespace": [apb.DeleteNamespaceRequest(namespace="another", force=True)],
+    "CommandWorker": [
+        apb.CommandWorkerRequest(namespace=NAMESPACE, worker="w", command=tpb.WorkerCommand(processes=2))
+    ],
     "ListWorkers": [apb.ListWorkersRequest(namespace=NAMESPACE)],
     "GetServerInfo": [apb.GetServerInfoRequest()],
     "Acquire": [lpb.AcquireRequest(namespace=NAMESPACE, name="l", owner="me", duration=Duration(seconds=1))],

@@ -27,7 +27,7 @@ RENAMED: dict[str, dict[str, str]] = {
     "DeadLetterQueueInfo": {"kind": "is_data"},
     "TaskInfo": {"definition": "name"},
     "ScheduleInfo": {"schedule": "when"},
-    "WorkerInfo": {"kind": "is_data"},
+    "WorkerInfo": {"kind": "is_data", "takes_commands_as": "worker"},
     "ParkedTask": {"task_name": "name"},
 }
 #: Messages whose fields are those of the one that holds them.
@@ -81,6 +81,7 @@ def test_methods_are_named_nowhere_else() -> None:
         admin_pb2.ScheduleInfo,
         admin_pb2.WorkerInfo,
         types_pb2.OverdueItem,
+        types_pb2.RunningItem,
         admin_pb2.Advice,
         admin_pb2.GetServerInfoResponse,
         lock_pb2.LockInfo,

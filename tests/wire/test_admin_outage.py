@@ -48,6 +48,7 @@ REQUESTS: dict[str, Any] = {
     "PutSchedules": pb.PutSchedulesRequest(group="g", schedules=[SCHEDULE]),
     "ListSchedules": pb.ListSchedulesRequest(),
     "DeleteSchedules": pb.DeleteSchedulesRequest(names=["s"]),
+    "CommandWorker": pb.CommandWorkerRequest(worker="w", command=tpb.WorkerCommand(stop=True)),
     "ListWorkers": pb.ListWorkersRequest(),
     "DeleteNamespace": pb.DeleteNamespaceRequest(namespace="n"),
 }

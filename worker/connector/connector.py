@@ -14,6 +14,7 @@ from typing import Any
 
 from dibs.errors import BrokerError
 from dibs.rpc.beside import beside
+from dibs.v1 import types_pb2 as tpb
 
 from ..shared.hello import Hello
 from ..shared.logs import Said
@@ -23,6 +24,7 @@ from ..shared.stacks import print_stacks
 from ..shared.unserved import tell_unserved
 from .emptying import until_empty
 from .member import Member
+from .operator import Operator
 from .registering import Registering
 from .reloading import Changes, keep_fresh
 from .scaling import Scale, keep_scaled
@@ -122,11 +124,25 @@ class Connector:
         free = (number for number in count(1) if number not in self._members)
         for number in islice(free, max(0, processes - len(going))):
             member = Member(
-                number, _name_of(self._program, number), self._program, self._registering, self._tell_greeted
+                number,
+                _name_of(self._program, number),
+                self._program,
+                self._registering,
+                self._tell_greeted,
+                Operator(self._program.settings.worker_id, self._command),
             )
             self._members[number] = member
             self._running[asyncio.create_task(member.run(), name=f"dibs-member-{number}")] = member
         self._changed.set()
+
+    def _command(self, command: tpb.WorkerCommand) -> None:
+        """Do what an operator wants. The same comes on several streams."""
+        if command.WhichOneof("command") == "stop" and not self._stopping:
+            _log.info(Said("stopping", reason="an operator wants it", processes=len(self._members)))
+            self.stop()
+        elif command.processes and command.processes != self.size and not self._stopping:
+            _log.info(Said("an operator wants another number of processes", processes=command.processes))
+            self.resize(command.processes)
 
     def renew(self, why: str) -> None:
         """Have all processes replaced; what runs in them ends in peace."""

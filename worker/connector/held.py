@@ -12,7 +12,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..shared.begun import BEGUN, RING
 from ..shared.leases import lease_seconds, limit_seconds
 from ..shared.memory import Table
-from .condition import Overdue
+from .condition import Overdue, RunsLong
 
 #: How much of what a process says is kept until an item is reported; more can only be refreshes of long tasks.
 _MOST_SAID = 1000
@@ -127,6 +127,9 @@ class Held:
         self._said: deque[Saying] = deque(maxlen=_MOST_SAID)
         #: Positions of items that had begun at the last look, and of those that have been told.
         self._seen_begun: set[int] = set()
+        #: Of what ran at the last look at it the batch and about when it began, by position; and when that look was.
+        self._seen_running: dict[int, tuple[Batch, float]] = {}
+        self._looked_at = 0.0
         self._told_begun: set[int] = set()
 
     def place(self, batch: Batch) -> list[Batch]:
@@ -239,6 +242,21 @@ class Held:
             for one in self.running(now)
             if one.terms.lease_s and (end := self.end_of(one)) < now
         )
+
+    def runs_long(self, now: float) -> tuple[RunsLong, ...]:
+        """What runs and did at an earlier look, a second ago or so. To be called now and then; dated by these looks."""
+        before, looked_at = self._seen_running, self._looked_at
+        self._looked_at = now
+        self._seen_running = {}
+        found: list[RunsLong] = []
+        for one in self.running(now):
+            known = before.get(one.position)
+            if known is not None and known[0] is one.batch:
+                found.append(RunsLong(known[1], one.terms.task_name, one.terms.id))
+            else:
+                known = one.batch, max(one.batch.arrived, looked_at)
+            self._seen_running[one.position] = known
+        return tuple(found)
 
     def _begun_of(self, batch: Batch) -> Iterator[int]:
         marks = bytes(self._marks[batch.first : batch.first + batch.count])

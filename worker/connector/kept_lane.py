@@ -28,7 +28,7 @@ from .task_process import TaskProcess
 _log = logging.getLogger("dibs.worker")
 
 
-#: How often it is looked what runs although its lease is over.
+#: How often it is looked what runs, and what does although its lease is over.
 _LOOK_EVERY_S = 1.0
 
 
@@ -140,11 +140,11 @@ class KeptLane:
             )
         if now >= self._look_at:
             self._look_at = now + _LOOK_EVERY_S
-            self._note_overdue(now)
+            self._note_condition(now)
 
     def rest(self) -> None:
         """Note that nothing runs; processes forget by themselves what is old."""
-        self._note_overdue(time.monotonic())
+        self._note_condition(time.monotonic())
 
     def cancel(self, leases: Iterable[tuple[str, int]], now: float) -> None:
         """Tells items that somebody has cancelled them."""
@@ -233,10 +233,11 @@ class KeptLane:
             self.condition = replace(self.condition, silent_since=since)
             self.outbox.bell.ring_here()
 
-    def _note_overdue(self, now: float) -> None:
+    def _note_condition(self, now: float) -> None:
         overdue = tuple(one for part in self._parts() for one in part.held.overdue(now))
-        if overdue != self.condition.overdue:
-            self.condition = replace(self.condition, overdue=overdue)
+        running = tuple(one for part in self._parts() for one in part.held.runs_long(now))
+        if (overdue, running) != (self.condition.overdue, self.condition.running):
+            self.condition = replace(self.condition, overdue=overdue, running=running)
 
     def _parts(self) -> list[Dealt]:
         """Of each process that lives."""

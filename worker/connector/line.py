@@ -31,6 +31,7 @@ from ..shared.not_known_here import NotKnownHere
 from ..shared.settings import WorkerSettings
 from .events import Announcer, EventName, Observer
 from .hands import Hands
+from .operator import NO_OPERATOR, Operator
 from .outbox import Outbox
 from .renewing import LOOK_EVERY_S
 from .stream import SilentBroker, WorkStream, open_call
@@ -66,6 +67,7 @@ class Line:
         settings: see there.
         observer: told what happens, in the loop; must not block.
         register_again: called when Redis has lost what was registered; must not block.
+        operator: takes commands.
     """
 
     def __init__(
@@ -76,11 +78,13 @@ class Line:
         settings: WorkerSettings,
         observer: Observer | None = None,
         register_again: Callable[[], None] = lambda: None,
+        operator: Operator = NO_OPERATOR,
     ) -> None:
         self._settings = settings
         self._connection = dataclasses.replace(connection, channel_options=(*connection.channel_options, _ROUND_ROBIN))
         self._announce = Announcer(observer)
         self._register_again = register_again
+        self._operator = operator
         self._hands = hands
         self._outbox = outbox
         self._unknown = NotKnownHere(outbox.entries)
@@ -254,6 +258,7 @@ class Line:
             announce=self._announce,
             register_again=self._register_again,
             heard=self._note_heard,
+            operator=self._operator,
             target=target,
         )
         began = time.monotonic()

@@ -11,6 +11,7 @@ from ..shared.sorts import Sort, worker_name
 from .keeping import Kept
 from .line import Line
 from .lines import Lines
+from .operator import Operator
 from .registering import Registering
 from .task_process import Program
 
@@ -24,6 +25,7 @@ class Member:
         program: what it runs.
         registering: told what there is to register.
         greeted: called with each hello.
+        operator: takes commands.
 
     Attributes:
         number: its own.
@@ -32,12 +34,19 @@ class Member:
     """
 
     def __init__(
-        self, number: int, name: str, program: Program, registering: Registering, greeted: Callable[[Hello], None]
+        self,
+        number: int,
+        name: str,
+        program: Program,
+        registering: Registering,
+        greeted: Callable[[Hello], None],
+        operator: Operator,
     ) -> None:
         self.number = number
         self.stopping = False
         self._settings = dataclasses.replace(program.settings, worker_id=name)
         self._registering = registering
+        self._operator = operator
         self._tell_greeted = greeted
         self._first: asyncio.Future[Hello] = asyncio.get_running_loop().create_future()
         self.kept = Kept(number, program, self._greeted)
@@ -98,6 +107,7 @@ class Member:
             lane.outbox,
             dataclasses.replace(self._settings, worker_id=name),
             register_again=self._registering.again,
+            operator=self._operator,
         )
 
     def _greeted(self, hello: Hello) -> None:

@@ -50,6 +50,7 @@ from .events import Announcer, EventName
 from .hands import Hands
 from .held import Batch
 from .older import for_older
+from .operator import Operator
 from .outbox import Outbox, Part
 from .outcomes import take_up
 
@@ -93,6 +94,7 @@ class WorkStream:
         announce: told of what happens.
         register_again: called when the broker wants tasks and schedules registered anew.
         heard: called when the broker has sent something, once.
+        operator: takes commands.
         target: what the call was made to, for those who are told.
     """
 
@@ -109,6 +111,7 @@ class WorkStream:
         announce: Announcer,
         register_again: Callable[[], None],
         heard: Callable[[], None],
+        operator: Operator,
         target: str,
     ) -> None:
         self.answered = False
@@ -146,6 +149,10 @@ class WorkStream:
         self._dealt = asyncio.Event()
         #: The broker wants to know what is amiss, and what it was told of that.
         self._hears_state = False
+        self._hears_running = False
+        #: The broker passes on commands, and is to be told that they are taken.
+        self._operator = operator
+        self._offers_commands = False
         self._told_condition = Condition()
         self._half_closed = False
         self._sequence = 0
@@ -216,6 +223,11 @@ class WorkStream:
             self._tell_heard()
         self._hears_begun = self._hears_begun or response.hears_begun
         self._hears_state = self._hears_state or response.hears_state
+        self._hears_running = self._hears_running or response.hears_running
+        if response.hears_commands and self._operator.worker:
+            self._offers_commands = True
+        if response.HasField("command"):
+            self._operator.command(response.command)
         self._heart.hear(response)
         if response.HasField("limits"):
             self._limits = CONTRACT.with_message(response.limits)
@@ -372,7 +384,13 @@ class WorkStream:
                 something = True
         if self._heart.beat_due:
             head.heartbeats = something = True
+        if self._offers_commands:
+            self._offers_commands = False
+            head.takes_commands_as = self._operator.worker
+            something = True
         condition = self._hands.condition
+        if not self._hears_running:
+            condition = condition.without_running()
         if self._hears_state and condition != self._told_condition:
             self._told_condition = condition
             head.state.CopyFrom(condition.message(time.monotonic(), self._limits))

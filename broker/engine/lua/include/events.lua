@@ -4,6 +4,8 @@
 --                                   engine that has told its own waiters already
 --   "s <namespace> <id>"            an item that somebody watches changed its state
 --   "c <namespace> <id> <token>"    an item that runs under that token shall be cancelled
+--   "w <namespace> <id> <worker> <command>"  what a worker is to do, both in base 64; brokers say it, no script does
+--   "k <namespace> <id>"            a command has been passed on; likewise
 --   "d <namespace> -"               the namespace has been deleted; brokers tell it, no script does
 -- Nothing is published while nobody waits: hungry brokers and watched ids are noted in Redis.
 --- @include records

@@ -435,6 +435,26 @@ class Admin(BaseAdmin):
         """Workers that are connected to any broker, by id."""
         return self._each(*self._workers())
 
+    def stop_worker(self, worker: str) -> None:
+        """Have a worker stop in an orderly way, as after SIGTERM, whichever broker it is connected to.
+
+        Args:
+            worker: its name: `WorkerInfo.worker`.
+
+        Raises:
+            NotFound: no worker of that name is connected.
+            FailedPrecondition: it, or its broker, is of a version that knows no commands.
+            Unavailable: its broker has not passed the command on in time.
+        """
+        self._dibs.run(self._stop_worker(worker))
+
+    def resize_worker(self, worker: str, processes: int) -> None:
+        """Have a worker run so many task processes, 1 to 1,000. Those that are too many end in peace.
+
+        Errors as for `stop_worker`. A worker with `--autoscale` goes on from that number.
+        """
+        self._dibs.run(self._resize_worker(worker, processes))
+
     def locks(self) -> Iterator[LockInfo]:
         """Locks that are held, by name."""
         return self._each(*self._locks())

@@ -237,6 +237,14 @@ class AsyncAdmin(BaseAdmin):
         """As `Admin.workers`, for an ``async for``."""
         return self._each(*self._workers())
 
+    async def stop_worker(self, worker: str) -> None:
+        """As `Admin.stop_worker`."""
+        await self._dibs.run(self._stop_worker(worker))
+
+    async def resize_worker(self, worker: str, processes: int) -> None:
+        """As `Admin.resize_worker`."""
+        await self._dibs.run(self._resize_worker(worker, processes))
+
     def locks(self) -> AsyncIterator[LockInfo]:
         """As `Admin.locks`, for an ``async for``."""
         return self._each(*self._locks())

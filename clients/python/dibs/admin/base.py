@@ -20,7 +20,7 @@ from ..rpc.tally import OnProgress
 from ..rpc.times import Seconds, to_seconds, to_wait
 from ..tasks.schedules import Cron, Every
 from ..v1 import admin_pb2 as pb
-from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED
+from ..v1.types_pb2 import QUEUE_KIND_UNSPECIFIED, WorkerCommand
 from . import flows as admin_flows
 from . import infos
 from . import infos_from_wire as wire
@@ -226,6 +226,12 @@ class BaseAdmin:
 
     def _delete_schedules(self, names: Iterable[str]) -> Flow[list[str]]:
         return list((yield from admin_flows.delete_schedules(self._namespace, names)))
+
+    def _stop_worker(self, worker: str) -> Flow[None]:
+        return do(admin.command_worker(self._namespace, worker, WorkerCommand(stop=True)))
+
+    def _resize_worker(self, worker: str, processes: int) -> Flow[None]:
+        return do(admin.command_worker(self._namespace, worker, WorkerCommand(processes=processes)))
 
     def _workers(self) -> Listing[pb.WorkerInfo, infos.WorkerInfo]:
         return admin_flows.workers(self._namespace), wire.worker_info

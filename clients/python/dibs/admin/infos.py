@@ -285,6 +285,21 @@ class OverdueItem:
 
 
 @dataclass(frozen=True)
+class RunningItem:
+    """An item that runs.
+
+    Attributes:
+        id: its id.
+        task_name: its task.
+        running: for how long, to a second.
+    """
+
+    id: str
+    task_name: str
+    running: timedelta
+
+
+@dataclass(frozen=True)
 class WorkerInfo:
     """A worker that is connected to a broker.
 
@@ -303,6 +318,9 @@ class WorkerInfo:
         overdue: items that it runs although their lease is over, the longest first; at most 20 are told.
         overdue_count: how many there are.
         silence: for how long the process that runs its tasks has given no sign of life; None: it gives some.
+        running: items that it has run for about a second or more, the longest first; at most 20 are told.
+        running_count: how many there are.
+        worker: the worker that this stream is a part of, for `stop_worker`; empty: it takes no commands.
     """
 
     worker_id: str
@@ -319,6 +337,9 @@ class WorkerInfo:
     overdue: Sequence[OverdueItem]
     overdue_count: int
     silence: timedelta | None
+    running: Sequence[RunningItem]
+    running_count: int
+    worker: str
 
 
 @dataclass(frozen=True)

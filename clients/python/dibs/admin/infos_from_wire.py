@@ -133,6 +133,11 @@ def worker_info(worker: pb.WorkerInfo) -> infos.WorkerInfo:
         ),
         overdue_count=worker.state.overdue_count,
         silence=worker.state.silence.ToTimedelta() if worker.state.HasField("silence") else None,
+        running=tuple(
+            infos.RunningItem(item.id, item.task_name, item.running.ToTimedelta()) for item in worker.state.running
+        ),
+        running_count=worker.state.running_count,
+        worker=worker.takes_commands_as,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from ..v1 import admin_pb2 as pb
-from ..v1.types_pb2 import QueueKind
+from ..v1.types_pb2 import QueueKind, WorkerCommand
 from . import rpcs
 from .known_limits import KnownLimits
 from .operations import Operation, one_after_another
@@ -282,6 +282,12 @@ def list_workers(namespace: str, page_token: str = "") -> Operation[Page[pb.Work
     """Workers that are connected to any broker, by id."""
     request = pb.ListWorkersRequest(namespace=namespace, page_size=PAGE_SIZE, page_token=page_token)
     return Operation(rpcs.LIST_WORKERS, request, _page("workers"))
+
+
+def command_worker(namespace: str, worker: str, command: WorkerCommand) -> Operation[None]:
+    """Tell a worker what to do."""
+    request = pb.CommandWorkerRequest(namespace=namespace, worker=worker, command=command)
+    return Operation(rpcs.COMMAND_WORKER, request, _nothing)
 
 
 def delete_namespace(namespace: str, *, force: bool, tally: Tally | None = None) -> Operation[tuple[int, bool]]:

@@ -66,6 +66,8 @@ _TABLE: Mapping[str, Callable[[Any], bool]] = MappingProxyType(
         "ListSchedules": _always,
         "DeleteSchedules": _always,
         "ListWorkers": _always,
+        # What a worker has done already it need not do again.
+        "CommandWorker": _always,
         # Removes what is there while the call lasts.
         "DeleteNamespace": _always,
         "GetServerInfo": _always,

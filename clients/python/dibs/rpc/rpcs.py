@@ -60,6 +60,7 @@ PUT_SCHEDULES = Rpc(AdminServiceStub, "PutSchedules")
 LIST_SCHEDULES = Rpc(AdminServiceStub, "ListSchedules")
 DELETE_SCHEDULES = Rpc(AdminServiceStub, "DeleteSchedules")
 DELETE_NAMESPACE = Rpc(AdminServiceStub, "DeleteNamespace", streams=True)
+COMMAND_WORKER = Rpc(AdminServiceStub, "CommandWorker")
 LIST_WORKERS = Rpc(AdminServiceStub, "ListWorkers")
 GET_SERVER_INFO = Rpc(AdminServiceStub, "GetServerInfo")
 

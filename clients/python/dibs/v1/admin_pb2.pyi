@@ -1598,6 +1598,7 @@ class WorkerInfo(google.protobuf.message.Message):
     ACKED_FIELD_NUMBER: builtins.int
     NACKED_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
+    TAKES_COMMANDS_AS_FIELD_NUMBER: builtins.int
     worker_id: builtins.str
     """What it calls itself."""
     kind: dibs.v1.types_pb2.QueueKind.ValueType
@@ -1612,6 +1613,8 @@ class WorkerInfo(google.protobuf.message.Message):
     """Items that it acknowledged on this stream."""
     nacked: builtins.int
     """Items that it gave back on this stream."""
+    takes_commands_as: builtins.str
+    """Worker that this stream is a part of, by which it takes commands. Empty: it takes none."""
     @property
     def queues(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Queues it serves; empty: all."""
@@ -1630,7 +1633,7 @@ class WorkerInfo(google.protobuf.message.Message):
 
     @property
     def state(self) -> dibs.v1.types_pb2.WorkerState:
-        """What is amiss with it, as of seen_time. Absent: nothing that it has told."""
+        """What it runs and what is amiss with it, as of seen_time. Absent: nothing that it has told."""
 
     def __init__(
         self,
@@ -1647,11 +1650,53 @@ class WorkerInfo(google.protobuf.message.Message):
         acked: builtins.int = ...,
         nacked: builtins.int = ...,
         state: dibs.v1.types_pb2.WorkerState | None = ...,
+        takes_commands_as: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["connect_time", b"connect_time", "seen_time", b"seen_time", "state", b"state"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acked", b"acked", "broker_id", b"broker_id", "connect_time", b"connect_time", "credit", b"credit", "delivered", b"delivered", "kind", b"kind", "nacked", b"nacked", "queues", b"queues", "seen_time", b"seen_time", "state", b"state", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acked", b"acked", "broker_id", b"broker_id", "connect_time", b"connect_time", "credit", b"credit", "delivered", b"delivered", "kind", b"kind", "nacked", b"nacked", "queues", b"queues", "seen_time", b"seen_time", "state", b"state", "takes_commands_as", b"takes_commands_as", "task_names", b"task_names", "worker_id", b"worker_id"]) -> None: ...
 
 global___WorkerInfo = WorkerInfo
+
+@typing.final
+class CommandWorkerRequest(google.protobuf.message.Message):
+    """Request of CommandWorker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: builtins.int
+    WORKER_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
+    namespace: builtins.str
+    """Namespace of the worker."""
+    worker: builtins.str
+    """The worker, as in WorkerInfo.takes_commands_as."""
+    @property
+    def command(self) -> dibs.v1.types_pb2.WorkerCommand:
+        """What it is to do. Required."""
+
+    def __init__(
+        self,
+        *,
+        namespace: builtins.str = ...,
+        worker: builtins.str = ...,
+        command: dibs.v1.types_pb2.WorkerCommand | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["command", b"command"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["command", b"command", "namespace", b"namespace", "worker", b"worker"]) -> None: ...
+
+global___CommandWorkerRequest = CommandWorkerRequest
+
+@typing.final
+class CommandWorkerResponse(google.protobuf.message.Message):
+    """Reply of CommandWorker: it is on its way to the worker. What has become of it ListWorkers shows."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___CommandWorkerResponse = CommandWorkerResponse
 
 @typing.final
 class ListWorkersRequest(google.protobuf.message.Message):

@@ -135,6 +135,11 @@ class AdminServiceStub(object):
                 request_serializer=dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.SerializeToString,
                 response_deserializer=dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.FromString,
                 _registered_method=True)
+        self.CommandWorker = channel.unary_unary(
+                '/dibs.v1.AdminService/CommandWorker',
+                request_serializer=dibs_dot_v1_dot_admin__pb2.CommandWorkerRequest.SerializeToString,
+                response_deserializer=dibs_dot_v1_dot_admin__pb2.CommandWorkerResponse.FromString,
+                _registered_method=True)
         self.DeleteNamespace = channel.unary_stream(
                 '/dibs.v1.AdminService/DeleteNamespace',
                 request_serializer=dibs_dot_v1_dot_admin__pb2.DeleteNamespaceRequest.SerializeToString,
@@ -297,6 +302,15 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CommandWorker(self, request, context):
+        """Tells a worker what to do, through whichever broker it is connected to. NOT_FOUND if none of that name is;
+        FAILED_PRECONDITION with reason TAKES_NO_COMMANDS if it, or its broker, is of a version that knows no commands;
+        UNAVAILABLE if its broker did not pass the command on in time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteNamespace(self, request, context):
         """Removes a namespace with everything in it: items, results, schedules, tasks, locks, counts. It works in small steps;
         what is put in meanwhile may go as well. FAILED_PRECONDITION with reason NAMESPACE_IN_USE, with nothing done, while
@@ -415,6 +429,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListWorkers,
                     request_deserializer=dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.FromString,
                     response_serializer=dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.SerializeToString,
+            ),
+            'CommandWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommandWorker,
+                    request_deserializer=dibs_dot_v1_dot_admin__pb2.CommandWorkerRequest.FromString,
+                    response_serializer=dibs_dot_v1_dot_admin__pb2.CommandWorkerResponse.SerializeToString,
             ),
             'DeleteNamespace': grpc.unary_stream_rpc_method_handler(
                     servicer.DeleteNamespace,
@@ -968,6 +987,33 @@ class AdminService(object):
             '/dibs.v1.AdminService/ListWorkers',
             dibs_dot_v1_dot_admin__pb2.ListWorkersRequest.SerializeToString,
             dibs_dot_v1_dot_admin__pb2.ListWorkersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommandWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/dibs.v1.AdminService/CommandWorker',
+            dibs_dot_v1_dot_admin__pb2.CommandWorkerRequest.SerializeToString,
+            dibs_dot_v1_dot_admin__pb2.CommandWorkerResponse.FromString,
             options,
             channel_credentials,
             insecure,

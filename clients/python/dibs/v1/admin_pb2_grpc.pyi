@@ -163,6 +163,15 @@ class AdminServiceStub:
     ]
     """Workers that are connected to any broker."""
 
+    CommandWorker: grpc.UnaryUnaryMultiCallable[
+        dibs.v1.admin_pb2.CommandWorkerRequest,
+        dibs.v1.admin_pb2.CommandWorkerResponse,
+    ]
+    """Tells a worker what to do, through whichever broker it is connected to. NOT_FOUND if none of that name is;
+    FAILED_PRECONDITION with reason TAKES_NO_COMMANDS if it, or its broker, is of a version that knows no commands;
+    UNAVAILABLE if its broker did not pass the command on in time.
+    """
+
     DeleteNamespace: grpc.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.DeleteNamespaceRequest,
         dibs.v1.admin_pb2.DeleteNamespaceResponse,
@@ -312,6 +321,15 @@ class AdminServiceAsyncStub:
         dibs.v1.admin_pb2.ListWorkersResponse,
     ]
     """Workers that are connected to any broker."""
+
+    CommandWorker: grpc.aio.UnaryUnaryMultiCallable[
+        dibs.v1.admin_pb2.CommandWorkerRequest,
+        dibs.v1.admin_pb2.CommandWorkerResponse,
+    ]
+    """Tells a worker what to do, through whichever broker it is connected to. NOT_FOUND if none of that name is;
+    FAILED_PRECONDITION with reason TAKES_NO_COMMANDS if it, or its broker, is of a version that knows no commands;
+    UNAVAILABLE if its broker did not pass the command on in time.
+    """
 
     DeleteNamespace: grpc.aio.UnaryStreamMultiCallable[
         dibs.v1.admin_pb2.DeleteNamespaceRequest,
@@ -502,6 +520,17 @@ class AdminServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[dibs.v1.admin_pb2.ListWorkersResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.ListWorkersResponse]]:
         """Workers that are connected to any broker."""
+
+    @abc.abstractmethod
+    def CommandWorker(
+        self,
+        request: dibs.v1.admin_pb2.CommandWorkerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[dibs.v1.admin_pb2.CommandWorkerResponse, collections.abc.Awaitable[dibs.v1.admin_pb2.CommandWorkerResponse]]:
+        """Tells a worker what to do, through whichever broker it is connected to. NOT_FOUND if none of that name is;
+        FAILED_PRECONDITION with reason TAKES_NO_COMMANDS if it, or its broker, is of a version that knows no commands;
+        UNAVAILABLE if its broker did not pass the command on in time.
+        """
 
     @abc.abstractmethod
     def DeleteNamespace(

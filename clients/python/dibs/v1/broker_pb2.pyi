@@ -620,6 +620,7 @@ class WorkRequest(google.protobuf.message.Message):
     SAYS_BEGUN_FIELD_NUMBER: builtins.int
     BEGUN_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
+    TAKES_COMMANDS_AS_FIELD_NUMBER: builtins.int
     add_credit: builtins.int
     """Adds to the number of items that the broker may send; the sum outstanding is at most 10,000. A negative number
     takes credit back; items that were on their way by then count against it, so that the sum may fall below 0.
@@ -641,6 +642,10 @@ class WorkRequest(google.protobuf.message.Message):
     says_begun: builtins.bool
     """This worker says in `begun` when items begin, so that what waits with it is told as WAITING. Only to a broker that
     said hears_begun, and no later than the first credit. Default (false): an item has started when it is handed out.
+    """
+    takes_commands_as: builtins.str
+    """Name of the worker that this stream is a part of: it takes commands by that, on any of its streams. 1-256 printable
+    characters. Only to a broker that said hears_commands; once is enough.
     """
     @property
     def hello(self) -> global___WorkHello:
@@ -683,9 +688,10 @@ class WorkRequest(google.protobuf.message.Message):
         says_begun: builtins.bool = ...,
         begun: collections.abc.Iterable[global___BegunEntry] | None = ...,
         state: dibs.v1.types_pb2.WorkerState | None = ...,
+        takes_commands_as: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["hello", b"hello", "state", b"state"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["acks", b"acks", "add_credit", b"add_credit", "begun", b"begun", "heartbeats", b"heartbeats", "hello", b"hello", "nacks", b"nacks", "received_batch", b"received_batch", "refreshes", b"refreshes", "says_begun", b"says_begun", "sequence", b"sequence", "state", b"state", "takes_commands_as", b"takes_commands_as"]) -> None: ...
 
 global___WorkRequest = WorkRequest
 
@@ -754,6 +760,9 @@ class WorkResponse(google.protobuf.message.Message):
     HEARTBEATS_FIELD_NUMBER: builtins.int
     HEARS_BEGUN_FIELD_NUMBER: builtins.int
     HEARS_STATE_FIELD_NUMBER: builtins.int
+    HEARS_RUNNING_FIELD_NUMBER: builtins.int
+    HEARS_COMMANDS_FIELD_NUMBER: builtins.int
+    COMMAND_FIELD_NUMBER: builtins.int
     batch: builtins.int
     """Number of this batch of deliveries, growing along the stream; acknowledge it with received_batch."""
     done_sequence: builtins.int
@@ -768,6 +777,10 @@ class WorkResponse(google.protobuf.message.Message):
     """In the first message of a stream: the broker knows says_begun and begun."""
     hears_state: builtins.bool
     """In the first message of a stream: the broker knows WorkRequest.state."""
+    hears_running: builtins.bool
+    """In the first message of a stream: the broker knows WorkerState.running."""
+    hears_commands: builtins.bool
+    """In the first message of a stream: the broker knows WorkRequest.takes_commands_as."""
     @property
     def deliveries(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[dibs.v1.types_pb2.Delivery]:
         """Items, never more than the credit."""
@@ -800,6 +813,12 @@ class WorkResponse(google.protobuf.message.Message):
     def heartbeats(self) -> dibs.v1.types_pb2.Heartbeats:
         """The broker's heartbeats, in the first message of a stream; absent: it has none."""
 
+    @property
+    def command(self) -> dibs.v1.types_pb2.WorkerCommand:
+        """What an operator wants. The same may come more than once, and on more than one stream. Only to a worker that said
+        takes_commands_as.
+        """
+
     def __init__(
         self,
         *,
@@ -816,9 +835,12 @@ class WorkResponse(google.protobuf.message.Message):
         heartbeats: dibs.v1.types_pb2.Heartbeats | None = ...,
         hears_begun: builtins.bool = ...,
         hears_state: builtins.bool = ...,
+        hears_running: builtins.bool = ...,
+        hears_commands: builtins.bool = ...,
+        command: dibs.v1.types_pb2.WorkerCommand | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "hears_state", b"hears_state", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["command", b"command", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cancelled", b"cancelled", "command", b"command", "deliveries", b"deliveries", "done_sequence", b"done_sequence", "drain", b"drain", "hears_begun", b"hears_begun", "hears_commands", b"hears_commands", "hears_running", b"hears_running", "hears_state", b"hears_state", "heartbeats", b"heartbeats", "lease_time", b"lease_time", "limits", b"limits", "outcomes", b"outcomes", "register_again", b"register_again", "unknown_task_names", b"unknown_task_names"]) -> None: ...
 
 global___WorkResponse = WorkResponse
 

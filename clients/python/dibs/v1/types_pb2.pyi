@@ -558,7 +558,11 @@ class WorkerState(google.protobuf.message.Message):
     OVERDUE_FIELD_NUMBER: builtins.int
     OVERDUE_COUNT_FIELD_NUMBER: builtins.int
     SILENCE_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
+    RUNNING_COUNT_FIELD_NUMBER: builtins.int
     overdue_count: builtins.int
+    """How many there are, 0 to 20,000."""
+    running_count: builtins.int
     """How many there are, 0 to 20,000."""
     @property
     def overdue(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___OverdueItem]:
@@ -570,17 +574,78 @@ class WorkerState(google.protobuf.message.Message):
     def silence(self) -> google.protobuf.duration_pb2.Duration:
         """For how long the process that runs its tasks has given no sign of life, at most 366 days. Absent: it gives some."""
 
+    @property
+    def running(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RunningItem]:
+        """Items that it runs and has run for about a second, those first that have run longest; at most 20 are named. Only to a
+        broker that said hears_running.
+        """
+
     def __init__(
         self,
         *,
         overdue: collections.abc.Iterable[global___OverdueItem] | None = ...,
         overdue_count: builtins.int = ...,
         silence: google.protobuf.duration_pb2.Duration | None = ...,
+        running: collections.abc.Iterable[global___RunningItem] | None = ...,
+        running_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["silence", b"silence"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["overdue", b"overdue", "overdue_count", b"overdue_count", "silence", b"silence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["overdue", b"overdue", "overdue_count", b"overdue_count", "running", b"running", "running_count", b"running_count", "silence", b"silence"]) -> None: ...
 
 global___WorkerState = WorkerState
+
+@typing.final
+class RunningItem(google.protobuf.message.Message):
+    """An item that runs."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    TASK_NAME_FIELD_NUMBER: builtins.int
+    RUNNING_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    """The item's id."""
+    task_name: builtins.str
+    """Name of its task."""
+    @property
+    def running(self) -> google.protobuf.duration_pb2.Duration:
+        """For how long it has run, to a second, at most 366 days."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+        task_name: builtins.str = ...,
+        running: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["running", b"running"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id", "running", b"running", "task_name", b"task_name"]) -> None: ...
+
+global___RunningItem = RunningItem
+
+@typing.final
+class WorkerCommand(google.protobuf.message.Message):
+    """What an operator wants of a worker."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STOP_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
+    stop: builtins.bool
+    """Stop in an orderly way, as after SIGTERM. True."""
+    processes: builtins.int
+    """Have so many task processes, 1 to 1,000; those that are too many end in peace."""
+    def __init__(
+        self,
+        *,
+        stop: builtins.bool = ...,
+        processes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["command", b"command", "processes", b"processes", "stop", b"stop"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["command", b"command", "processes", b"processes", "stop", b"stop"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["command", b"command"]) -> typing.Literal["stop", "processes"] | None: ...
+
+global___WorkerCommand = WorkerCommand
 
 @typing.final
 class OverdueItem(google.protobuf.message.Message):
