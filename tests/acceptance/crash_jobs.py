@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import dibs
 
@@ -202,12 +202,12 @@ class Lazy(dict[str, int]):
 
 
 @app.task(name="lazy", vis_timeout=600, save_results=600)
-def lazy() -> Lazy:
+def lazy() -> Any:
     return Lazy(a=1)
 
 
 @app.task(name="alazy", vis_timeout=600, save_results=600)
-async def alazy() -> Lazy:
+async def alazy() -> Any:
     return Lazy(a=1)
 
 

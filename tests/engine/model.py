@@ -85,6 +85,9 @@ class Model(Operators):
             self._append(queue, ids)
         for id, due_us in delayed.items():
             self._delay(self.items[id], due_us)
+        for id in {*delayed, *(id for ids in ready.values() for id in ids)}:
+            item = self.items[id]
+            self._note_expiring(item, item.due_us + item.spec.expires_us)
         return outcomes
 
     def use(self) -> Quotas:
@@ -122,6 +125,7 @@ class Model(Operators):
         elif known and conflict != "r":
             return Enqueued.CONFLICT if conflict == "f" else Enqueued.EXISTS
         self.ends.pop(id, None)
+        self.expired.discard(id)
         if id in self.items:
             self._detach(self.items[id])
         delayed.pop(id, None)
@@ -193,6 +197,7 @@ class Model(Operators):
                 item.used, item.error = leased.attempt - 1, leased.last_error or None
                 item.token = 0 if item.used else None
                 self.items[item.id] = item
+                self._note_expiring(item)
                 restored.setdefault(item.queue, []).append(item.id)
                 self._count(self.done, item.queue, -1)
                 self.seen.setdefault(item.queue, 0)
@@ -244,6 +249,7 @@ class Model(Operators):
             else:
                 item.used -= 1
             item.state = State.WAITING
+            self._note_expiring(item)
             if not item.used:
                 item.token = None
             if delay > 0:
@@ -281,6 +287,9 @@ class Model(Operators):
             (name, queue), time_us = min(self.due.items(), key=lambda entry: (entry[1], index_member(*entry[0])))
             if time_us > self.now_us:
                 return
+            if name == "expiring":
+                self._advance_expiring(queue)
+                continue
             entries = (self.delayed if name == "delayed" else self.leased).setdefault(queue, {})
             ids = in_order(entries) if name == "delayed" else self.leased_in_order(queue)
             ids = [id for id in ids if entries[id] <= self.now_us]
@@ -292,11 +301,34 @@ class Model(Operators):
             if name == "delayed":
                 self._append(queue, ids)
             else:
-                self._append(queue, [id for id in ids if self._expire(self.items[id])])
+                again = [id for id in ids if self._expire(self.items[id])]
+                for id in again:
+                    self._note_expiring(self.items[id])
+                self._append(queue, again)
             if entries:
                 self.due[name, queue] = min(entries.values())
             else:
                 del self.due[name, queue]
+
+    def _advance_expiring(self, queue: QueueKey) -> None:
+        entries = self.expiring.setdefault(queue, {})
+        ids = [id for id in in_order(entries) if entries[id] <= self.now_us]
+        for id in ids:
+            del entries[id]
+        for id in ids:
+            item = self.items.get(id)
+            if item is None or item.queue != queue or item.state not in (State.WAITING, State.SCHEDULED):
+                continue
+            if item.expires_us > self.now_us:
+                self._note_expiring(item, int(item.expires_us))
+            else:
+                self._detach(item)
+                self.items[id] = item
+                self._end_expired(item)
+        if entries:
+            self.due["expiring", queue] = min(entries.values())
+        else:
+            del self.due["expiring", queue]
 
     # What replies are made of.
 
@@ -308,6 +340,10 @@ class Model(Operators):
             if not self._is_ready(id, queue) or id in chosen:
                 continue
             item = self.items[id]
+            self._leave_expiring(item)
+            if item.expires_us <= self.now_us:
+                self._end_expired(item)
+                continue
             attempts = item.spec.attempts if query.attempts is None else query.attempts
             if item.used >= attempts:
                 self._bury(item, "attempts used up" if item.error is None else item.error)

@@ -45,6 +45,7 @@ class Operators(Places):
         self.delayed[queue] = {}
         self.lists[queue] = []
         for id in ids:
+            self._leave_expiring(self.items[id])
             self._end(self.items[id], State.CANCELLED)
         return ids
 
@@ -78,6 +79,9 @@ class Operators(Places):
             self.items[item.id] = item
             self.seen.setdefault(item.queue, 0)
             item.used, item.token, item.error = 0, None, None
+            if item.spec.expires_us:
+                item.due_us = self.now_us
+                self._note_expiring(item, self.now_us + item.spec.expires_us)
             groups.setdefault(item.spec, []).append(item.id)
         for spec, group in groups.items():
             self._append((spec.kind, spec.queue), group)

@@ -38,6 +38,11 @@ class Item:
         return self.spec.kind, self.spec.queue
 
     @property
+    def expires_us(self) -> float:
+        """Until when it may be delivered."""
+        return self.due_us + self.spec.expires_us if self.spec.expires_us else float("inf")
+
+    @property
     def record(self) -> bytes:
         return f"{self.enqueued_us} {self.due_us} {self.spec.encode()}\n".encode() + self.body
 
@@ -90,6 +95,10 @@ class Places:
     leased: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
     shares: dict[ShareKey, Share] = field(default_factory=dict)
     due: dict[tuple[str, QueueKey], int] = field(default_factory=dict)
+    #: Items that may wait only so long, and when that is looked at; of those that wait, and stale ones.
+    expiring: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
+    #: Ids of which nothing is kept because they have expired.
+    expired: set[str] = field(default_factory=set)
     dead: dict[QueueKey, dict[str, int]] = field(default_factory=dict)
     deaths: dict[QueueKey, int] = field(default_factory=dict)
     seen: dict[QueueKey, int] = field(default_factory=dict)
@@ -140,6 +149,25 @@ class Places:
         self.delayed.setdefault(item.queue, {})[item.id] = due_us
         self._index("delayed", item.queue, due_us)
 
+    def _note_expiring(self, item: Item, time_us: int | None = None) -> None:
+        """Have it looked whether an item that waits has waited too long: now, or at a time."""
+        if item.spec.expires_us:
+            time_us = self.now_us if time_us is None else time_us
+            self.expiring.setdefault(item.queue, {})[item.id] = time_us
+            self._index("expiring", item.queue, time_us)
+
+    def _leave_expiring(self, item: Item) -> None:
+        if item.spec.expires_us:
+            self.expiring.get(item.queue, {}).pop(item.id, None)
+
+    def _end_expired(self, item: Item) -> None:
+        if not (item.spec.keep_us or item.spec.dead_queue):
+            self.expired.add(item.id)
+        if item.spec.dead_queue and item.token is None:
+            item.token = 0  # a dead letter has a run
+        seconds = item.spec.expires_us / 1e6
+        self._bury(item, f"expired: not begun within {seconds:.15g} s of its due time", State.EXPIRED)
+
     def _set_deadline(self, item: Item, deadline_us: int) -> None:
         item.deadline_us = deadline_us
         self.leased.setdefault(item.queue, {})[item.id] = deadline_us
@@ -164,6 +192,7 @@ class Places:
         """Takes an item out of the sets; what it leaves in a list is skipped later."""
         del self.items[item.id]
         self._leave_leased(item)
+        self._leave_expiring(item)
         self.delayed.get(item.queue, {}).pop(item.id, None)
         if item.state is State.DEAD:
             assert item.spec.dead_queue is not None
@@ -175,9 +204,9 @@ class Places:
         if item.spec.keep_us:
             self.ends[item.id] = End(state, item.used, item.queue, result, error)
 
-    def _bury(self, item: Item, failure: str) -> None:
+    def _bury(self, item: Item, failure: str, state: State = State.FAILED) -> None:
         if item.spec.dead_queue is None:
-            self._end(item, State.FAILED, error=failure)
+            self._end(item, state, error=failure)
             return
         item.state, item.cancel, item.error = State.DEAD, False, failure
         self.dead.setdefault((item.spec.kind, item.spec.dead_queue), {})[item.id] = self.now_us

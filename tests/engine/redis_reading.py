@@ -43,6 +43,7 @@ def _reads(prefix: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         for queue in QUEUES:
             yield read("LRANGE", f"queue:{k}:{queue}", "0", "-1")
             yield read("ZRANGE", f"delayed:{k}:{queue}", "0", "-1", "WITHSCORES")
+            yield read("ZRANGE", f"expiring:{k}:{queue}", "0", "-1", "WITHSCORES")
             yield read("ZRANGE", f"leased:{k}:{queue}", "0", "-1", "WITHSCORES")
             yield read("HGETALL", f"shareids:{k}:{queue}")
             yield read("HGETALL", f"shareleft:{k}:{queue}")

@@ -36,8 +36,7 @@ specs = st.builds(
     st.just(""),
     st.booleans(),
     st.sampled_from((0, SECOND_US)),
-    # What expires has tests of its own: test_expiry.py.
-    st.just(0),
+    st.sampled_from((0, 0, *LENGTHS_US)),
 )
 dues = st.sampled_from(
     ("", "", "+0", *(f"+{length}" for length in LENGTHS_US), f"@{BEGIN_US}", f"@{BEGIN_US + 20 * SECOND_US}")

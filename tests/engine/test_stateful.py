@@ -386,7 +386,9 @@ class EngineMachine(RuleBasedStateMachine):
                 ends = self.history.life(status.id).ends
                 assert not ends, f"I5: {status.id} is {status.state} after it had ended: {ends}"
             elif not self.history.life(status.id).ends:
-                if status.state is State.UNKNOWN:
+                if status.id in self.model.expired:
+                    self.history.ended(status.id, "expired")
+                elif status.state is State.UNKNOWN:
                     self.history.vanished(status.id, self.model.now_us)
                 else:
                     self.history.ended(status.id, status.state.name)
@@ -455,7 +457,9 @@ class EngineMachine(RuleBasedStateMachine):
                     for (queue_key, token, deadline_us), share in model.shares.items()
                     if queue_key == key
                 }
-                for name, entries_by_time in (("delayed", delayed), ("leased", leased)):
+                expiring = {id.decode(): int(score) for id, score in found[f"expiring:{tail}"]}
+                assert expiring == model.expiring.get(key, {})
+                for name, entries_by_time in (("delayed", delayed), ("leased", leased), ("expiring", expiring)):
                     if entries_by_time:
                         assert due[index_member(name, key)] <= min(entries_by_time.values())
             for name in DEAD_QUEUES:

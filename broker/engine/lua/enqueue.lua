@@ -294,10 +294,14 @@ if written > 0 then
     any_expires = any_expires or spec.expires
   end
   if any_expires then
+    local last = {}
     for i = 1, written, 2 do
-      local spec = record_spec(records[i + 1])
+      last[records[i]] = records[i + 1]
+    end
+    for id, record in pairs(last) do
+      local spec = record_spec(record)
       if spec.expires then
-        note_expiring(spec, records[i], last_delivery(records[i + 1], spec))
+        note_expiring(spec, id, last_delivery(record, spec))
       end
     end
   end
