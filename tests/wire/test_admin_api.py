@@ -364,7 +364,7 @@ async def test_a_flush_tells_how_far_tasks_have_come(admin: Face, app: Dibs, job
         ["default"],
         complete=True,
         wait_on_hidden=True,
-        timeout=timedelta(seconds=0.5),
+        timeout=timedelta(seconds=2),
         report_every=0.1,
         on_progress=reports.append,
     )

@@ -189,7 +189,7 @@ async def test_an_unfit_redis_is_refused(redis_program: str, tmp_path: Path) -> 
 
 async def test_its_end_comes_in_order(redis_server: RedisServer) -> None:
     """NOT_SERVING while everything still works, then the streams end, then the listener closes."""
-    async with serving(redis_server.url, drain_delay="500ms") as (server, channel):
+    async with serving(redis_server.url, drain_delay="3s") as (server, channel):
         stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
         watch = health_of(channel).Watch(health_pb2.HealthCheckRequest())
         await until_told(watch, SERVING)

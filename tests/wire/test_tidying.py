@@ -41,7 +41,7 @@ async def work_in(stub: Stub, namespace: str) -> None:
 def kept(engine: Any, services: Any) -> list[int]:
     """How many namespaces each part of the broker keeps something for."""
     dispatch = services._dispatch
-    others = (engine.receipts._untold, dispatch._callers._free, dispatch.returns._lines, services._roster._namespaces)
+    others = (engine.receipts._untold, dispatch._callers._free, dispatch.returns._lines, services.roster._namespaces)
     return [len(one) for one in (*engine._coalescers, *others)]
 
 

@@ -20,6 +20,7 @@ from .middleware import Middleware, OutgoingCall, around_enqueue, around_enqueue
 from .options import INLINE, NO_OPTIONS, OnConflict, Options
 from .registry import Registry
 from .result_flows import look_up
+from .transactions import TRANSACTIONS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -332,6 +333,27 @@ class Task(BaseTask[P, R]):
         dibs = self._dibs
         placed = dibs.put(call.form, call.payload, call.taskid)
         return EnqueuedTask(dibs, placed.id, self.definition.name, call.form.queue, placed, self.types)
+
+    def on_commit(self, *args: P.args, **kwargs: P.kwargs) -> EnqueuedTask[R]:
+        """Enqueue a call behind the commit of the transaction that is open here, or at once if there is none.
+
+        Nothing is enqueued if it is rolled back, or if the process dies between commit and enqueueing; an outbox
+        outlasts that. Needs ``dibs.contrib.django`` in INSTALLED_APPS.
+
+        Args:
+            args: as of `execute`.
+            kwargs: likewise.
+
+        Returns:
+            A handle; until the commit the task is not known.
+
+        Raises:
+            RuntimeError: nobody here knows of transactions.
+        """
+        behind_commit = TRANSACTIONS.behind_commit
+        if behind_commit is None:
+            raise RuntimeError("on_commit needs 'dibs.contrib.django' in INSTALLED_APPS, and a Django that is set up")
+        return self.on(behind_commit(self._dibs, "")).execute(*args, **kwargs)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
         """Enqueue the next attempt of the call that runs here, under the same id.
