@@ -62,6 +62,9 @@ class Shop:
             until(lambda: says in log.read_text() or process.poll() is not None, says)
             assert process.poll() is None, log.read_text()
             yield process
+        except BaseException:
+            sys.stderr.write(f"--- output of manage.py {words[0]}\n{log.read_text(errors='replace')}---\n")
+            raise
         finally:
             process.terminate()
             process.wait(60)

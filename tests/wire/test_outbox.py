@@ -132,7 +132,7 @@ def test_calls_wait_in_the_table_while_there_is_no_broker(broker: BrokerThread, 
             Relay(engine, CALLS, away).run_once()
         assert rows(engine) == 1
         stop = threading.Event()
-        relay = threading.Thread(target=Relay(engine, CALLS, away).run, args=(stop,))
+        relay = threading.Thread(target=Relay(engine, CALLS, away).run, args=(stop,), daemon=True)
         relay.start()
         away.connect(broker.target)
         until(lambda: rows(engine) == 0)

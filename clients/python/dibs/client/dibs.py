@@ -148,8 +148,10 @@ class Dibs(Administration, TaskMaking):
         Returns:
             The one that was used before; None: there was none yet.
         """
+        # First, so that another thread that opens a transport meanwhile does so for the new place.
+        with self._lock:
+            before, self._connection = self._connection, connection
         self.close()
-        before, self._connection = self._connection, connection
         return before
 
     @property
@@ -199,16 +201,19 @@ class Dibs(Administration, TaskMaking):
         return f"<Dibs {self.connection.target} {self.namespace}>"
 
     def _open(self) -> tuple[Transport, EnqueueLine]:
-        with self._lock:
-            if self._transport is not None and self._line is not None:
+        while True:
+            with self._lock:
+                if self._transport is not None and self._line is not None:
+                    return self._transport, self._line
+            # Made without the lock: they wait for a fork that is going on, and that waits for the lock.
+            transport = Transport(self.connection)
+            line = (DirectLine if transport.connection.direct else EnqueueLine)(transport)
+            with self._lock:
+                if self._transport is None or self._line is None:
+                    if transport.connection is not self.connection:
+                        continue  # it was told of another place meanwhile
+                    self._transport, self._line = transport, line
                 return self._transport, self._line
-        # Made without the lock: they wait for a fork that is going on, and that waits for the lock.
-        transport = Transport(self.connection)
-        line = (DirectLine if transport.connection.direct else EnqueueLine)(transport)
-        with self._lock:
-            if self._transport is None or self._line is None:
-                self._transport, self._line = transport, line
-            return self._transport, self._line
 
     # Making and calling tasks
 

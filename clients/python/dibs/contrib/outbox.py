@@ -54,6 +54,7 @@ class StandIn(Binds):
     def __init__(self, dibs: Dibs) -> None:
         self._dibs = dibs
         self.registry: Registry[BaseTask[..., Any]] = dibs.registry
+        self.plain = dibs.plain
 
     def keep(self, call: Kept, queue: str) -> None:
         """Take a call that is to be enqueued later."""

@@ -39,6 +39,7 @@ from sqlalchemy.orm import Session
 from ..client.dibs import Dibs
 from ..client.instance import default
 from ..contract.pauses import Pauses
+from ..contract.standing import Standing
 from ..errors import DibsError
 from .outbox import Kept, StandIn, send
 
@@ -143,13 +144,15 @@ class Relay:
         """
         stop = stop or threading.Event()
         pauses = Pauses()
+        waits = Standing(_log, "the outbox is relayed again")
         while not stop.is_set():
             try:
                 done = self.run_once()
             except (DibsError, DBAPIError) as error:
-                _log.warning("the outbox waits: %s", error)
+                waits.note(None, "the outbox waits: %s", error)
                 stop.wait(pauses.next_s())
                 continue
             pauses.reset()
+            waits.end(None)
             if not done:
                 stop.wait(LOOK_EVERY_SECONDS)

@@ -9,6 +9,7 @@ from itertools import groupby
 from django.db import DatabaseError, close_old_connections, connections, router, transaction
 
 from ...contract.pauses import Pauses
+from ...contract.standing import Standing
 from ...errors import DibsError
 from ..outbox import Kept, send
 from .connecting import instance
@@ -54,14 +55,16 @@ def relay_once() -> int:
 def relay(stop: threading.Event) -> None:
     """Relay until the event is set, whatever broker and database are up to."""
     pauses = Pauses()
+    waits = Standing(_log, "the outbox is relayed again")
     while not stop.is_set():
         try:
             dealt = relay_once()
         except (DibsError, DatabaseError) as error:
-            _log.warning("the outbox waits: %s", error)
+            waits.note(None, "the outbox waits: %s", error)
             close_old_connections()
             stop.wait(pauses.next_s())
             continue
         pauses.reset()
+        waits.end(None)
         if not dealt:
             stop.wait(LOOK_EVERY_SECONDS)
