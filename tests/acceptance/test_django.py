@@ -247,6 +247,16 @@ def test_settings_that_make_no_sense_are_told_when_django_starts(
     assert sentence in done.stderr
 
 
+def test_every_instance_closes_old_connections_to_databases_once(shop: Shop) -> None:
+    program = """
+import json
+from dibs.contrib.django import instance
+found = [type(one).__name__ for name in ("default", "reports") for one in instance(name).registry.layers.all]
+print(json.dumps(found))
+"""
+    assert shop.shell(program) == ["CloseOldConnections", "CloseOldConnections"]
+
+
 def test_migrations_fit_the_models(shop: Shop) -> None:
     done = shop.manage("makemigrations", "--check", "--dry-run")
     assert done.returncode == 0, done.stdout

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from ...client.dibs import Dibs
 from ...client.instance import default
+from ...middleware.connections import CloseOldConnections
 
 #: Name of the instance that the functions of the package belong to.
 DEFAULT = "default"
@@ -27,7 +28,7 @@ def instance(name: str = DEFAULT) -> Dibs:
         if name not in described():
             raise ImproperlyConfigured(f"DIBS describes no instance {name!r}, only {', '.join(sorted(described()))}")
         found = _made[name] = Dibs()
-        _connect(name, found)
+        _set_up(name, found)
     return found
 
 
@@ -43,10 +44,9 @@ def connect() -> None:
         ImproperlyConfigured: DIBS makes no sense.
     """
     for name in instances():
-        if name in _made:
-            _connect(name, _made[name])
-        else:
-            instance(name)
+        made = instance(name)
+        if name == DEFAULT:
+            _set_up(name, made)
 
 
 def described() -> Mapping[str, Mapping[str, Any]]:
@@ -66,7 +66,9 @@ def described() -> Mapping[str, Mapping[str, Any]]:
     return {DEFAULT: found} if found else {}
 
 
-def _connect(name: str, made: Dibs) -> None:
+def _set_up(name: str, made: Dibs) -> None:
+    # Connections to databases that are too old or broken are closed around tasks, as around requests.
+    made.use(CloseOldConnections())
     arguments = described().get(name)
     if arguments is None:
         return
