@@ -24,7 +24,8 @@ FACES = {
 #: Their arguments by position are rpqueue's, which had no asyncio.
 DECORATORS = {"task", "periodic_task", "cron_task"}
 #: Of one face only: an AsyncDibs is told where to connect, or of which Dibs it is, when it is made; it is no worker.
-ALONE = {"connect", "execute_tasks", "of", "reconnect", "registry", "run_now"}
+#: Transactions of Django are blocking.
+ALONE = {"connect", "execute_tasks", "of", "on_commit", "reconnect", "registry", "run_now"}
 
 
 def names(face: type) -> set[str]:

@@ -353,7 +353,8 @@ class Task(BaseTask[P, R]):
         behind_commit = TRANSACTIONS.behind_commit
         if behind_commit is None:
             raise RuntimeError("on_commit needs 'dibs.contrib.django' in INSTALLED_APPS, and a Django that is set up")
-        return self.on(behind_commit(self._dibs, "")).execute(*args, **kwargs)
+        behind: Binds = behind_commit(self._dibs, "")
+        return self.on(behind).execute(*args, **kwargs)
 
     def retry(self, *args: Any, **kwargs: Any) -> EnqueuedTask[R] | None:
         """Enqueue the next attempt of the call that runs here, under the same id.

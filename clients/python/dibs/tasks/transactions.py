@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .task import Binds
+from typing import Any
 
 
 class Transactions:
@@ -17,7 +14,7 @@ class Transactions:
             commit of the transaction that is open there. None: nobody knows of any.
     """
 
-    behind_commit: Callable[[Any, str], Binds] | None = None
+    behind_commit: Callable[[Any, str], Any] | None = None
 
 
 #: Filled by `dibs.contrib.django`.
