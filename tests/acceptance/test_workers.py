@@ -268,6 +268,7 @@ def test_a_module_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, modu
     with running_worker("127.0.0.1:1", tmp_path, module=module.format(folder=tmp_path), ready=False) as worker:
         assert worker.wait() == os.EX_CONFIG
         assert text in worker.output
+        assert "worker process started" not in worker.output
 
 
 PROGRAM = """

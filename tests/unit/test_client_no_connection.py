@@ -18,6 +18,7 @@ OF_1_71 = f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: Ssl handshake failed (TSI_PROTOCO
         (f"{OF_1_71}:CERTIFICATE_VERIFY_FAILED: certificate has expired", "its certificate has expired"),
         (f"{OF_1_71}:CERTIFICATE_VERIFY_FAILED: self signed certificate", "its certificate is of no authority that is"),
         (f"{OF_1_71}:WRONG_VERSION_NUMBER", "it speaks plaintext"),
+        (f"{FAILED}UNAVAILABLE: ipv4:127.0.0.1:1: Failed parsing HTTP/2 (Expected SETTINGS frame)", "Redis at 6379"),
         (f"{FAILED}UNKNOWN: ipv4:1.1.1.1:1: Peer name a is not in peer certificate", "is for another host name"),
         (f"{FAILED}UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed", "does it want a client certificate"),
         (f"{FAILED}UNKNOWN: ipv4:127.0.0.1:1: recvmsg:Connection reset by peer", "does it want a client certificate"),

@@ -6,7 +6,7 @@ _UNTRUSTED = (
     "its certificate is of no authority that is trusted here; DIBS_CA_FILE (--ca-file, ca=) names the file of the "
     "right one"
 )
-#: Parts of what gRPC, in several releases, says of a failed handshake, and what is the matter; the special ones first.
+#: Parts of what gRPC, in several releases, says of a failed handshake, and what is the matter, the special ones first.
 _HANDSHAKES = (
     ("certificate has expired", "its certificate has expired"),
     ("certificate is not yet valid", "its certificate is not valid yet; is this machine's clock right?"),
@@ -15,6 +15,7 @@ _HANDSHAKES = (
     ("certificate signature failure", _UNTRUSTED),
     ("Hostname Verification Check failed", "its certificate is for another host name"),
     ("is not in peer certificate", "its certificate is for another host name"),
+    ("Failed parsing HTTP/2", "it speaks no gRPC; a broker listens at 7411 as a rule, Redis at 6379"),
     ("WRONG_VERSION_NUMBER", "it speaks plaintext; leave out https:// and the files of certificates"),
 )
 
