@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from dibs import Cancelled, Dibs, State
+from dibs import Cancelled, Dibs, InvalidArgument, State
 from dibs.rpc import operations
 from dibs.v1 import admin_pb2, admin_pb2_grpc
 
@@ -73,14 +73,14 @@ def test_what_dies_with_its_process_has_failed_and_the_rest_goes_on(app: Dibs, b
     assert "crashed" in app.transport.run(operations.result(app.namespace, [dying.taskid]))[0].error
 
 
-def test_a_lease_is_not_renewed_and_the_task_is_delivered_all_the_same(
-    app: Dibs, broker: Broker, tmp_path: Path
-) -> None:
-    """What `docs/deployment.md` says of options that a broker does not know: this one leaves them out."""
-    quick = app.task(name="quick", lease=30, time_limit=60, expires=60, save_results=60)(lambda label: 0)
-    with running_worker(broker.address, tmp_path, "--processes", "1") as worker:
-        assert quick.execute("leased").get(30) > 0
-        assert "ERROR" not in worker.output
+def test_an_option_of_today_is_refused_and_calls_without_it_go_on(app: Dibs, broker: Broker, tmp_path: Path) -> None:
+    """What `docs/deployment.md` says of them: set them when every broker knows them."""
+    lasting = app.task(name="lasting", lease=30, time_limit=60, expires=60)(lambda label: 0)
+    quick = app.task(name="quick", save_results=60)(lambda label: 0)
+    with running_worker(broker.address, tmp_path, "--processes", "1"):
+        with pytest.raises(InvalidArgument, match="does not know"):
+            lasting.execute("refused")
+        assert quick.execute("taken").get(30) > 0
 
 
 def test_data_and_locks(app: Dibs) -> None:
