@@ -24,7 +24,7 @@ maxmemory-policy noeviction
 protected-mode no
 user default on nopass resetkeys resetchannels -@all +ping
 # The line in docs/security.md.
-user dibs on >$password resetkeys ~dibs:* resetchannels &dibs:* -@all +ping +info +select +subscribe +pubsub|numsub +scan +eval +evalsha +decr +del +exists +get +getrange +hdel +hexists +hget +hgetall +hincrby +hlen +hmget +hrandfield +hscan +hset +hstrlen +hvals +incr +llen +lpush +lrange +ltrim +pexpire +pttl +publish +rpush +sadd +scard +set +sinter +sismember +smembers +spop +srandmember +srem +strlen +time +unlink +zadd +zcard +zcount +zmscore +zrange +zrangebylex +zrangebyscore +zrem +zremrangebyrank +zremrangebyscore +zscore
+user dibs on >$password resetkeys ~dibs:* resetchannels &dibs:* -@all +ping +info +select +subscribe +pubsub|numsub +scan +eval +evalsha +decr +del +exists +get +getrange +hdel +hexists +hget +hincrby +hlen +hmget +hrandfield +hscan +hset +hstrlen +hvals +incr +llen +lpush +lrange +ltrim +pexpire +pttl +publish +rpush +sadd +scard +set +sinter +sismember +smembers +spop +srandmember +srem +strlen +time +unlink +zadd +zcard +zcount +zmscore +zrange +zrangebylex +zrangebyscore +zrem +zremrangebyrank +zremrangebyscore +zscore
 END
 echo "redis://dibs:$password@redis:6379/0" >"$folder/redis-url"
 echo "made $folder/redis.conf and $folder/redis-url"

@@ -17,7 +17,6 @@ local commands = {
   {'HDEL', key, 'x'},
   {'HEXISTS', key, 'x'},
   {'HGET', key, 'x'},
-  {'HGETALL', key},
   {'HINCRBY', key, 'x', 0},
   {'HLEN', key},
   {'HMGET', key, 'x'},
