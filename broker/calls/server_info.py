@@ -71,6 +71,15 @@ async def server_info(
     return response
 
 
+async def quotas(engine: Engine, namespace: str) -> list[pb.QuotaUse]:
+    """How full a namespace is."""
+    use, most = await engine.quotas.use(namespace), engine.quotas.of(namespace)
+    return [
+        pb.QuotaUse(quota=quota, used=used, limit=limit)
+        for quota, used, limit in zip(use._fields, use, most, strict=True)
+    ]
+
+
 def _about(tls: Tls | None) -> list[pb.Advice]:
     if tls is None:
         return []

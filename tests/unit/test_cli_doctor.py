@@ -374,3 +374,17 @@ def test_a_name_with_several_addresses_keeps_its_name_for_certificates(monkeypat
 
     assert [one.target for one in found] == ["ipv4:10.0.0.1:443", "ipv4:10.0.0.2:443"]
     assert all(("grpc.ssl_target_name_override", "queue.example.org") in one.channel_options for one in found)
+
+
+@pytest.mark.parametrize(
+    ("used", "status"), [(None, None), (1, Status.OK), (8, Status.WARN), (10, Status.FAIL), (12, Status.FAIL)]
+)
+def test_a_namespace_that_gets_full_is_told(used: int | None, status: Status | None) -> None:
+    facts = well()
+    facts.quotas = [admin.QuotaUse(quota="items", used=used, limit=10), admin.QuotaUse(quota="locks", used=3)]
+
+    told = [finding for finding in examine(facts) if finding.subject == "quotas"]
+
+    assert [finding.status for finding in told] == ([] if status is None else [status])
+    assert all("10 items" in finding.text and "locks" not in finding.text for finding in told)
+    assert all(bool(finding.advice) is (finding.status is not Status.OK) for finding in told)

@@ -18,6 +18,7 @@ from dibs.v1 import admin_pb2_grpc, broker_pb2_grpc, lock_pb2_grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import lock_pb2 as lpb
 
+from ..support.auth import bearer, grant
 from ..support.guarded import guarded
 from ..support.redis import RedisServer
 from .conftest import item
@@ -101,6 +102,55 @@ async def test_quotas_of_the_file_hold_and_may_change_while_the_broker_runs(
 
         await broker.enqueue("ops", item("b"), item("c"))
         await refused(broker.enqueue("ops", item("d")), FULL, reason="QUOTA")
+
+
+async def test_the_broker_tells_how_full_a_namespace_is(redis_server: RedisServer) -> None:
+    async with serving(redis_server.url, max_namespace_items=5, max_namespace_queues=2) as (_, channel):
+        stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
+        admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
+        await stub.Enqueue(pb.EnqueueRequest(namespace="shop", items=[item(id) for id in "abc"]))
+
+        info = await admin.GetServerInfo(apb.GetServerInfoRequest(quotas_of="shop"))
+
+        told = {one.quota: (one.used if one.HasField("used") else None, one.limit) for one in info.quotas}
+        assert told == {
+            "items": (3, 5),
+            "bytes": (None, 0),
+            "queues": (1, 2),
+            "schedules": (0, 0),
+            "locks": (0, 0),
+            "tasks": (0, 0),
+        }
+        assert not (await admin.GetServerInfo(apb.GetServerInfoRequest())).quotas
+        await refused(
+            admin.GetServerInfo(apb.GetServerInfoRequest(quotas_of="{")),
+            grpc.StatusCode.INVALID_ARGUMENT,
+            field="quotas_of",
+        )
+
+
+async def test_the_library_tells_it_too(redis_server: RedisServer) -> None:
+    async with (
+        serving(redis_server.url, max_namespace_items=5) as (server, _),
+        AsyncDibs(server.addresses[0], namespace="shop") as client,
+    ):
+        await client.Data("mail").put_data(["a", "b"])
+
+        told = {one.quota: (one.used, one.limit) for one in (await client.admin.server_info()).quotas}
+
+    assert (told["items"], told["bytes"], told["queues"]) == ((2, 5), (None, None), (1, None))
+
+
+async def test_how_full_a_namespace_is_is_told_to_those_who_may_see_it(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    who = {**SHOP, "watch": [grant("other", "server")]}
+    async with guarded(redis_server, tmp_path, who, max_namespace_items=5) as broker:
+        await broker.enqueue("ops", item("a"))
+        ask = apb.GetServerInfoRequest(quotas_of="shop")
+
+        assert (await broker.admin.GetServerInfo(ask, metadata=bearer("ops"))).quotas
+        assert not (await broker.admin.GetServerInfo(ask, metadata=bearer("watch"))).quotas
 
 
 def test_the_page_about_limits_has_every_quota() -> None:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from ..codecs.sealing import Sealing
 from ..contract.names import QueueName, queue_name
 from ..enqueueing.policy import Delivery, Policy
+from ..errors import InvalidArgument
 from ..rpc import admin_operations as admin
 from ..rpc import lock_operations as locking
 from ..rpc.admin_operations import Kind
@@ -255,6 +256,12 @@ class BaseAdmin:
     # The broker
 
     def _server_info(self) -> Flow[infos.ServerInfo]:
+        try:
+            return wire.server_info((yield from do(admin.server_info(self._limits, self._namespace))))
+        except InvalidArgument as error:
+            if error.field:
+                raise
+        # An earlier broker, which does not know the question.
         return wire.server_info((yield from do(admin.server_info(self._limits))))
 
 

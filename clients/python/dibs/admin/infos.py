@@ -371,6 +371,21 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class QuotaUse:
+    """How much of one thing there is in a namespace.
+
+    Attributes:
+        quota: what: items, bytes, queues, schedules, locks or tasks.
+        used: how much there is; None: nobody counts it, or not all of it is counted yet.
+        limit: how much there may be; None: as much as there is room for.
+    """
+
+    quota: str
+    used: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """A broker, as it sees itself.
 
@@ -391,6 +406,8 @@ class ServerInfo:
         tls_expire_time: when the certificate at its ports expires; None: they speak plaintext.
         tls_client_ca_expire_time: when the last of the authorities expires that it knows certificates of clients by;
             None: it knows none.
+        quotas: how full the namespace of the connection is; empty: an earlier broker cannot tell, or these credentials
+            may not see it.
     """
 
     version: str
@@ -408,3 +425,4 @@ class ServerInfo:
     limits: Limits
     tls_expire_time: datetime | None
     tls_client_ca_expire_time: datetime | None
+    quotas: Sequence[QuotaUse] = ()

@@ -174,7 +174,12 @@ def server_info(info: pb.GetServerInfoResponse) -> infos.ServerInfo:
         limits=CONTRACT.with_message(info.limits),
         tls_expire_time=_time(info, "tls_expire_time"),
         tls_client_ca_expire_time=_time(info, "tls_client_ca_expire_time"),
+        quotas=tuple(map(_quota_use, info.quotas)),
     )
+
+
+def _quota_use(use: pb.QuotaUse) -> infos.QuotaUse:
+    return infos.QuotaUse(use.quota, use.used if use.HasField("used") else None, use.limit or None)
 
 
 def _time(message: Message, field: str) -> datetime | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ..admin import flows as admin_flows
 from ..enqueueing.flows import made_for_earlier_version
-from ..errors import BrokerError, PermissionDenied
+from ..errors import BrokerError, InvalidArgument, PermissionDenied
 from ..rpc import admin_operations as admin
 from ..rpc import operations
 from ..rpc.connection import Connection
@@ -104,6 +104,15 @@ class Calls:
     def server_info(self) -> pb.GetServerInfoResponse:
         """The broker, as it sees itself."""
         return self.do(admin.server_info(self.limits))
+
+    def quotas(self, namespace: str) -> list[pb.QuotaUse]:
+        """How full a namespace is; nothing, if the broker is of an earlier version and cannot tell."""
+        try:
+            return list(self.do(admin.server_info(self.limits, namespace)).quotas)
+        except InvalidArgument as error:
+            if error.field:
+                raise
+            return []
 
     def now(self) -> datetime:
         """The time on Redis's clock, which all times of replies are on; ours when Redis is away, or we may not ask."""

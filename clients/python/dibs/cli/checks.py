@@ -116,6 +116,7 @@ class Facts:
     info: admin.GetServerInfoResponse | None = None
     latency: float = 0.0
     asked: datetime = field(default_factory=lambda: datetime.now(UTC))
+    quotas: Sequence[admin.QuotaUse] = ()
     queues: Sequence[admin.QueueInfo] = ()
     dead: Sequence[admin.DeadLetterQueueInfo] = ()
     workers: Sequence[admin.WorkerInfo] = ()
@@ -253,6 +254,23 @@ def _memory(info: admin.GetServerInfoResponse) -> Iterator[Finding]:
         yield Finding(Status.WARN, "memory", text, advice)
     else:
         yield Finding(Status.OK, "memory", text)
+
+
+def _quotas(facts: Facts, _: admin.GetServerInfoResponse) -> Iterator[Finding]:
+    limited = [one for one in facts.quotas if one.limit and one.HasField("used")]
+    advice = "work off or remove what is there, or raise its quota (docs/limits.md)"
+    worst = Status.OK
+    said = []
+    for one in limited:
+        if one.used >= one.limit:
+            worst = Status.FAIL
+        elif one.used >= MEMORY_HIGH * one.limit and worst is Status.OK:
+            worst = Status.WARN
+        said.append(f"{one.used:,} of {one.limit:,} {words.plain(one.quota)}")
+    if said:
+        text = f"the namespace holds {', '.join(said)}"
+        text += ": what would be more is refused" if worst is Status.FAIL else ""
+        yield Finding(worst, "quotas", text, "" if worst is Status.OK else advice)
 
 
 def _advices(facts: Facts, info: admin.GetServerInfoResponse) -> Iterator[Finding]:
@@ -404,4 +422,4 @@ def _listed(names: Sequence[str]) -> str:
 _Check: TypeAlias = Callable[[Facts, admin.GetServerInfoResponse], Iterator[Finding]]
 #: What rests on Redis, and what on the lists of the namespace besides.
 _ON_REDIS: tuple[_Check, ...] = (_advices, _clock, _limits, _brokers)
-_ON_LISTS: tuple[_Check, ...] = (_workers, _unknown_tasks, _schedules, _queues, _set_aside, _dead_letters)
+_ON_LISTS: tuple[_Check, ...] = (_quotas, _workers, _unknown_tasks, _schedules, _queues, _set_aside, _dead_letters)

@@ -64,6 +64,7 @@ def gather(calls: Calls) -> Facts:
     if not facts.info.redis_ready:
         return facts
     try:
+        facts.quotas = calls.quotas(calls.namespace)
         facts.queues = calls.queues()
         facts.dead = calls.dead_queues()
         facts.workers = calls.workers()

@@ -307,15 +307,20 @@ def delete_namespace(namespace: str, *, force: bool, tally: Tally | None = None)
     return Operation(rpcs.DELETE_NAMESPACE, request, removed, heard=heard, again=told.next_stream, endless=True)
 
 
-def server_info(limits: KnownLimits) -> Operation[pb.GetServerInfoResponse]:
-    """The broker as it sees itself; `limits` hears what it takes."""
+def server_info(limits: KnownLimits, quotas_of: str = "") -> Operation[pb.GetServerInfoResponse]:
+    """The broker as it sees itself; `limits` hears what it takes.
+
+    Args:
+        limits: as it takes requests.
+        quotas_of: a namespace, to be told how full it is. Earlier brokers refuse that.
+    """
 
     def info(reply: pb.GetServerInfoResponse, _: bool) -> pb.GetServerInfoResponse:
         if reply.HasField("limits"):
             limits.hear(reply.limits)
         return reply
 
-    return Operation(rpcs.GET_SERVER_INFO, pb.GetServerInfoRequest(), info)
+    return Operation(rpcs.GET_SERVER_INFO, pb.GetServerInfoRequest(quotas_of=quotas_of), info)
 
 
 def _goes_on(

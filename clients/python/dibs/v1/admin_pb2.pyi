@@ -1800,11 +1800,45 @@ class GetServerInfoRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    QUOTAS_OF_FIELD_NUMBER: builtins.int
+    quotas_of: builtins.str
+    """Also tell how full this namespace is. Default (empty): none."""
     def __init__(
         self,
+        *,
+        quotas_of: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["quotas_of", b"quotas_of"]) -> None: ...
 
 global___GetServerInfoRequest = GetServerInfoRequest
+
+@typing.final
+class QuotaUse(google.protobuf.message.Message):
+    """How much of one thing there is in a namespace."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: builtins.int
+    USED_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    quota: builtins.str
+    """What: items, bytes, queues, schedules, locks or tasks."""
+    used: builtins.int
+    """How much there is. Absent: nobody counts it, or not all of it is counted yet."""
+    limit: builtins.int
+    """How much there may be, by this broker; 0: as much as there is room for."""
+    def __init__(
+        self,
+        *,
+        quota: builtins.str = ...,
+        used: builtins.int | None = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_used", b"_used", "used", b"used"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_used", b"_used", "limit", b"limit", "quota", b"quota", "used", b"used"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_used", b"_used"]) -> typing.Literal["used"] | None: ...
+
+global___QuotaUse = QuotaUse
 
 @typing.final
 class Setting(google.protobuf.message.Message):
@@ -1871,6 +1905,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     LIMITS_FIELD_NUMBER: builtins.int
     TLS_EXPIRE_TIME_FIELD_NUMBER: builtins.int
     TLS_CLIENT_CA_EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    QUOTAS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the broker."""
     broker_id: builtins.str
@@ -1919,6 +1954,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def tls_client_ca_expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When the last of the authorities expires that it knows certificates of clients by; absent: it knows none."""
 
+    @property
+    def quotas(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___QuotaUse]:
+        """Of the namespace that was asked for, if the caller may see it."""
+
     def __init__(
         self,
         *,
@@ -1937,8 +1976,9 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         limits: dibs.v1.types_pb2.Limits | None = ...,
         tls_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         tls_client_ca_expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        quotas: collections.abc.Iterable[global___QuotaUse] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["limits", b"limits", "redis_latency", b"redis_latency", "redis_time", b"redis_time", "start_time", b"start_time", "tls_client_ca_expire_time", b"tls_client_ca_expire_time", "tls_expire_time", b"tls_expire_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "limits", b"limits", "namespaces", b"namespaces", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "tls_client_ca_expire_time", b"tls_client_ca_expire_time", "tls_expire_time", b"tls_expire_time", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["advices", b"advices", "broker_id", b"broker_id", "limits", b"limits", "namespaces", b"namespaces", "quotas", b"quotas", "redis_latency", b"redis_latency", "redis_max_memory_bytes", b"redis_max_memory_bytes", "redis_memory_bytes", b"redis_memory_bytes", "redis_ready", b"redis_ready", "redis_time", b"redis_time", "redis_version", b"redis_version", "settings", b"settings", "start_time", b"start_time", "tls_client_ca_expire_time", b"tls_client_ca_expire_time", "tls_expire_time", b"tls_expire_time", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
