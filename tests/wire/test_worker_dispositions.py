@@ -28,10 +28,10 @@ async def adibs(broker: BrokerThread) -> AsyncIterator[AsyncDibs]:
         yield adibs
 
 
-def attempts() -> tuple[int, int]:
+def attempts() -> list[int]:
     running = CURRENT_TASK.task
     assert running is not None
-    return running.attempt, running.attempts
+    return [running.attempt, running.attempts]
 
 
 def in_both_sorts(function: Callable[[], Any]) -> list[Callable[[], Any]]:
@@ -54,7 +54,7 @@ def made(adibs: AsyncDibs, function: Callable[[], Any], **arguments: Any) -> lis
 
 
 async def test_a_task_says_when_its_next_attempt_is(broker: BrokerThread, adibs: AsyncDibs) -> None:
-    def task() -> tuple[int, int]:
+    def task() -> list[int]:
         if attempts()[0] < 3:
             raise Retry(0.01, "busy")
         return attempts()
@@ -83,7 +83,7 @@ async def test_with_the_last_attempt_a_retry_has_failed(broker: BrokerThread, ad
 async def test_a_snooze_uses_no_attempt(broker: BrokerThread, adibs: AsyncDibs) -> None:
     runs: list[str] = []
 
-    def task() -> tuple[int, int]:
+    def task() -> list[int]:
         running = CURRENT_TASK.task
         assert running is not None
         runs.append(running.name)
