@@ -284,7 +284,7 @@ def _run_layer(run: Callable[[RunningTask, Any], Any], inner: RunNext) -> RunNex
 
 
 class Wrappable(Protocol):
-    """What a worker needs of a task, and its own middleware."""
+    """What a worker needs of a task."""
 
     @property
     def name(self) -> str:
@@ -297,10 +297,6 @@ class Wrappable(Protocol):
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-
-    @property
-    def middleware(self) -> Sequence[Middleware]:
-        """Around this task alone."""
 
     @property
     def types(self) -> TaskTypes | None:

@@ -64,7 +64,8 @@ def _address(process: subprocess.Popen[bytes], ready: Path, log: Path) -> str:
     while not ready.exists():
         lines = log.read_text(errors="replace").strip().splitlines()
         if process.poll() is not None:
-            raise DibsError(f"no broker for tests: {lines[-1] if lines else f'it ended with {process.returncode}'}")
+            why = lines[-1] if lines else f"it ended with {process.returncode}"
+            raise DibsError(f"no broker for tests, which need dibs[broker] and a Redis server or dibs[embedded]: {why}")
         if time.monotonic() > deadline:
             raise DibsError(f"no broker for tests: it does not listen after {_START_S:g} s")
         time.sleep(_LOOK_S)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -14,17 +14,24 @@ from ..admin import queues
 from ..client.async_dibs import AsyncDibs
 from ..client.dibs import Dibs
 from ..errors import DibsError
+from ..rpc import operations
 from ..rpc.connection import Connection
+from ..rpc.flow import do
+from ..rpc.operations import MAX_BATCH
 from ..rpc.times import Seconds, to_seconds
-from ..tasks.context import AFTER_FORK
+from ..tasks.context import AFTER_FORK, RunningTask
+from ..tasks.middleware import Middleware, TaskWithin, Wrappable
+from ..v1 import types_pb2 as tpb
 from .brokered import GROUP, AsyncOnBroker, OnBroker, register
 
 if TYPE_CHECKING:
     from ..worker.runtime import Worker
 
 _LOOK_S = 0.01
-#: An at-most-once item that keeps nothing is nowhere between broker and worker; it is not for so long.
+#: An at-most-once item that keeps nothing is nowhere between broker and worker. Runs of schedules are taken not to be
+#: there after so long; calls of this process are waited for longer, for it is known which have run.
 _ON_THE_WAY_S = 0.05
+_CALLS_ON_THE_WAY_S = 2.0
 _STOP_S = 10.0
 
 
@@ -43,6 +50,7 @@ class WithWorker(OnBroker):
         super().__init__(target, instances)
         self.aio = AsyncWithWorker(self)
         self._threads = threads
+        self._ran = _Ran()
         self._workers: dict[Dibs, _Working] = {}
 
     def run_until_idle(self, timeout: Seconds = 30) -> None:
@@ -64,7 +72,8 @@ class WithWorker(OnBroker):
                 idle_since = None
             else:
                 idle_since = idle_since or now
-                if now - idle_since >= _ON_THE_WAY_S:
+                idle_s = now - idle_since
+                if idle_s >= _CALLS_ON_THE_WAY_S or (idle_s >= _ON_THE_WAY_S and not self._on_the_way()):
                     return
             if left and now >= deadline:
                 raise DibsError(f"the worker is not idle after {to_seconds(timeout, 'timeout'):g} s: {', '.join(left)}")
@@ -88,12 +97,24 @@ class WithWorker(OnBroker):
             if working is not None:
                 working.stop()
             if names:
-                self._workers[instance] = _Working(instance, self._threads)
+                self._workers[instance] = _Working(instance, self._threads, self._ran)
 
     def _stop(self) -> None:
         for working in self._workers.values():
             working.stop()
         self._workers.clear()
+
+    def _on_the_way(self) -> bool:
+        """Whether a call of this process may be between broker and worker: nobody knows it, and it has not run."""
+        ids = [call.id for call in self.calls if call.id not in self._ran.ids]
+        if not ids:
+            return False
+        known: set[str] = set()
+        for instance in self.instances:
+            for at in range(0, len(ids), MAX_BATCH):
+                found = instance.run(do(operations.result(instance.namespace, ids[at : at + MAX_BATCH])))
+                known |= {one.id for one in found if one.state != tpb.ITEM_STATE_UNKNOWN}
+        return any(id not in known and id not in self._ran.ids for id in ids)
 
     def _left(self, instance: Dibs) -> list[str]:
         found = instance.run(queues.queues(instance.namespace, is_data=False))
@@ -125,6 +146,34 @@ class AsyncWithWorker(AsyncOnBroker):
         return 0
 
 
+class _Ran(Middleware):
+    """Notes which items have run.
+
+    Attributes:
+        ids: theirs.
+    """
+
+    def __init__(self) -> None:
+        self.ids: set[str] = set()
+
+    @contextmanager
+    def running(self, task: RunningTask) -> Iterator[None]:
+        """Note it when it is over."""
+        try:
+            yield
+        finally:
+            self.ids.add(task.taskid)
+
+    def noting(self, find: Callable[[str], Wrappable | None]) -> Callable[[str], TaskWithin | None]:
+        """What finds the same tasks, with this around them."""
+
+        def found(name: str) -> TaskWithin | None:
+            task = find(name)
+            return None if task is None else TaskWithin(task, [self])
+
+        return found
+
+
 class _Working:
     """One worker in a thread.
 
@@ -132,7 +181,7 @@ class _Working:
         names: of the tasks that it knows.
     """
 
-    def __init__(self, instance: Dibs, threads: int) -> None:
+    def __init__(self, instance: Dibs, threads: int, ran: _Ran) -> None:
         from ..worker.runtime import Worker
         from ..worker.shared.settings import WorkerSettings
 
@@ -144,7 +193,7 @@ class _Working:
         connection = instance.connection
         self._worker: Worker = Worker(
             Connection(**{one.name: getattr(connection, one.name) for one in fields(Connection)}),
-            instance.registry.runnable,
+            ran.noting(instance.registry.runnable),
             self.names,
             settings,
             register_again=lambda: register(instance),
