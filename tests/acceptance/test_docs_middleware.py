@@ -15,7 +15,7 @@ PAGE = (SOURCES / "docs" / "middleware.md").read_text()
 
 def test_the_page_tells_the_truth(tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert len(blocks) >= 3
+    assert len(blocks) == 4
     program = tmp_path / "page.py"
     program.write_text("\n".join(blocks) + "\nprint('to the end')\n")
     done = subprocess.run(
@@ -26,3 +26,17 @@ def test_the_page_tells_the_truth(tmp_path: Path) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stdout) == (0, "to the end\n"), done.stderr
+
+
+def test_type_checkers_accept_its_classes(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    program = tmp_path / "page.py"
+    program.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(program)],
+        env=environment({"PYTHONPATH": str(SOURCES / "clients/python")}),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout

@@ -292,3 +292,24 @@ def test_what_would_be_left_out_is_refused(app: dibs.Dibs, wrong: Any, text: str
         app.use(wrong)
     with pytest.raises(TypeError, match=text):
         app.task(name="work", middleware=[wrong])
+
+
+def test_calls_that_stand_in_an_outbox_have_it_around_them(app: dibs.Dibs) -> None:
+    from dibs.contrib.outbox import Kept, StandIn
+    from dibs.v1 import broker_pb2 as pb
+
+    kept: list[pb.EnqueueItem] = []
+
+    class Table(StandIn):
+        def keep(self, call: Kept, queue: str) -> None:
+            kept.extend(pb.EnqueueRequest.FromString(call.item).items)
+
+    @app.task(name="work")
+    def work() -> None: ...
+
+    work.on(Table(app)).execute()
+    tenant = Tenant()
+    tenant.current = "first"
+    app.use(tenant)
+    work.on(Table(app)).execute()
+    assert [dict(item.content.headers) for item in kept] == [{}, {"tenant": "first"}]

@@ -25,7 +25,7 @@ FACES = {
 DECORATORS = {"task", "periodic_task", "cron_task"}
 #: Of one face only: an AsyncDibs is told where to connect, or of which Dibs it is, when it is made; it is no worker.
 #: Transactions of Django are blocking.
-ALONE = {"connect", "execute_tasks", "of", "on_commit", "reconnect", "registry", "run_now"}
+ALONE = {"connect", "execute_tasks", "of", "on_commit", "plain", "reconnect", "registry", "run_now"}
 
 
 def names(face: type) -> set[str]:

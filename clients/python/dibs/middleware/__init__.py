@@ -15,6 +15,12 @@ if TYPE_CHECKING:  # ruff: isort: off
     from .deadlines import DeadlinePassed as DeadlinePassed, Deadlines as Deadlines, deadline as deadline
     from .sentry import Sentry as Sentry
     from .tracing import OpenTelemetry as OpenTelemetry
+    from ..tasks.middleware import (
+        EnqueueNext as EnqueueNext,
+        EnqueueNextAsync as EnqueueNextAsync,
+        RunNext as RunNext,
+        RunNextAsync as RunNextAsync,
+    )
 
 #: Where each name is.
 _HOMES = {
@@ -25,6 +31,8 @@ _HOMES = {
     "OpenTelemetry": "tracing",
     "Sentry": "sentry",
     "deadline": "deadlines",
+    # Types of `next`.
+    **dict.fromkeys(("EnqueueNext", "EnqueueNextAsync", "RunNext", "RunNextAsync"), ".tasks.middleware"),
 }
 
 __all__ = sorted(_HOMES)

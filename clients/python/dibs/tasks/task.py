@@ -43,8 +43,9 @@ class Binds(Runner):
     """
 
     registry: Registry[BaseTask[..., Any]]
-    #: The options of calls around which nothing is to be done; None: there is middleware around all calls.
-    plain: Options | None
+    #: The options of calls around which nothing is to be done; None: every call is to be looked at, for there is
+    #: middleware, or nobody knows.
+    plain: Options | None = None
 
     @abstractmethod
     def bind(self, definition: Definition, options: Options = NO_OPTIONS) -> Task[..., Any]:
