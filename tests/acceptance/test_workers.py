@@ -261,10 +261,14 @@ def test_sigusr2_prints_what_every_thread_is_doing(scene: Scene) -> None:
         ("tests.acceptance.jobs:nothing", "has no Dibs instance named 'nothing'"),
         ("missing.py", "there is no file missing.py"),
         ("{folder}/broken.py", "ZeroDivisionError: division by zero"),
+        ("{folder}/unwritable.py", "argument 'order' of unwritable.send: Order cannot be written as JSON"),
     ],
 )
 def test_a_module_that_cannot_be_used_is_told_in_a_sentence(tmp_path: Path, module: str, text: str) -> None:
     (tmp_path / "broken.py").write_text("1 / 0\n")
+    (tmp_path / "unwritable.py").write_text(
+        "import dibs\n@dibs.task\ndef send(order: 'Order') -> None: ...\nclass Order: ...\n"
+    )
     with running_worker("127.0.0.1:1", tmp_path, module=module.format(folder=tmp_path), ready=False) as worker:
         assert worker.wait() == os.EX_CONFIG
         assert text in worker.output

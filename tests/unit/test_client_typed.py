@@ -407,6 +407,14 @@ def test_what_is_not_there_at_all_is_plain_json_and_that_is_said_once(
     ]
 
 
+def test_the_schema_says_nothing_of_what_is_not_there(app: RecordingDibs) -> None:
+    schema = json.loads(app.task(guarded).definition.annotated.schema())
+
+    assert schema["properties"] == {"thing": {}, "when": {"type": "string", "format": "date"}}
+    assert schema["required"] == ["thing", "when"]
+    assert schema["x-dibs"]["result"] == {}
+
+
 def test_without_msgspec_the_decorator_says_what_to_install(
     app: RecordingDibs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

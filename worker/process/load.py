@@ -12,6 +12,7 @@ from typing import Protocol
 import dibs
 from dibs.admin.registration import described
 from dibs.codecs.sealing import Sealing
+from dibs.errors import DibsError
 from dibs.rpc.connection import Connection
 from dibs.tasks.definition import Definition
 from dibs.tasks.middleware import Layers
@@ -113,9 +114,15 @@ def found_tasks(find: Callable[[str], Runnable | None], names: Iterable[str]) ->
     """The tasks of these names that are found.
 
     Raises:
-        ValueError: there is none, or there are too many.
+        ValueError: there is none, or there are too many; or an annotation of one names what cannot be written.
     """
     tasks = {name: task for name in names if (task := find(name)) is not None}
+    for task in tasks.values():
+        if task.types is not None:
+            try:
+                task.types.settle()
+            except (TypeError, DibsError) as error:
+                raise ValueError(str(error)) from error
     if not 1 <= len(tasks) <= MAX_TASKS:
         raise ValueError(f"a worker runs 1 to {MAX_TASKS:,} tasks, not {len(tasks):,}")
     return tasks

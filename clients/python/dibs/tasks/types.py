@@ -55,7 +55,7 @@ class TaskTypes:
             _log.warning("annotations of %s are not known here, so these are plain JSON: %s", self._name, names)
         self._pending = bool(missing) and not last
         converters: dict[str, TypedConverter] = {}
-        schemas: dict[str, Schema] = {}
+        schemas: dict[str, Schema] = {name: {} for name in missing}
         definitions: Schema = {}
         optional = {parameter.name for parameter in parameters if parameter.default is not Parameter.empty}
         for one, hint in hints.items():
@@ -126,7 +126,7 @@ class TaskTypes:
         Raises:
             PayloadError: it is not what the annotation says.
         """
-        self._settle()
+        self.settle()
         return value if self._result is None else self._one(RETURN, self._result, "write", value)
 
     def read_result(self, value: Any) -> Any:
@@ -135,14 +135,14 @@ class TaskTypes:
         Raises:
             PayloadError: it is not what the annotation says: another version of the task may have made it.
         """
-        self._settle()
+        self.settle()
         if self._result is None or value is None or isinstance(value, bytes):
             return value
         return self._one(RETURN, self._result, "read", value)
 
     def schema(self) -> str:
         """A JSON Schema of its calls and results, as text; see `dibs.tasks.call_schema`."""
-        self._settle()
+        self.settle()
         parameters = self._binding.parameters
         if parameters is None:
             return ""
@@ -167,12 +167,18 @@ class TaskTypes:
             call["$defs"] = self._definitions
         return json.dumps(call, separators=(",", ":"), ensure_ascii=False)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Find out now what converts what, if something was not there when the task was made. Costs nothing else.
+
+        Raises:
+            TypeError: as for the class.
+            DibsError: likewise.
+        """
         if self._pending:
             self._resolve(last=True)
 
     def _convert(self, args: Sequence[Any], kwargs: Mapping[str, Any], way: str) -> tuple[list[Any], dict[str, Any]]:
-        self._settle()
+        self.settle()
         places = self._places
         count = len(places)
         made = list(args)
