@@ -52,10 +52,10 @@ class Auditing:
         Args:
             method: full name of its service, and its own.
             behaviour: the handler.
-            guard: makes the guarded handler of one; None: everybody may call it.
+            guard: makes of one the handler that takes bytes, of those who may call it so often; None: everybody may.
 
         Returns:
-            The handler, and the guarded one or None. What is not to be told of is as it was.
+            The handler, and the one that takes bytes or None. What is not to be told of is as it was.
         """
         told = is_told(TABLE.get(method))
         name = "/".join(method)

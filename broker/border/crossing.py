@@ -90,21 +90,23 @@ class Border:
         method = (service, name)
 
         def guarding(inner: Any) -> Any:
-            return None if self._guard is None else self._guard.guarded(method, inner, read, streams=many)
-
-        # What takes requests as bytes.
-        if self._auditing is None:
-            outer = guarding(behaviour)
-        else:
-            behaviour, outer = self._auditing.audited(method, behaviour, guarding)
-        if self._tolls is not None and is_ours:
-            outer = self._tolls.tolled(
-                outer or reading(behaviour, read, streams=many),
+            outer = None if self._guard is None else self._guard.guarded(method, inner, read, streams=many)
+            if self._tolls is None or not is_ours:
+                return outer
+            return self._tolls.tolled(
+                outer or reading(inner, read, streams=many),
                 many_requests=many,
                 many_replies=handler.response_streaming,
                 # What a worker says of its items is bounded by its credit.
                 counts_requests=name != "Work",
             )
+
+        # What takes requests as bytes.
+        if self._auditing is None:
+            outer = guarding(behaviour)
+        else:
+            # Around the tolls as well: who is refused there has called, too.
+            behaviour, outer = self._auditing.audited(method, behaviour, guarding)
         if many:
             crossing = _translated(outer or behaviour)
         else:

@@ -12,6 +12,8 @@ from typing import Any
 from dibs.contract.names import DEADLETTER_QUEUE
 from dibs.v1 import broker_pb2 as pb
 
+from .item_ids import completed
+
 #: Conflicts in which the item that is there gives way.
 _REPLACING = (pb.ON_CONFLICT_REPLACE, pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING)
 
@@ -80,7 +82,7 @@ def enqueued(request: Any) -> Reach:
     """Where items go, where they may die, and what gives way to them."""
     return Reach(
         queues=[name for item in request.items for name in (item.queue, *_own_dead_queue(item.policy))],
-        ids=[item.id for item in request.items if item.on_conflict in _REPLACING],
+        ids=_replaced(request),
     )
 
 
@@ -122,6 +124,15 @@ def scheduled(request: Any) -> Reach:
 def schedules(request: Any) -> Reach:
     """Where runs of the schedules went so far."""
     return Reach(schedules=request.names)
+
+
+def _replaced(request: Any) -> list[str]:
+    places = [at for at, item in enumerate(request.items) if item.on_conflict in _REPLACING]
+    if not places:
+        return []
+    # The id that is made for one without is that of an earlier request, if that had the same request id.
+    ids = completed([item.id for item in request.items], request.request_id)
+    return [ids[at] for at in places]
 
 
 def _ids(entries: Iterable[Any]) -> list[str]:

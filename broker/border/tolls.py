@@ -17,6 +17,7 @@ from typing import Any
 
 from ..config.call_limits import UNLIMITED, Allowance, Allowances
 from ..config.principals import Principal
+from .caller import CALLER, Caller
 from .errors import OverLimit
 
 #: Longest time that a refusal asks to wait.
@@ -127,6 +128,8 @@ class Tolls:
             name, most = context.peer(), self._allowances.every
         else:
             principal = self._identify(context)
+            # For the audit log, should it be refused here.
+            CALLER.set(Caller(principal))
             # Names of connections begin otherwise.
             name, most = "=" + principal.name, self._allowances.of(principal.limits)
         account = self._accounts.get(name)

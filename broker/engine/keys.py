@@ -61,7 +61,7 @@ key                     type    holds                                           
 ``cancels``             list    ``<id> <token>`` of what was cancelled while it ran, the latest  its own expiry
                                 1,000, newest first
 ``request:<id>``        string  outcome letters of an Enqueue                                    its own expiry
-``taken:<id>``          list    dead letters that a request with this id took, five entries      its own expiry
+``taken:<id>``          list    dead letters that a request with this id took (5 each), queue    its own expiry
                                 each; "" alone once it has said that they arrived
 ``bytes``               hash    where bytes are limited: total, since (a time), and until what  never
                                 was there before has been counted, cursor

@@ -14,11 +14,11 @@ from dibs.v1 import types_pb2 as tpb
 
 from ..border.encoded import Encoded
 from ..border.errors import InvalidField
+from ..border.item_ids import completed
 from ..config.limits import Limits
 from ..engine.types import Conflict, Enqueued, NewItem
 from . import validation as check
 from .delivery_policy import check_content, delivery_spec
-from .item_ids import completed
 
 #: What follows the id in an `EnqueuedItem`.
 _ENQUEUED = {

@@ -175,7 +175,13 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     async def _enqueue(self, request: pb.EnqueueRequest) -> Encoded:
         principal = name_of_caller()
         namespace, items = read_enqueue(request, self._limits, principal)
-        outcomes = await self._engine.enqueue(namespace, request.request_id, items)
+        request_id = request.request_id
+        if principal and request_id:
+            # Nobody is told what became of the request of somebody else; ids have no blanks.
+            request_id = f"{principal} {request_id}"
+        outcomes = await self._engine.enqueue(namespace, request_id, items)
+        if len(outcomes) != len(items):
+            raise InvalidField("request_id", f"is that of an earlier request, which had {len(outcomes)} items")
         if self._meters is not None:
             self._meters.enqueued([item.content.task_name for item in request.items], outcomes, principal)
         return enqueue_response(items, outcomes)

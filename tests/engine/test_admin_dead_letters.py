@@ -191,6 +191,31 @@ async def test_a_request_with_an_id_gets_the_same_letters_until_it_says_that_the
     assert 0 < raw.pttl(PREFIX + "taken:s") <= KEEP_MS
 
 
+async def test_an_answer_is_not_for_those_who_take_from_another_queue(still: Engine) -> None:
+    await bury(still, "a", "b")
+    first = await taken(still, 1, "r")
+
+    async def elsewhere(request: str, received: str = "") -> Taken:
+        return await still.dead_letters.take(
+            NS, Kind.TASK, "other", 1, room=ROOM, item_bytes=ROOM, request_id=request, received=received
+        )
+
+    assert await elsewhere("r") == Taken([], True)
+    # Nor can they say that it has arrived.
+    await elsewhere("s", received="r")
+    assert await taken(still, 1, "r") == first
+
+
+async def test_an_answer_that_an_earlier_version_kept_is_given_again(still: Engine, raw: redis.Redis) -> None:
+    await bury(still, "a")
+    first = await taken(still, 1, "r")
+    # That did not say from which queue.
+    assert raw.rpop(PREFIX + "taken:r") == b"t:dead"
+    assert await taken(still, 1, "r") == first
+    await taken(still, 0, received="r")
+    assert await taken(still, 1, "r") == Taken([], True)
+
+
 async def test_without_an_id_nothing_is_kept(still: Engine, raw: redis.Redis) -> None:
     await bury(still, "a")
     await taken(still, 1)

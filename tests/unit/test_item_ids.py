@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from dibs.broker.messages.item_ids import completed
+from dibs.broker.border.item_ids import completed
 
 URL = uuid.UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 

@@ -118,6 +118,26 @@ async def test_refusals_of_every_method_are_told(shop: Audited) -> None:
     ]
 
 
+async def test_where_calls_are_limited_refusals_are_told_as_well(redis_server: RedisServer, tmp_path: Path) -> None:
+    file = write_auth_file(tmp_path / "auth", PRINCIPALS, calls={"ops": {"calls_per_second": 0.01}})
+    async with audited(redis_server, tmp_path, auth_file=file) as shop:
+        delete = apb.DeleteItemsRequest(namespace="shop", ids=["a"])
+        await refused(shop.admin.DeleteItems(delete), grpc.StatusCode.UNAUTHENTICATED)
+        await refused(shop.admin.DeleteItems(delete, metadata=bearer("nobody")), grpc.StatusCode.UNAUTHENTICATED)
+        stream = shop.stub.EnqueueStream(metadata=bearer("nobody"))
+        await refused(stream.read(), grpc.StatusCode.UNAUTHENTICATED)
+        await shop.admin.DeleteItems(delete, metadata=bearer("ops"))
+        await refused(shop.admin.DeleteItems(delete, metadata=bearer("ops")), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        told = ("principal", "method", "outcome", "reason")
+        assert [tuple(line[name] for name in told) for line in await shop.lines(5)] == [
+            (None, "dibs.v1.AdminService/DeleteItems", "UNAUTHENTICATED", "TOKEN_MISSING"),
+            (None, "dibs.v1.AdminService/DeleteItems", "UNAUTHENTICATED", "TOKEN_UNKNOWN"),
+            (None, "dibs.v1.BrokerService/EnqueueStream", "UNAUTHENTICATED", "TOKEN_UNKNOWN"),
+            ("ops", "dibs.v1.AdminService/DeleteItems", "OK", None),
+            ("ops", "dibs.v1.AdminService/DeleteItems", "RESOURCE_EXHAUSTED", "CALLER_LIMIT"),
+        ]
+
+
 async def test_refused_requests_of_a_stream_that_goes_on_are_told(shop: Audited) -> None:
     stream = shop.stub.EnqueueStream(metadata=bearer("web"))
     for namespace in ("other", "shop"):

@@ -8,6 +8,7 @@ from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import types_pb2 as tpb
 
 from .conftest import Stub, item
+from .statuses import refused
 
 
 async def test_an_item_goes_over_the_wire_and_its_result_comes_back(
@@ -22,6 +23,13 @@ async def test_an_item_goes_over_the_wire_and_its_result_comes_back(
     assert [one.outcome for one in acked.outcomes] == [tpb.OUTCOME_OK]
     assert [one.state for one in reply.results] == [tpb.ITEM_STATE_SUCCEEDED, tpb.ITEM_STATE_UNKNOWN]
     assert reply.results[0].result == b"1"
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "c"], ["a"]])
+async def test_a_request_id_of_a_request_with_more_or_fewer_items_is_refused(stub: Stub, ids: list[str]) -> None:
+    await stub.Enqueue(pb.EnqueueRequest(request_id="r", items=[item("a"), item("b")]))
+    other = pb.EnqueueRequest(request_id="r", items=[item(id) for id in ids])
+    await refused(stub.Enqueue(other), grpc.StatusCode.INVALID_ARGUMENT, field="request_id", says="2 items")
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,30 @@ async def test_no_request_reaches_what_is_in_another_queue(shop: Guarded) -> Non
     )
 
 
+async def test_ids_that_are_made_for_a_request_reach_no_item_of_another_queue(shop: Guarded) -> None:
+    request = pb.EnqueueRequest(namespace="shop", request_id="order-17", items=[item("", THEIRS)])
+    [theirs] = (await shop.broker.Enqueue(request, metadata=bearer("all"))).items
+    for conflict in (pb.ON_CONFLICT_REPLACE, pb.ON_CONFLICT_REPLACE_UNLESS_RUNNING):
+        mine = item("", MINE)
+        mine.on_conflict = conflict
+        stolen = pb.EnqueueRequest(namespace="shop", request_id="order-17", items=[mine])
+        await denied(shop.broker.Enqueue(stolen, metadata=bearer("mail")))
+    found = await shop.broker.Result(pb.ResultRequest(namespace="shop", ids=[theirs.id]), metadata=bearer("all"))
+    assert found.results[0].queue == THEIRS
+
+
+async def test_a_request_id_of_somebody_else_is_another_one(shop: Guarded) -> None:
+    mine = pb.EnqueueRequest(namespace="shop", request_id="nightly", items=[item("mine", MINE)])
+    await shop.broker.Enqueue(mine, metadata=bearer("mail"))
+    theirs = pb.EnqueueRequest(namespace="shop", request_id="nightly", items=[item("a", THEIRS), item("b", THEIRS)])
+    first = await shop.broker.Enqueue(theirs, metadata=bearer("all"))
+    assert await shop.broker.Enqueue(theirs, metadata=bearer("all")) == first
+    assert [one.outcome for one in first.items] == [pb.ENQUEUE_OUTCOME_CREATED] * 2
+    request = pb.ResultRequest(namespace="shop", ids=["a", "b"])
+    found = await shop.broker.Result(request, metadata=bearer("all"))
+    assert [one.queue for one in found.results] == [THEIRS] * 2
+
+
 async def test_the_same_requests_are_fine_for_ones_own_queues(shop: Guarded) -> None:
     await stock(shop)
     delivery = await leased(shop, MINE, "mail")
@@ -188,6 +212,7 @@ ABOUT_ALL: list[tuple[str, str, Any]] = [
     ("admin", "Flush", apb.FlushRequest(namespace="shop")),
     ("admin", "Flush", apb.FlushRequest(namespace="shop", queues=[MINE], force_delayed=True)),
     ("admin", "DeleteNamespace", apb.DeleteNamespaceRequest(namespace="shop")),
+    ("admin", "CommandWorker", apb.CommandWorkerRequest(namespace="shop", worker="w")),
     ("lock", "Acquire", lpb.AcquireRequest(namespace="shop", name="l")),
     ("lock", "RefreshLock", lpb.RefreshLockRequest(namespace="shop", name="l", owner="o")),
     ("lock", "Release", lpb.ReleaseRequest(namespace="shop", name="l", owner="o")),

@@ -1,5 +1,6 @@
 -- Removes dead letters and hands them out, the oldest death first. The answer to a request that has an id is kept until
--- it is confirmed or its time is up; the same request again gets the same answer, and after that nothing any more.
+-- it is confirmed or its time is up; the same request again gets the same answer, and after that nothing any more. So
+-- does a request for another queue that has the id of one.
 --
 -- KEYS[1]  prefix "dibs:{<namespace>:0}:"
 -- ARGV     namespace, channel, kind, dead-letter queue, items wanted (0-1000; 0: only confirm), bytes wanted at most,
@@ -24,17 +25,28 @@ local kind, dead_queue, wanted, room, most =
 local notes_hunger, request, keep_ms, received = ARGV[8] == '1', ARGV[9], ARGV[10], ARGV[11]
 local set = P .. 'dead:' .. kind .. ':' .. dead_queue
 
--- What is kept of an answer: <id> <record> <deliveries> <error> <time> of each letter; once it is confirmed, "" alone.
+-- What is kept of an answer: <id> <record> <deliveries> <error> <time> of each letter, then the queue that they came
+-- from (earlier versions do not say it); once it is confirmed, "" alone.
 local function kept_key(id)
   return P .. 'taken:' .. id
 end
 
-if received ~= '' and redis.call('EXISTS', kept_key(received)) == 1 then
+-- Whether an answer came from another queue: whoever may take from this one need not see it.
+local here = kind .. ':' .. dead_queue
+local function is_elsewhere(length, last)
+  return length > 1 and length % 5 == 1 and last ~= here
+end
+
+if received ~= '' and redis.call('EXISTS', kept_key(received)) == 1
+  and not is_elsewhere(redis.call('LLEN', kept_key(received)), redis.call('LINDEX', kept_key(received), -1)) then
   redis.call('UNLINK', kept_key(received))
   redis.call('RPUSH', kept_key(received), '')
   redis.call('PEXPIRE', kept_key(received), keep_ms)
 end
 local kept = request ~= '' and redis.call('LRANGE', kept_key(request), 0, -1) or {}
+if is_elsewhere(#kept, kept[#kept]) then
+  return { now, 1, {}, {}, {}, {}, {} }
+end
 if #kept > 0 then
   local columns = { {}, {}, {}, {}, {} }
   for i = 1, #kept - 4, 5 do
@@ -101,6 +113,7 @@ if #ids > 0 then
     changed(id)
   end
   if request ~= '' then
+    answer[#answer + 1] = here
     call_many('RPUSH', kept_key(request), answer)
     redis.call('PEXPIRE', kept_key(request), keep_ms)
   end
