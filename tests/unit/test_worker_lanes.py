@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -265,3 +266,26 @@ def test_what_has_not_begun_is_handed_back_if_it_can_be(make_slots: MakeSlots) -
     slots.hand_back()
     assert ([nack.id for nack in said(entries).nacks], slots.held, slots.released) == (["a", "b"], 1, 2)
     assert slots.gather()[0] == [(0, 1), (2, 1)]
+
+
+def test_items_that_come_one_after_the_other_each_find_a_thread(make_slots: MakeSlots) -> None:
+    together = threading.Barrier(3, timeout=10)
+
+    def task() -> None:
+        together.wait()
+
+    slots, _ = make_slots(threads=3, task=task)
+    time.sleep(0.1)  # the threads have nothing to do
+    before = sys.getswitchinterval()
+    # So that the next one comes before the thread that the first one woke has got anywhere.
+    sys.setswitchinterval(5)
+    try:
+        for id in "abc":
+            deal(slots, delivery(id))
+    finally:
+        sys.setswitchinterval(before)
+    deadline = time.monotonic() + 10
+    while slots.held:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not together.broken

@@ -64,7 +64,8 @@ class ThreadLane(Lane):
 
     def wake(self, count: int) -> None:
         """Sees to it that up to `count` idle threads look for items."""
-        for _ in range(min(count, self.slots) - self._tokens.qsize()):
+        # A token that nobody has taken yet is for an earlier item, whose thread may not come back for long.
+        for _ in range(min(max(count, len(self.ready)), self.slots) - self._tokens.qsize()):
             self._tokens.put(None)
 
     def totals(self) -> tuple[int, float]:
