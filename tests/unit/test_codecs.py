@@ -221,6 +221,14 @@ def test_where_nothing_plain_is_taken_schedules_still_run() -> None:
     assert sealing.open_payload("1", "t", encode_call((), {})) == NO_ARGUMENTS
 
 
+def test_nothing_is_written_that_would_not_be_read() -> None:
+    with pytest.raises(PayloadError, match="left plain by every codec"):
+        Codecs(Zlib(), plain=False).encode(b"short", b"")
+    assert Codecs(Zlib(), plain=False).encode(LONG, b"") != LONG
+    with pytest.raises(ValueError, match="there must be a codec to write with"):
+        Codecs(reads=[encrypted()], plain=False)
+
+
 def test_an_item_is_sent_with_what_it_was_encoded_with() -> None:
     content = tpb.Content(task_name="charge", headers={"traceparent": "x"})
     form = ItemForm(pb.EnqueueItem(queue="q", kind=tpb.QUEUE_KIND_TASK, content=content))

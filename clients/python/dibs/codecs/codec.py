@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ..contract import sealed
-from ..errors import CodecError
+from ..errors import CodecError, PayloadError
 
 
 class Codec(ABC):
@@ -66,10 +66,12 @@ class Codecs:
         writes: applied in this order, so that compression stands before encryption. None: what is written stays plain.
         reads: codecs that are not written with (any more), and still understood.
         plain: whether what no codec has encoded is taken, too. Without it such items are refused as if they had been
-            changed on their way, except for calls without any arguments, which schedules make.
+            changed on their way, except for calls without any arguments, which schedules make; and nothing is written
+            that all codecs leave as it is, as `Zlib` does with what is short.
 
     Raises:
-        ValueError: the name of a codec or of its key is none, or two of them have the same.
+        ValueError: the name of a codec or of its key is none, two of them have the same, or nothing plain is taken
+            and there is no codec to write with.
 
     Example::
 
@@ -82,6 +84,8 @@ class Codecs:
         self._writes: list[tuple[Codec, str]] = []
         self._reads: dict[str, Codec] = {}
         self.plain = plain
+        if not plain and not writes:
+            raise ValueError("where nothing plain is taken, there must be a codec to write with")
         for codec in writes:
             sealed.check_step(codec.name, codec.key)
             self._writes.append((codec, sealed.written((codec.name, codec.key))))
@@ -95,7 +99,7 @@ class Codecs:
         """Encode, and say how; `data` itself if no codec made anything of it.
 
         Raises:
-            PayloadError: a codec refused it.
+            PayloadError: a codec refused it, or it would be plain where nothing plain is taken.
         """
         steps = ""
         made = data
@@ -104,6 +108,8 @@ class Codecs:
             encoded = codec.encode(made, b"%b\0%b" % (about, then.encode()))
             if encoded is not None:
                 steps, made = then, encoded
+        if not steps and not self.plain:
+            raise PayloadError("is left plain by every codec, and nothing plain is taken: encrypt, too, or allow it")
         return sealed.seal(steps, made) if steps else data
 
     def decode(self, data: bytes, about: bytes) -> bytes:
