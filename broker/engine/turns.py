@@ -62,7 +62,7 @@ class Turns(Generic[C]):
 
     def next(self) -> tuple[int, C] | None:
         """The call whose turn it is and its cost, under way from now on; None: none waits, or enough is under way."""
-        if self._under_way >= WINDOW:
+        if not self._lines or self._under_way >= WINDOW:
             return None
         while self._lines:
             tenant = next(iter(self._lines))
@@ -132,4 +132,8 @@ def _parts(reply: Any) -> int:
         return 0
     if len(reply) > 8:
         return len(reply)
-    return sum(len(part) for part in reply if type(part) is list)
+    parts = 0
+    for part in reply:
+        if type(part) is list:
+            parts += len(part)
+    return parts

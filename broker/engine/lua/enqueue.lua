@@ -115,57 +115,61 @@ local replaced, placed, overtaken, taken_back = {}, {}, {}, {}
 local quota = read_quota(ARGV[5])
 local undo, sizes = nil, {}
 
-local function begin_undo()
-  undo = {
-    lists = { { replaced, #replaced }, { overtaken, #overtaken }, { taken_back, #taken_back }, { delayed, #delayed } },
-    written = written, order = #order, placed = {}, skipped = {}, counts = {}, seen = {},
-  }
-end
+local begin_undo, undo_all, note_taken
+-- Made only then: every function that a script makes costs it something.
+if quota then
+  function begin_undo()
+    undo = {
+      lists = { { replaced, #replaced }, { overtaken, #overtaken }, { taken_back, #taken_back }, { delayed, #delayed } },
+      written = written, order = #order, placed = {}, skipped = {}, counts = {}, seen = {},
+    }
+  end
 
-local function shorten(list, length)
-  for i = #list, length + 1, -1 do
-    list[i] = nil
+  local function shorten(list, length)
+    for i = #list, length + 1, -1 do
+      list[i] = nil
+    end
   end
-end
 
-local function undo_all()
-  for _, list in ipairs(undo.lists) do
-    shorten(list[1], list[2])
+  function undo_all()
+    for _, list in ipairs(undo.lists) do
+      shorten(list[1], list[2])
+    end
+    for i = #undo.placed, 1, -1 do
+      local entry = undo.placed[i]
+      placed[entry.id], sizes[entry.id] = entry.earlier, entry.size
+    end
+    for _, item in ipairs(undo.skipped) do
+      item.skip = nil
+    end
+    for group, count in pairs(undo.counts) do
+      shorten(group, count)
+      group.count = count
+    end
+    for i = undo.order + 1, #order do
+      ready[order[i].spec.tail] = nil
+    end
+    shorten(order, undo.order)
+    for spec, count in pairs(undo.seen) do
+      seen[spec] = count or nil
+    end
+    shorten(records, undo.written)
+    written = undo.written
   end
-  for i = #undo.placed, 1, -1 do
-    local entry = undo.placed[i]
-    placed[entry.id], sizes[entry.id] = entry.earlier, entry.size
-  end
-  for _, item in ipairs(undo.skipped) do
-    item.skip = nil
-  end
-  for group, count in pairs(undo.counts) do
-    shorten(group, count)
-    group.count = count
-  end
-  for i = undo.order + 1, #order do
-    ready[order[i].spec.tail] = nil
-  end
-  shorten(order, undo.order)
-  for spec, count in pairs(undo.seen) do
-    seen[spec] = count or nil
-  end
-  shorten(records, undo.written)
-  written = undo.written
-end
 
--- Notes what an item takes that has its place now; `before` as `known` has it, `earlier` its place in this call.
-local function note_taken(id, size, before, earlier)
-  undo.placed[#undo.placed + 1] = { id = id, earlier = earlier, size = sizes[id] }
-  if not earlier and (not before or before == 'ended') then
-    quota.takes_item()
+  -- Notes what an item takes that has its place now; `before` as `known` has it, `earlier` its place in this call.
+  function note_taken(id, size, before, earlier)
+    undo.placed[#undo.placed + 1] = { id = id, earlier = earlier, size = sizes[id] }
+    if not earlier and (not before or before == 'ended') then
+      quota.takes_item()
+    end
+    local size_before = sizes[id]
+    if not size_before then
+      size_before = before and before ~= 'ended' and redis.call('HSTRLEN', P .. 'item', id) or 0
+    end
+    quota.takes_bytes(size - size_before)
+    sizes[id] = size
   end
-  local size_before = sizes[id]
-  if not size_before then
-    size_before = before and before ~= 'ended' and redis.call('HSTRLEN', P .. 'item', id) or 0
-  end
-  quota.takes_bytes(size - size_before)
-  sizes[id] = size
 end
 
 -- Notes where an item is to stand, and answers its code.

@@ -28,6 +28,7 @@
 --- @include aside
 --- @include endings
 --- @include advance
+--- @include expired
 --- @include expiring
 --- @include shares
 --- @include answers

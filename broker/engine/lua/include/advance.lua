@@ -4,6 +4,7 @@
 --- @include clock
 --- @include endings
 --- @include events
+--- @include expired
 --- @include expiring
 --- @include leased
 --- @include locate

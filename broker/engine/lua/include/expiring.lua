@@ -3,7 +3,6 @@
 -- An entry says only when to look: what has become of the item meanwhile is asked then. Who takes an item takes the entry
 -- out, who gives it back puts one in.
 --- @include clock
---- @include endings
 --- @include queues
 --- @include records
 
@@ -22,20 +21,5 @@ end
 local function note_waiting(spec, id)
   if spec.expires then
     note_expiring(spec, id, now)
-  end
-end
-
--- Ends an item that has waited too long and stands nowhere any more: as a dead letter, or kept as failed with "X<text>",
--- which brokers that do not know of expiry read as a failure. `run` is nil if it has none.
-local function end_expired(id, spec, run)
-  local text = 'expired: not begun within ' .. string.format('%.15g', spec.expires / 1000000) .. ' s of its due time'
-  if spec.dead then
-    bury(id, run or {
-      state = 'W', token = 0, used = 0, attempts = spec.attempts, lease = spec.lease, deadline = 0, cancel = false,
-      spec = spec,
-    }, text)
-  else
-    forget(id)
-    keep_end(id, spec, 'F', run and run.used or 0, 'X' .. text)
   end
 end
