@@ -182,7 +182,13 @@ class JwtTokens(FileWatch[KeySet]):
         return self._principal(claims), expires
 
     def _principal(self, claims: dict[str, Any]) -> Principal:
-        name = PREFIX + quote(claims["sub"], safe="!#$&'()*+,/:;=?@[]~|")
+        try:
+            name = PREFIX + quote(claims["sub"], safe="!#$&'()*+,/:;=?@[]~|")
+        except UnicodeEncodeError:
+            # JSON can escape halves of letters.
+            raise TokenRefused("its subject is no text (sub)") from None
+        if name == PREFIX:
+            raise TokenRefused("its subject is empty (sub)")
         if len(name) > _LONGEST_NAME:
             raise TokenRefused("its subject is too long (sub)")
         if self._settings.claim not in claims:

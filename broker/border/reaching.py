@@ -12,6 +12,8 @@ from typing import Any
 from dibs.contract.names import DEADLETTER_QUEUE
 from dibs.v1 import broker_pb2 as pb
 
+from ..engine.hints import RUN_PREFIX
+from .errors import InvalidField
 from .item_ids import completed
 
 #: Conflicts in which the item that is there gives way.
@@ -79,7 +81,17 @@ def entries(request: Any) -> Reach:
 
 
 def enqueued(request: Any) -> Reach:
-    """Where items go, where they may die, and what gives way to them."""
+    """Where items go, where they may die, and what gives way to them.
+
+    Raises:
+        InvalidField: an item would stand for a run of a schedule, which might be in another queue.
+    """
+    for at, item in enumerate(request.items):
+        # Under a lease it is the next attempt of one.
+        if item.id.startswith(RUN_PREFIX) and not item.lease_token:
+            raise InvalidField(
+                f"items[{at}].id", f"must not begin with {RUN_PREFIX!r}, as runs of schedules do: that needs all queues"
+            )
     return Reach(
         queues=[name for item in request.items for name in (item.queue, *_own_dead_queue(item.policy))],
         ids=_replaced(request),

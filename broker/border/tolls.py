@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from contextvars import ContextVar
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -164,6 +165,8 @@ class _Use:
         """The request or requests of the call, counted. Raises `OverLimit`."""
         if many_requests or many_replies:
             self.open_stream()
+        elif self._most.streams:
+            _USE.set(self)
         if not many_requests:
             self.add_bytes(len(data))
             return data
@@ -213,6 +216,17 @@ class _Use:
                 is_first = False
             sizes.append(size)
             yield data
+
+
+#: Of a call with one request and one reply, where streams are limited.
+_USE: ContextVar[_Use | None] = ContextVar("dibs_use", default=None)
+
+
+def stays_open() -> None:
+    """The call that is being handled will wait, and counts as a stream until it ends. Raises `OverLimit`."""
+    use = _USE.get()
+    if use is not None:
+        use.open_stream()
 
 
 def _seconds(seconds: float) -> timedelta:

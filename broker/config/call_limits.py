@@ -40,7 +40,7 @@ class CallerLimits(BaseModel):
         default=0,
         ge=0,
         le=_MOST,
-        description="Most open streams of one principal or connection, leases that wait among them; 0: any number.",
+        description="Most open streams of one principal or connection, calls that wait among them; 0: any number.",
     )
     max_in_flight_bytes: Size = Field(
         default=0,

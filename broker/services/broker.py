@@ -18,6 +18,7 @@ from ..border.errors import Draining, InvalidField, status_of
 from ..border.first_message import first_message
 from ..border.pacing import Pacer
 from ..border.reading import whole
+from ..border.tolls import stays_open
 from ..calls.enqueue_stream import EnqueueStream
 from ..calls.heartbeats import Heartbeats
 from ..calls.lease import serve_lease
@@ -157,10 +158,12 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
     ) -> pb.ResultResponse:
         """State and result of items."""
         call = read_result(request, self._limits)
+        waits = call.until is not Until.NOW and call.timeout_s > 0
+        if waits:
+            stays_open()
         looking = self._engine.lookup(
             call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
         )
-        waits = call.until is not Until.NOW and call.timeout_s > 0
         statuses = await (self._drain.unless_begun(looking) if waits else looking)
         config = self._engine.config
         shown = scope_of_caller(call.namespace, Role.PRODUCE, Role.CONSUME, Role.CONTENT)

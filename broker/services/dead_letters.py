@@ -11,6 +11,7 @@ from dibs.v1 import admin_pb2 as pb
 from ..border.caller import scope_of_caller
 from ..border.drain import Drain
 from ..border.errors import NotFound
+from ..border.tolls import stays_open
 from ..calls.listings import list_items
 from ..calls.take_dead_letters import take_dead_letters
 from ..config.limits import Limits
@@ -70,6 +71,8 @@ class DeadLetterHandlers:
     ) -> pb.TakeDeadLettersResponse:
         """Remove dead letters and hand them out."""
         call = read_take(request, self._limits)
+        if call.timeout_s > 0:
+            stays_open()
         items = await take_dead_letters(self._engine, self._drain, call)
         return pb.TakeDeadLettersResponse(items=item_infos(items, include_content=True))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -137,6 +138,29 @@ async def test_streams_beyond_the_limit_are_refused_until_one_ends(redis_server:
         assert await streams[0].read() is grpc.aio.EOF
         async for _ in broker.Lease(PEEK):
             pass
+
+
+async def test_calls_that_wait_count_as_streams(redis_server: RedisServer) -> None:
+    async with serving(redis_server.url, max_caller_streams=1) as (_, channel):
+        broker = broker_of(channel)
+        admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
+        await broker.Enqueue(pb.EnqueueRequest(items=[item("a")]))
+        waits = pb.ResultRequest(ids=["a"], until=pb.WAIT_UNTIL_DONE, timeout=Duration(seconds=60))
+        takes = apb.TakeDeadLettersRequest(kind=tpb.QUEUE_KIND_TASK, get_timeout=Duration(seconds=60))
+
+        for first, second in ((broker.Result, admin.TakeDeadLetters), (admin.TakeDeadLetters, broker.Result)):
+            requests = {broker.Result: waits, admin.TakeDeadLetters: takes}
+            waiting = first(requests[first])
+            # Until it has come; that the others do not wait leaves its place free.
+            while await goes(broker.Lease(PEEK).read()):
+                pass
+            assert (await over(second(requests[second])))[:2] == ("streams", "1")
+            # What does not wait is none.
+            await broker.Result(pb.ResultRequest(ids=["a"]))
+            await admin.TakeDeadLetters(apb.TakeDeadLettersRequest(kind=tpb.QUEUE_KIND_TASK))
+            waiting.cancel()
+            while not await goes(broker.Lease(PEEK).read()):
+                pass
 
 
 async def test_bytes_of_requests_are_limited_while_they_are_under_way(redis_server: RedisServer) -> None:

@@ -174,6 +174,8 @@ async def test_what_the_issuer_did_not_sign_is_refused(broker: Broker, issuer: I
         ({"exp": 10**400}, "a claim makes no sense"),
         ({"sub": 7}, "a claim makes no sense"),
         ({"sub": "s" * 300}, "its subject is too long"),
+        ({"sub": ""}, "its subject is empty"),
+        ({"sub": "\ud800"}, "its subject is no text"),
         ({"dibs": []}, "its claim 'dibs' makes no sense"),
         ({"dibs": {"grants": [{"namespace": "shop", "roles": ["king"]}]}}, "its claim 'dibs' makes no sense: grants"),
         ({"dibs": {"grants": [], "more": 1}}, "there is no such key"),

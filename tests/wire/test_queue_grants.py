@@ -185,6 +185,26 @@ async def test_ids_that_are_made_for_a_request_reach_no_item_of_another_queue(sh
     assert found.results[0].queue == THEIRS
 
 
+async def test_nobody_enqueues_in_the_place_of_a_run_of_a_schedule(shop: Guarded) -> None:
+    await stock(shop)
+    # When a schedule is due next is easily guessed.
+    run = f"schedule:s {THEIRS}:1800000000000000".replace(" ", "-")
+    request = pb.EnqueueRequest(namespace="shop", items=[item("a", MINE), item(run, MINE)])
+    await refused(
+        shop.broker.Enqueue(request, metadata=bearer("mail")),
+        grpc.StatusCode.INVALID_ARGUMENT,
+        field="items[1].id",
+    )
+    # Its next attempt is for whoever has its lease, and those who have all queues may do as they like.
+    assert await put(shop, item(run, MINE)) == [pb.ENQUEUE_OUTCOME_CREATED]
+    delivery = await leased(shop, MINE, "mail")
+    while delivery.id != run:
+        delivery = await leased(shop, MINE, "mail")
+    again = item(run, MINE)
+    again.on_conflict, again.lease_token = pb.ON_CONFLICT_REPLACE, delivery.lease_token
+    assert await put(shop, again, who="mail") == [pb.ENQUEUE_OUTCOME_REPLACED]
+
+
 async def test_a_request_id_of_somebody_else_is_another_one(shop: Guarded) -> None:
     mine = pb.EnqueueRequest(namespace="shop", request_id="nightly", items=[item("mine", MINE)])
     await shop.broker.Enqueue(mine, metadata=bearer("mail"))
