@@ -19,7 +19,7 @@ from dibs.contract.metrics_page import metrics_address
 
 from .border import health
 from .border.audit_log import AuditLog
-from .border.auditing import lost_line
+from .border.auditing import Auditing, lost_line
 from .border.crossing import Border
 from .border.drain import Drain
 from .border.file_watch import FileWatch
@@ -151,7 +151,8 @@ class Server:
             server = grpc.aio.server(options=server_options(settings))
             services.register(server)
             services.start()
-            border: Any = Border(server, settings, guard=guard)
+            auditing = None if self._audit is None else Auditing(self._audit.say)
+            border: Any = Border(server, settings, guard=guard, auditing=auditing)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, border)
             if settings.reflection:
                 add_reflection(border, (*services.names, health.NAME))

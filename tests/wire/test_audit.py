@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from dibs.broker.border import auditing
 from dibs.broker.border.rights import TABLE
@@ -44,6 +45,7 @@ class Audited:
     def __init__(self, server: Server, channel: grpc.aio.Channel, path: Path) -> None:
         self.server = server
         self.path = path
+        self.channel = channel
         self.stub: Any = broker_pb2_grpc.BrokerServiceStub(channel)
         self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
 
@@ -136,6 +138,20 @@ async def test_where_calls_are_limited_refusals_are_told_as_well(redis_server: R
             ("ops", "dibs.v1.AdminService/DeleteItems", "OK", None),
             ("ops", "dibs.v1.AdminService/DeleteItems", "RESOURCE_EXHAUSTED", "CALLER_LIMIT"),
         ]
+
+
+async def test_refusals_of_health_and_reflection_are_told(shop: Audited) -> None:
+    method = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    look: Any = shop.channel.stream_stream(f"/{method}")
+    await refused(look().read(), grpc.StatusCode.UNAUTHENTICATED)
+    health: Any = health_pb2_grpc.HealthStub(shop.channel)
+    await refused(health.Watch(health_pb2.HealthCheckRequest(), metadata=bearer("web")).read(), DENIED)
+    # Probes are nothing to tell of.
+    await health.Check(health_pb2.HealthCheckRequest())
+    assert [(line["principal"], line["method"], line["outcome"]) for line in await shop.lines(2)] == [
+        (None, method, "UNAUTHENTICATED"),
+        ("web", "grpc.health.v1.Health/Watch", "PERMISSION_DENIED"),
+    ]
 
 
 async def test_refused_requests_of_a_stream_that_goes_on_are_told(shop: Audited) -> None:
