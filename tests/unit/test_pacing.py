@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from typing import Any
+
+import pytest
 
 from dibs.broker.border.pacing import Pacer
 
@@ -75,20 +78,41 @@ async def test_where_namespaces_share_the_broker_a_caller_has_a_quarter_of_the_t
     assert took >= 0.05 + 9 * 0.015
 
 
-async def test_others_do_not_wait_for_whoever_has_had_its_share() -> None:
-    order = await begun(Pacer(lambda: True), "a", "a", "b", "c", "d", busy_s=0.005)
+async def test_others_do_not_wait_for_whoever_has_had_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    now = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+    pacer = Pacer(lambda: True)
+    order: list[str] = []
+
+    async def request(caller: str) -> None:
+        nonlocal now
+        await pacer.turn(caller)
+        order.append(caller)
+        # The last of the others lets the pause of the first one go by.
+        now += 1.0 if caller == "d" else 0.001
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for caller in "aabcd":
+            tasks.create_task(request(caller))
 
     assert order == ["a", "b", "c", "d", "a"]
 
 
-async def test_where_one_namespace_is_alone_nothing_stands_still() -> None:
-    began = time.monotonic()
-    await begun(Pacer(lambda: False), *["a"] * 10, busy_s=0.005)
-    alone = time.monotonic() - began
-    began = time.monotonic()
-    await begun(Pacer(lambda: True), *["a"] * 10, busy_s=0.005)
+async def test_where_one_namespace_is_alone_nothing_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    call_at, waits = loop.call_at, []
 
-    assert alone < (time.monotonic() - began) / 2
+    def noted(when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+        waits.append(when)
+        return call_at(when, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_at", noted)
+    await begun(Pacer(lambda: False), *["a"] * 10, busy_s=0.002)
+    assert waits == []
+
+    await begun(Pacer(lambda: True), *["a"] * 10, busy_s=0.002)
+    assert waits != []
 
 
 async def test_whoever_gives_up_in_line_is_passed_over() -> None:
