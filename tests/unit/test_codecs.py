@@ -222,11 +222,38 @@ def test_where_nothing_plain_is_taken_schedules_still_run() -> None:
 
 
 def test_nothing_is_written_that_would_not_be_read() -> None:
-    with pytest.raises(PayloadError, match="left plain by every codec"):
-        Codecs(Zlib(), plain=False).encode(b"short", b"")
-    assert Codecs(Zlib(), plain=False).encode(LONG, b"") != LONG
-    with pytest.raises(ValueError, match="there must be a codec to write with"):
-        Codecs(reads=[encrypted()], plain=False)
+    class Sometimes(AesGcm):
+        def encode(self, data: bytes, about: bytes) -> bytes | None:  # type: ignore[override]  # as any codec may
+            return super().encode(data, about) if data.startswith(b"secret") else None
+
+    some = Codecs(Zlib(least_bytes=0), Sometimes({"k": KEY}), plain=False)
+    assert some.decode(some.encode(b"secret", b""), b"") == b"secret"
+    with pytest.raises(PayloadError, match="left plain by every codec that encrypts"):
+        some.encode(LONG, b"")
+    for writes in ([], [Zlib()]):
+        with pytest.raises(ValueError, match="there must be a codec to write with that encrypts"):
+            Codecs(*writes, reads=[encrypted()], plain=False)
+
+
+def test_what_is_only_compressed_proves_nothing_where_nothing_plain_is_taken() -> None:
+    call = b'{"args":["to whom he likes"],"kwargs":{}}'
+    forged = sealed.seal("zlib", zlib.compress(call))
+    for codecs in (
+        Codecs(Zlib(), encrypted(), plain=False),
+        Codecs(encrypted(), reads=[Zlib()], plain=False),
+    ):
+        with pytest.raises(CodecError, match="encoded with zlib and not encrypted") as caught:
+            codecs.decode(forged, b"")
+        assert caught.value.codec == "zlib"
+    both = Codecs(Zlib(), encrypted(), plain=False)
+    assert both.decode(both.encode(LONG, b""), b"") == LONG
+    assert Codecs(Zlib(), encrypted()).decode(forged, b"") == call
+
+
+def test_no_codec_is_named_twice() -> None:
+    twice = sealed.seal("zlib,zlib", zlib.compress(zlib.compress(b"1")))
+    with pytest.raises(CodecError, match="damaged"):
+        Codecs(Zlib()).decode(twice, b"")
 
 
 def test_an_item_is_sent_with_what_it_was_encoded_with() -> None:

@@ -44,6 +44,7 @@ class AesGcm(Codec):
     """
 
     name = "aes-gcm"
+    encrypts = True
 
     def __init__(self, keys: Mapping[str, bytes | str], *, write: str | None = None) -> None:
         self._keys = {name: _key(name, key) for name, key in keys.items()}

@@ -16,6 +16,8 @@ class Codec(ABC):
     Attributes:
         name: what encoded items call it, 1-32 of ``a-z``, ``0-9`` and ``-``.
         key: name of the key that it encodes with; empty: it has none.
+        encrypts: whether only those who have a key can make what it decodes, and read it. What a codec without that has
+            made counts as plain where nothing plain is taken (`Codecs`): a compression proves nothing of who sends.
 
     Example::
 
@@ -31,6 +33,7 @@ class Codec(ABC):
 
     name: str
     key: str = ""
+    encrypts: bool = False
 
     @abstractmethod
     def encode(self, data: bytes, about: bytes) -> bytes | None:
@@ -65,13 +68,13 @@ class Codecs:
     Args:
         writes: applied in this order, so that compression stands before encryption. None: what is written stays plain.
         reads: codecs that are not written with (any more), and still understood.
-        plain: whether what no codec has encoded is taken, too. Without it such items are refused as if they had been
-            changed on their way, except for calls without any arguments, which schedules make; and nothing is written
-            that all codecs leave as it is, as `Zlib` does with what is short.
+        plain: whether what no codec has encrypted is taken, too. Without it such items are refused as if they had been
+            changed on their way, only compressed ones as well, except for calls without any arguments, which schedules
+            make; and nothing is written that no codec has encrypted.
 
     Raises:
         ValueError: the name of a codec or of its key is none, two of them have the same, or nothing plain is taken
-            and there is no codec to write with.
+            and none of those to write with encrypts (`Codec.encrypts`).
 
     Example::
 
@@ -84,8 +87,8 @@ class Codecs:
         self._writes: list[tuple[Codec, str]] = []
         self._reads: dict[str, Codec] = {}
         self.plain = plain
-        if not plain and not writes:
-            raise ValueError("where nothing plain is taken, there must be a codec to write with")
+        if not plain and not any(codec.encrypts for codec in writes):
+            raise ValueError("where nothing plain is taken, there must be a codec to write with that encrypts")
         for codec in writes:
             sealed.check_step(codec.name, codec.key)
             self._writes.append((codec, sealed.written((codec.name, codec.key))))
@@ -101,15 +104,15 @@ class Codecs:
         Raises:
             PayloadError: a codec refused it, or it would be plain where nothing plain is taken.
         """
-        steps = ""
+        steps, encrypted = "", False
         made = data
         for codec, step in self._writes:
             then = f"{steps},{step}" if steps else step
             encoded = codec.encode(made, b"%b\0%b" % (about, then.encode()))
             if encoded is not None:
-                steps, made = then, encoded
-        if not steps and not self.plain:
-            raise PayloadError("is left plain by every codec, and nothing plain is taken: encrypt, too, or allow it")
+                steps, made, encrypted = then, encoded, encrypted or codec.encrypts
+        if not encrypted and not self.plain:
+            raise PayloadError("is left plain by every codec that encrypts, and nothing plain is taken")
         return sealed.seal(steps, made) if steps else data
 
     def decode(self, data: bytes, about: bytes) -> bytes:
@@ -124,10 +127,15 @@ class Codecs:
             raise CodecError(str(error)) from error
         if found is None:
             if not self.plain:
-                raise CodecError("it is not encoded, and nothing plain is taken here")
+                raise CodecError("it is not encrypted, and nothing plain is taken here")
             return data
         text, made = found
         steps = text.split(",")
+        if not self.plain and not any(self._encrypts(step) for step in steps):
+            # Anybody could have made it so.
+            raise CodecError(
+                f"it is encoded with {text} and not encrypted, and nothing plain is taken here", codec=text
+            )
         for place in range(len(steps), 0, -1):
             name, _, key = steps[place - 1].partition(":")
             codec = self._reads.get(name)
@@ -138,6 +146,11 @@ class Codecs:
             except Exception as error:
                 raise CodecError(f"it is encoded with {text}, and cannot be decoded: {error}", codec=text) from error
         return made
+
+    def _encrypts(self, step: str) -> bool:
+        codec = self._reads.get(step.partition(":")[0])
+        # What nobody here can decode is told as that.
+        return codec is None or codec.encrypts
 
 
 #: What may be given as `codec`: one, several to be applied in that order, or `Codecs`.

@@ -79,7 +79,8 @@ def steps_of(text: str) -> list[Step]:
         if not _NAME.fullmatch(name) or (colon and not _KEY.fullmatch(key)):
             return []
         steps.append((name, key))
-    return steps
+    # Nobody writes one twice, and fifty of them could keep a reader busy.
+    return steps if len({name for name, _ in steps}) == len(steps) else []
 
 
 def shown(data: bytes) -> str:
