@@ -137,7 +137,11 @@ class AuditedCall:
             outcome, reason = row.code.name, getattr(error, "reason", "") or row.reason
         if isinstance(error, PermissionDenied):
             principal = error.principal
-            about.update({name: error.metadata[name] for name in ("namespace", "queue") if name in error.metadata})
+            if "namespace" in error.metadata:
+                about["namespace"] = error.metadata["namespace"]
+            if error.queue:
+                # Also one that the caller is not told.
+                about["queue"] = error.queue[:_LONGEST]
         self._say(
             line(
                 {

@@ -155,22 +155,39 @@ class PermissionDenied(RequestError):
         roles: each of them would do.
         namespace: where; "": anywhere.
         queue: of which queue; "": of all of them; None: that it may do it for some is not the question.
+        is_named: whether the request names that queue. If not, it is not told: it is that of something which it names.
+
+    Attributes:
+        principal: as given.
+        queue: as given, for those who run the broker.
+        metadata: of the ErrorInfo.
     """
 
-    def __init__(self, principal: str, roles: Sequence[str], namespace: str = "", queue: str | None = None) -> None:
+    def __init__(
+        self,
+        principal: str,
+        roles: Sequence[str],
+        namespace: str = "",
+        queue: str | None = None,
+        *,
+        is_named: bool = True,
+    ) -> None:
         needed = " or ".join(roles)
         where = f"in namespace {namespace!r:.140}" if namespace else "in any namespace"
         text = f"principal {principal!r} does not have the role {needed} {where}"
-        if queue:
+        if queue and not is_named:
+            text += " for the queue of what the request names"
+        elif queue:
             text += f" for queue {queue!r:.140}"
         elif queue is not None:
             text += " for every queue: name those that it has"
         super().__init__(text)
         self.principal = principal
+        self.queue = queue
         self.metadata = {"role": ",".join(roles)}
         if namespace:
             self.metadata["namespace"] = namespace[:140]
-        if queue:
+        if queue and is_named:
             self.metadata["queue"] = queue[:140]
 
 

@@ -20,9 +20,12 @@ from .reaching import Reach
 from .rights import Need
 
 
-def denied(principal: Principal, need: Need, namespace: str = "", queue: str | None = None) -> PermissionDenied:
+def denied(
+    principal: Principal, need: Need, namespace: str = "", queue: str | None = None, *, is_named: bool = True
+) -> PermissionDenied:
     """The error of somebody who has none of the roles that would do."""
-    return PermissionDenied(principal.name, [role for role in Role if role in need], namespace, queue)
+    roles = [role for role in Role if role in need]
+    return PermissionDenied(principal.name, roles, namespace, queue, is_named=is_named)
 
 
 class Limited:
@@ -46,22 +49,22 @@ class Limited:
         if reach.whole:
             raise denied(self._principal, self._scopes[0][0], self._namespace, "")
         # A name that is none is told as such by whoever reads the request.
-        self._check({name for name in reach.queues if name})
+        self._check({name for name in reach.queues if name}, are_named=True)
 
     async def check_found(self, engine: Engine, reach: Reach) -> None:
         """The rest. Raises `PermissionDenied`."""
         if reach.ids:
-            self._check(await _queues_of_items(engine, self._namespace, reach.ids))
+            self._check(await _queues_of_items(engine, self._namespace, reach.ids), are_named=False)
         if reach.tasks:
-            self._check(await _queues_of_tasks(engine, self._namespace, reach.tasks))
+            self._check(await _queues_of_tasks(engine, self._namespace, reach.tasks), are_named=False)
         if reach.schedules or reach.group:
-            self._check(await _queues_of_schedules(engine, self._namespace, reach))
+            self._check(await _queues_of_schedules(engine, self._namespace, reach), are_named=False)
 
-    def _check(self, queues: set[str]) -> None:
+    def _check(self, queues: set[str], *, are_named: bool) -> None:
         for need, scope in self._scopes:
             for queue in sorted(queues):
                 if queue not in scope:
-                    raise denied(self._principal, need, self._namespace, queue)
+                    raise denied(self._principal, need, self._namespace, queue, is_named=are_named)
 
 
 #: Stands for the queue of what cannot be read: in no grant for some queues.

@@ -36,6 +36,7 @@ PRINCIPALS = {
     "web": [grant("shop", "produce")],
     "other": [grant("shop", "produce", "content", "read")],
     "ops": [grant("*", "admin")],
+    "mail": [grant("shop", "produce", queues=["mail"])],
 }
 
 
@@ -138,6 +139,13 @@ async def test_where_calls_are_limited_refusals_are_told_as_well(redis_server: R
             ("ops", "dibs.v1.AdminService/DeleteItems", "OK", None),
             ("ops", "dibs.v1.AdminService/DeleteItems", "RESOURCE_EXHAUSTED", "CALLER_LIMIT"),
         ]
+
+
+async def test_the_queue_that_a_caller_is_not_told_is_told_here(shop: Audited) -> None:
+    await shop.stub.Enqueue(pb.EnqueueRequest(namespace="shop", items=[item("a")]), metadata=bearer("web"))
+    await refused(shop.stub.Cancel(pb.CancelRequest(namespace="shop", ids=["a"]), metadata=bearer("mail")), DENIED)
+    [line] = await shop.lines(1)
+    assert (line["principal"], line["queue"], line["outcome"]) == ("mail", "q", "PERMISSION_DENIED")
 
 
 async def test_refusals_of_health_and_reflection_are_told(shop: Audited) -> None:
