@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 
 from ..config.principals import EVERYTHING, Names, Principal, Role
+from .errors import PermissionDenied
 
 
 class Caller:
@@ -34,6 +36,18 @@ def scope_of_caller(namespace: str, *roles: Role) -> Names:
     """The queues of a namespace for which the caller has at least one of these roles."""
     caller = CALLER.get()
     return EVERYTHING if caller is None else caller.principal.scope(namespace, frozenset(roles))
+
+
+def check_caller(namespace: str, queues: Iterable[str], *roles: Role) -> None:
+    """The caller must have at least one of these roles for each of these queues, which are not told if not.
+
+    For what a call comes to after its guard has let it through. Raises `PermissionDenied`.
+    """
+    scope = scope_of_caller(namespace, *roles)
+    if not scope.everything:
+        for queue in queues:
+            if queue not in scope:
+                raise PermissionDenied(name_of_caller(), roles, namespace, queue or "?", is_named=False)
 
 
 def caller_sees(namespace: str) -> bool:

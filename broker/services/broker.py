@@ -11,7 +11,7 @@ import grpc
 from dibs.v1 import broker_pb2 as pb
 from dibs.v1 import broker_pb2_grpc
 
-from ..border.caller import name_of_caller, scope_of_caller
+from ..border.caller import check_caller, name_of_caller, scope_of_caller
 from ..border.drain import Drain
 from ..border.encoded import Encoded
 from ..border.errors import Draining, InvalidField, status_of
@@ -26,7 +26,7 @@ from ..calls.work import WorkSession
 from ..config.limits import Limits
 from ..config.principals import Role
 from ..engine.engine import Engine
-from ..engine.types import Until
+from ..engine.types import State, Until
 from ..leasing.dispatch import Dispatch
 from ..messages.deliveries import peek_response
 from ..messages.enqueue import enqueue_response, enqueue_stream_response, read_enqueue
@@ -165,6 +165,12 @@ class BrokerService(broker_pb2_grpc.BrokerServiceServicer):
             call.namespace, call.ids, until=call.until, timeout_s=call.timeout_s, bodies=call.bodies
         )
         statuses = await (self._drain.unless_begun(looking) if waits else looking)
+        if waits:
+            # Another item may have taken the place of one meanwhile, in another queue.
+            queues = [status.queue for status in statuses if status.state is not State.UNKNOWN]
+            check_caller(call.namespace, queues, Role.PRODUCE, Role.CONSUME, Role.READ)
+            if call.bodies:
+                check_caller(call.namespace, queues, Role.CONTENT)
         config = self._engine.config
         shown = scope_of_caller(call.namespace, Role.PRODUCE, Role.CONSUME, Role.CONTENT)
         return result_response(statuses, config.reply_bytes, config.item_bytes, shown)

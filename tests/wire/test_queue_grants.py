@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -22,6 +23,7 @@ from dibs.v1 import types_pb2 as tpb
 from ..support.auth import bearer, grant
 from ..support.guarded import Guarded, guarded
 from ..support.redis import RedisServer
+from ..support.waiting import until
 from .conftest import item
 from .statuses import next_of, refused
 
@@ -189,6 +191,25 @@ async def test_ids_that_are_made_for_a_request_reach_no_item_of_another_queue(sh
         await denied(shop.broker.Enqueue(stolen, metadata=bearer("mail")))
     found = await shop.broker.Result(pb.ResultRequest(namespace="shop", ids=[theirs.id]), metadata=bearer("all"))
     assert found.results[0].queue == THEIRS
+
+
+@pytest.mark.parametrize("includes", [False, True])
+async def test_who_waits_is_not_told_of_what_takes_the_place_in_another_queue(
+    shop: Guarded, redis_server: RedisServer, includes: bool
+) -> None:
+    await put(shop, item("a", MINE), who="mail")
+    request = pb.ResultRequest(namespace="shop", ids=["a"], until=pb.WAIT_UNTIL_DONE, include_content=includes)
+    request.timeout.seconds = 60
+    waits = shop.broker.Result(request, metadata=bearer("mail"))
+    with redis.Redis.from_url(redis_server.url) as raw:
+        await asyncio.to_thread(until, lambda: raw.zscore("dibs:{shop:0}:watch", "a") is not None)
+    theirs = item("a", THEIRS)
+    theirs.on_conflict = pb.ON_CONFLICT_REPLACE
+    assert await put(shop, theirs) == [pb.ENQUEUE_OUTCOME_REPLACED]
+    delivery = await leased(shop, THEIRS)
+    done = pb.AckRequest(namespace="shop", entries=[pb.AckEntry(id="a", lease_token=delivery.lease_token)])
+    await shop.broker.Ack(done, metadata=bearer("all"))
+    await refused(waits, DENIED, says="for the queue of what the request names")
 
 
 async def test_in_which_queue_something_is_is_not_told_to_those_who_may_not_see_it(shop: Guarded) -> None:
