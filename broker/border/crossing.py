@@ -97,7 +97,7 @@ class Border:
                 outer or reading(inner, read, streams=many),
                 many_requests=many,
                 many_replies=handler.response_streaming,
-                # What a worker says of its items is bounded by its credit.
+                # What a worker says of its items is not: docs/limits.md says so.
                 counts_requests=name != "Work",
             )
 
