@@ -118,7 +118,8 @@ _ADMIN: dict[str, Right | None] = {
     "PurgeDeadLetters": Right.of(Role.DESTROY, reach=reaching.dead_queue, lasts=True),
     "Flush": Right.of(Role.OPERATE, reach=reaching.flushed, lasts=True),
     "RegisterTasks": Right.of(_CONSUME, reach=reaching.registered),
-    "ListTasks": Right.of(_READ, reach=reaching.listed),
+    # Who calls a task by its name has to know how it is delivered.
+    "ListTasks": Right.of(_READ, _PRODUCE, reach=reaching.listed),
     "PutSchedules": Right.of(_CONSUME, reach=reaching.scheduled),
     "ListSchedules": Right.of(_READ, reach=reaching.listed, besides="contents for `content`"),
     "DeleteSchedules": Right.of(Role.DESTROY, reach=reaching.schedules),

@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 
 async def page_of_tasks(engine: Engine, namespace: str, page: Page) -> tuple[list[RegisteredTask], str]:
     """Tasks that the caller may see, and the name after which to go on ("" the end)."""
-    seen = scope_of_caller(namespace, Role.READ)
+    seen = scope_of_caller(namespace, Role.READ, Role.PRODUCE)
     if seen.everything:
         return await engine.tasks.page(namespace, page.size, page.cursor)
     return await _granted_page(

@@ -171,7 +171,7 @@ async def list_tasks(engine: Engine, call: ListTasksCall) -> pb.ListTasksRespons
         names = left[: page.size]
         tasks = await engine.tasks.get(call.namespace, names) if names else []
         last = names[-1] if len(left) > len(names) else ""
-        seen = scope_of_caller(call.namespace, Role.READ)
+        seen = scope_of_caller(call.namespace, Role.READ, Role.PRODUCE)
         tasks = [task for task in tasks if seen.everything or queue_of_task(task) in seen]
     else:
         tasks, last = await page_of_tasks(engine, call.namespace, page)

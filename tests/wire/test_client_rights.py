@@ -202,3 +202,16 @@ async def test_a_worker_for_some_queues_registers_what_is_of_those(redis_server:
         done = await transport.carry(registration("shop", tasks[1:], schedules[1:], "another module"))
         await transport.close()
         assert (done.tasks, done.schedules, list(done.refused)) == (0, 0, ["bill"])
+
+
+async def test_whoever_may_put_calls_learns_how_tasks_are_delivered_whose_code_is_elsewhere(shop: Guarded) -> None:
+    policy = tpb.DeliveryPolicy(attempts=4, lease_timeout=Duration(seconds=60))
+    task = pb_admin.TaskDefinition(name="far", queue="mail", policy=policy)
+    request = pb_admin.RegisterTasksRequest(namespace="shop", tasks=[task])
+    await shop.admin.RegisterTasks(request, metadata=bearer("worker"))
+
+    def put() -> dibs.EnqueuedTask[Any]:
+        with client(shop, "web") as web:
+            return web.call_task("far", None, 1)
+
+    assert (await asyncio.to_thread(put)).queue == "mail"
