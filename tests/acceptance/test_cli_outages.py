@@ -30,6 +30,8 @@ ARGUMENTS = {
     "delete": ["i"],
     "top": ["--once"],
     "workers": [],
+    "worker-stop": ["w"],
+    "worker-resize": ["w", "2"],
     "known": [],
     "schedules": [],
     "locks": [],

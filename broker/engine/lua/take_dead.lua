@@ -38,7 +38,7 @@ local function is_elsewhere(length, last)
 end
 
 if received ~= '' and redis.call('EXISTS', kept_key(received)) == 1
-  and not is_elsewhere(redis.call('LLEN', kept_key(received)), redis.call('LINDEX', kept_key(received), -1)) then
+  and not is_elsewhere(redis.call('LLEN', kept_key(received)), redis.call('LRANGE', kept_key(received), -1, -1)[1]) then
   redis.call('UNLINK', kept_key(received))
   redis.call('RPUSH', kept_key(received), '')
   redis.call('PEXPIRE', kept_key(received), keep_ms)
