@@ -30,6 +30,7 @@ def until_another(scene: Scene, seen: set[int]) -> int:
         assert scene.on(jobs.quick).execute(label).wait(SOON_S, until="done")
         if (pid := scene.until_run(label)) not in seen:
             return pid
+        time.sleep(0.1)  # while the next one loads; nothing outside tells when it has
     raise AssertionError
 
 
