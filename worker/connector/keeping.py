@@ -135,7 +135,7 @@ class Kept:
         """Note who gives no sign of life; to be called every second."""
         current = self._current
         if current is not None and (why := self._recycling.beyond(current.pid, current.finished)):
-            self.renew(why)
+            self._recycle(why)
         for process in self._alive:
             since = process.silent_since(now)
             if since is not None and process not in self._silent:
@@ -169,15 +169,23 @@ class Kept:
                     await self._hurry.wait()
 
     def renew(self, why: str) -> None:
-        """Has another process take the place of this one, which retires when that is ready, and cuts nothing off."""
+        """Has another process take the place of this one, since code has changed: one that loads the old goes, too."""
+        self._recycle(why)
+        for process in self._alive:
+            if process.hello is None:
+                process.stop(0)
+        self._hurry.set()
+
+    def _recycle(self, why: str) -> None:
+        """Has another process take the place of this one, which retires when that is ready, and cuts nothing off.
+
+        Does nothing when that is under way: the other one loads its tasks, and this one goes on with its own meanwhile.
+        """
         current = self._current
         if current is not None and not current.left.is_set():
             _log.info(Said("worker process is to be replaced", number=self._number, pid=current.pid, why=why))
             current.left.set()
-        for process in self._alive:
-            if process.hello is None:  # it may have loaded what is to be replaced
-                process.stop(0)
-        self._hurry.set()
+            self._hurry.set()
 
     def stop(self) -> None:
         """Start no more processes but for items that nobody else can run."""
@@ -243,7 +251,7 @@ class Kept:
         lane.released += released
         lane.outbox.bell.ring_here()
         if self._counts and self._current is not None and (why := self._recycling.after(self._current.finished)):
-            self.renew(why)
+            self._recycle(why)
 
     def retires(self, process: TaskProcess) -> None:
         """Has another one take its place, while it ends what it runs."""
